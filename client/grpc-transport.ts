@@ -1,0 +1,276 @@
+import {
+  type DescMessage,
+  type DescMethod,
+  fromBinary,
+  type MessageShape,
+  toBinary,
+} from '@bufbuild/protobuf';
+import type { DescMethodServerStreaming, DescMethodUnary } from '@bufbuild/protobuf';
+import {
+  type ChannelOptions,
+  Client,
+  type ClientDuplexStream,
+  connectivityState,
+  credentials,
+  Metadata,
+  type ServiceError,
+} from '@grpc/grpc-js';
+import { KvService } from '@holdfast/proto/kv/v1/kv';
+import { HoldfastError } from './error.ts';
+import { errorFromGrpc } from './error-mapping.ts';
+import type { TlsOptions } from './options.ts';
+import { StatusCode } from './reasons.ts';
+import type { CallOptions, PipelineConnection, PipelineEvents, Transport } from './transport.ts';
+
+// Defaults of grpc-js that would bite: no keepalive (a dead peer is never noticed), a
+// reconnect back-off that grows to two minutes, a 64 KiB receive window, 4 MiB messages.
+const CHANNEL_OPTIONS: ChannelOptions & Record<string, number> = {
+  'grpc.keepalive_time_ms': 15_000,
+  'grpc.keepalive_timeout_ms': 8_000,
+  'grpc.keepalive_permit_without_calls': 1,
+  'grpc.initial_reconnect_backoff_ms': 100,
+  'grpc.max_reconnect_backoff_ms': 2_000,
+  'grpc.client_idle_timeout_ms': 30 * 60_000,
+  'grpc-node.flow_control_window': 1_048_576,
+  'grpc.max_receive_message_length': 16 * 1_048_576,
+  'grpc.max_send_message_length': 16 * 1_048_576,
+  'grpc.enable_channelz': 0,
+  'grpc.use_local_subchannel_pool': 1,
+};
+
+const CONNECT_TIMEOUT_MS = 3_000;
+const MAX_QUEUED_BYTES = 1_048_576;
+const PIPELINE = methodPath(KvService.method.pipeline);
+
+/** The network, by grpc-js: one channel a node. */
+export class GrpcTransport implements Transport {
+  readonly #tls: TlsOptions | undefined;
+  readonly #clients = new Map<string, Client>();
+  readonly #pipelines = new Set<GrpcPipeline>();
+  #closed = false;
+
+  constructor(tls?: TlsOptions) {
+    this.#tls = tls;
+  }
+
+  async unary<I extends DescMessage, O extends DescMessage>(
+    endpoint: string,
+    method: DescMethodUnary<I, O>,
+    request: MessageShape<I>,
+    options: CallOptions,
+  ): Promise<MessageShape<O>> {
+    const startMs = Date.now();
+    const client = await this.#connected(endpoint, options.timeoutMs);
+    if (options.signal?.aborted) throw abandoned();
+    const deadline = startMs + options.timeoutMs;
+    return new Promise((resolve, reject) => {
+      const call = client.makeUnaryRequest(
+        methodPath(method),
+        (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),
+        (bytes: Buffer) => fromBinary(method.output, bytes),
+        request,
+        new Metadata(),
+        { deadline },
+        (error, response) => {
+          options.signal?.removeEventListener('abort', onAbort);
+          if (error === null) resolve(response!);
+          else reject(failure(error, endpoint, options.signal?.aborted ?? false));
+        },
+      );
+      const onAbort = () => call.cancel();
+      options.signal?.addEventListener('abort', onAbort, { once: true });
+    });
+  }
+
+  async *serverStream<I extends DescMessage, O extends DescMessage>(
+    endpoint: string,
+    method: DescMethodServerStreaming<I, O>,
+    request: MessageShape<I>,
+    options: CallOptions,
+  ): AsyncGenerator<MessageShape<O>, void, undefined> {
+    const deadline = Date.now() + options.timeoutMs;
+    const client = await this.#connected(endpoint, options.timeoutMs);
+    if (options.signal?.aborted) throw abandoned();
+    const call = client.makeServerStreamRequest(
+      methodPath(method),
+      (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),
+      (bytes: Buffer) => fromBinary(method.output, bytes),
+      request,
+      new Metadata(),
+      { deadline },
+    );
+    const onAbort = () => call.cancel();
+    options.signal?.addEventListener('abort', onAbort, { once: true });
+    try {
+      for await (const message of call) yield message as MessageShape<O>;
+    } catch (error) {
+      throw failure(error as ServiceError, endpoint, options.signal?.aborted ?? false);
+    } finally {
+      options.signal?.removeEventListener('abort', onAbort);
+      call.cancel();
+    }
+  }
+
+  openPipeline(endpoint: string, events: PipelineEvents): PipelineConnection {
+    const pipeline: GrpcPipeline = new GrpcPipeline(
+      endpoint,
+      () => this.#connected(endpoint, CONNECT_TIMEOUT_MS),
+      events,
+      () => this.#pipelines.delete(pipeline),
+    );
+    this.#pipelines.add(pipeline);
+    return pipeline;
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const pipeline of this.#pipelines) pipeline.cancel();
+    for (const client of this.#clients.values()) client.close();
+    this.#clients.clear();
+  }
+
+  /**
+   * Waits until the connection stands, so that what fails before is known not to have been
+   * sent: grpc-js by itself takes calls into a queue and does not say how far they came.
+   */
+  async #connected(endpoint: string, timeoutMs: number): Promise<Client> {
+    const client = this.#client(endpoint);
+    const channel = client.getChannel();
+    const deadline = Date.now() + Math.min(timeoutMs, CONNECT_TIMEOUT_MS);
+    for (;;) {
+      const state = channel.getConnectivityState(true);
+      if (state === connectivityState.READY) return client;
+      if (state === connectivityState.SHUTDOWN) throw unreachable(endpoint, 'the client is closed');
+      if (state === connectivityState.TRANSIENT_FAILURE) throw unreachable(endpoint, 'it cannot be reached');
+      await new Promise<void>((resolve, reject) => {
+        channel.watchConnectivityState(state, deadline, (error) => {
+          if (error === undefined) resolve();
+          else reject(unreachable(endpoint, 'connecting takes too long', error));
+        });
+      });
+    }
+  }
+
+  #client(endpoint: string): Client {
+    if (this.#closed) throw unreachable(endpoint, 'the client is closed');
+    let client = this.#clients.get(endpoint);
+    if (client === undefined) {
+      client = new Client(endpoint, this.#credentials(), CHANNEL_OPTIONS);
+      this.#clients.set(endpoint, client);
+    }
+    return client;
+  }
+
+  #credentials() {
+    const tls = this.#tls;
+    if (tls === undefined) return credentials.createInsecure();
+    const pem = (bytes: Uint8Array | undefined) => (bytes === undefined ? null : Buffer.from(bytes));
+    return credentials.createSsl(pem(tls.ca), pem(tls.key), pem(tls.certificate));
+  }
+}
+
+class GrpcPipeline implements PipelineConnection {
+  readonly #endpoint: string;
+  readonly #events: PipelineEvents;
+  readonly #onOver: () => void;
+  #call: ClientDuplexStream<Uint8Array, Buffer> | undefined;
+  #over = false;
+  #queuedBytes = 0;
+  #blocked = false;
+
+  constructor(endpoint: string, connect: () => Promise<Client>, events: PipelineEvents, onOver: () => void) {
+    this.#endpoint = endpoint;
+    this.#events = events;
+    this.#onOver = onOver;
+    void this.#open(connect);
+  }
+
+  send(message: Uint8Array): boolean {
+    const call = this.#call;
+    if (call === undefined || this.#over) return false;
+    this.#queuedBytes += message.length;
+    call.write(message, () => this.#onWritten(message.length));
+    // By bytes: grpc-js itself counts messages, whatever their size.
+    this.#blocked = this.#queuedBytes >= MAX_QUEUED_BYTES;
+    return !this.#blocked;
+  }
+
+  halfClose(): void {
+    if (!this.#over) this.#call?.end();
+  }
+
+  cancel(): void {
+    if (!this.#end()) return;
+    this.#call?.cancel();
+  }
+
+  async #open(connect: () => Promise<Client>): Promise<void> {
+    try {
+      const client = await connect();
+      if (this.#over) return;
+      const identity = (bytes: Uint8Array) => bytes as Buffer;
+      this.#call = client.makeBidiStreamRequest(PIPELINE, identity, identity);
+    } catch (error) {
+      if (this.#end()) this.#events.onEnd(error as HoldfastError);
+      return;
+    }
+    this.#call.on('data', (message: Buffer) => this.#onData(message));
+    this.#call.on('error', (error) => this.#onError(error as ServiceError));
+    this.#call.on('status', () => undefined);
+    this.#call.on('end', () => this.#onEnd());
+    this.#events.onOpen();
+  }
+
+  #onData(message: Buffer): void {
+    if (!this.#over) this.#events.onMessage(message);
+  }
+
+  #onError(error: ServiceError): void {
+    if (this.#end()) this.#events.onEnd(failure(error, this.#endpoint, false));
+  }
+
+  #onEnd(): void {
+    // With an error status `error` follows in the same turn; only a good end ends here.
+    setImmediate(() => {
+      if (this.#end()) this.#events.onEnd(undefined);
+    });
+  }
+
+  #onWritten(length: number): void {
+    this.#queuedBytes -= length;
+    if (!this.#blocked || this.#over || this.#queuedBytes > MAX_QUEUED_BYTES / 2) return;
+    this.#blocked = false;
+    this.#events.onDrain();
+  }
+
+  #end(): boolean {
+    if (this.#over) return false;
+    this.#over = true;
+    this.#onOver();
+    return true;
+  }
+}
+
+function methodPath(method: DescMethod): string {
+  return `/${method.parent.typeName}/${method.name}`;
+}
+
+function failure(error: ServiceError, endpoint: string, byUs: boolean): HoldfastError {
+  if (byUs) return abandoned(error);
+  const [statusDetails] = error.metadata?.get('grpc-status-details-bin') ?? [];
+  const bytes = typeof statusDetails === 'string' ? undefined : statusDetails;
+  // A reset by a dying peer shows as CANCELLED or INTERNAL, though nobody here cancelled.
+  const reset = error.code === StatusCode.CANCELLED || /RST_STREAM|ECONN|EPIPE/.test(error.details ?? '');
+  const code = bytes === undefined && reset ? StatusCode.UNAVAILABLE : (error.code ?? StatusCode.INTERNAL);
+  const details = bytes === undefined ? `${endpoint}: ${error.details || error.message}` : error.details;
+  return errorFromGrpc({ code, details, statusDetails: bytes }, error);
+}
+
+function unreachable(endpoint: string, why: string, cause?: unknown): HoldfastError {
+  const message = `${endpoint}: ${why}; the call was not sent`;
+  return new HoldfastError({ reason: 'UNAVAILABLE', message, outcome: 'NOT_APPLIED', cause });
+}
+
+function abandoned(cause?: unknown): HoldfastError {
+  return new HoldfastError({ reason: 'CANCELLED', message: 'the call was cancelled', cause });
+}

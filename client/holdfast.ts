@@ -1,0 +1,120 @@
+import { create } from '@bufbuild/protobuf';
+import {
+  ClusterService,
+  GetStatusRequestSchema,
+  type GetStatusResponse,
+} from '@holdfast/proto/cluster/v1/cluster';
+import { DescribeKeyspaceRequestSchema, KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
+import type { Clock } from './clock.ts';
+import { clientClosed, type ClientCore } from './core.ts';
+import { Deadlines } from './deadlines.ts';
+import { type Duration, durationMs, timeoutMs } from './duration.ts';
+import { Endpoints } from './endpoints.ts';
+import { Keyspace } from './keyspace.ts';
+import type { CallOptions } from './keyspace-options.ts';
+import { Keyspaces } from './keyspaces.ts';
+import type { ResolvedOptions } from './options.ts';
+import { PartitionDirectory } from './partition-directory.ts';
+import { Pipeline } from './pipeline.ts';
+import type { Random } from './random.ts';
+import { Sequences } from './sequences.ts';
+import type { Transport } from './transport.ts';
+import { callUnary } from './unary.ts';
+
+/** The outside world of a client. */
+export interface Ports {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly transport: Transport;
+}
+
+/**
+ * A client of one cluster. One for each process is enough; it is meant to live as long as
+ * the process does, and keeps it alive until it is closed.
+ */
+export class Holdfast implements AsyncDisposable {
+  /** Creates, describes, lists and drops keyspaces. */
+  readonly keyspaces: Keyspaces;
+  readonly #core: ClientCore;
+  readonly #pipeline: Pipeline;
+  readonly #directory: PartitionDirectory;
+  readonly #closing = new AbortController();
+  readonly #ended = new AbortController();
+  #closed: Promise<void> | undefined;
+
+  /** @internal Use `connect`. */
+  constructor(options: ResolvedOptions, ports: Ports) {
+    this.#core = {
+      ...ports,
+      endpoints: new Endpoints(options.endpoints, ports.clock),
+      deadlines: new Deadlines(ports.clock),
+      sequences: new Sequences(ports.random.bytes(16)),
+      timeoutMs: options.timeoutMs,
+      maxInFlightBytes: options.maxInFlightBytes,
+      closing: this.#closing.signal,
+    };
+    this.#directory = new PartitionDirectory((name) => this.#describe(name));
+    this.#pipeline = new Pipeline(this.#core, this.#directory);
+    this.keyspaces = new Keyspaces(this.#core);
+  }
+
+  /** The keys of a keyspace; asks nobody, so an unknown name shows in the first call. */
+  keyspace(name: string): Keyspace {
+    return new Keyspace(name, {
+      core: this.#core,
+      pipeline: this.#pipeline,
+      directory: this.#directory,
+      ended: this.#ended.signal,
+    });
+  }
+
+  /** What the asked node knows of the cluster's nodes, itself first. */
+  async status(options: CallOptions = {}): Promise<GetStatusResponse> {
+    const time = options.timeout === undefined ? undefined : timeoutMs(options.timeout);
+    const callOptions = { timeoutMs: time, signal: options.signal };
+    return callUnary(
+      this.#core,
+      ClusterService.method.getStatus,
+      create(GetStatusRequestSchema),
+      callOptions,
+    );
+  }
+
+  /**
+   * Refuses new calls, waits for those under way up to `timeout` (default 5 s), ends the
+   * rest with CLIENT_CLOSED, and closes the connections. Afterwards nothing of the client
+   * keeps the process alive. Calling it again gives the same promise.
+   */
+  close(options: { timeout?: Duration } = {}): Promise<void> {
+    this.#closed ??= this.#close(durationMs(options.timeout ?? 5_000, 'timeout'));
+    return this.#closed;
+  }
+
+  /** `close()`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(waitMs: number): Promise<void> {
+    const { clock, deadlines, transport } = this.#core;
+    this.#closing.abort(clientClosed());
+    await new Promise<void>((resolve) => {
+      const timer = clock.setTimer(Math.max(0, waitMs), resolve);
+      deadlines.whenIdle(() => {
+        timer.cancel();
+        resolve();
+      });
+    });
+    this.#ended.abort(clientClosed());
+    deadlines.close();
+    this.#pipeline.close();
+    transport.close();
+  }
+
+  async #describe(name: string) {
+    const request = create(DescribeKeyspaceRequestSchema, { name });
+    const method = KeyspaceService.method.describeKeyspace;
+    const { keyspace } = await callUnary(this.#core, method, request, { timeoutMs: 1_000, once: true });
+    return keyspace;
+  }
+}

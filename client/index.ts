@@ -1,0 +1,34 @@
+/**
+ * The client of Holdfast: `connect` gives a `Holdfast`, `hf.keyspace(name)` the keys of a
+ * keyspace. Every failure is a `HoldfastError` with a stable `reason`.
+ */
+export type { Clock, Timer } from './clock.ts';
+export { connect } from './connect.ts';
+export type { Duration } from './duration.ts';
+export { Entry } from './entry.ts';
+export { HoldfastError, type HoldfastErrorInit, type Outcome } from './error.ts';
+export { Holdfast } from './holdfast.ts';
+export { Keyspace, type WriteResult } from './keyspace.ts';
+export type {
+  BatchOperation,
+  CallOptions,
+  Comparator,
+  Condition,
+  DeleteOptions,
+  ExpiringWriteOptions,
+  Fence,
+  PutOptions,
+  ScanOptions,
+  Transaction,
+  TransactionOperation,
+  WriteOptions,
+} from './keyspace-options.ts';
+export { type CreateKeyspaceOptions, type KeyspaceDescription, Keyspaces } from './keyspaces.ts';
+export type { ConnectOptions, TlsOptions } from './options.ts';
+export type { PartitionArc } from './partition-table.ts';
+export type { Random } from './random.ts';
+export { type Reason, type ReasonInfo, REASONS, type RetryRule, type StatusName } from './reasons.ts';
+export { Scan } from './scan.ts';
+export type { TransactionOperationResult, TransactionResult } from './transaction.ts';
+export type { PipelineConnection, PipelineEvents, Transport } from './transport.ts';
+export type { JsonValue, Key, Value } from './values.ts';

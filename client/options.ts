@@ -1,0 +1,67 @@
+import type { Clock } from './clock.ts';
+import type { Duration } from './duration.ts';
+import { parseEndpoints } from './endpoints.ts';
+import { timeoutMs } from './duration.ts';
+import type { Random } from './random.ts';
+import type { Transport } from './transport.ts';
+import { invalid } from './values.ts';
+
+/** Options of `connect`. */
+export interface ConnectOptions {
+  /** Nodes as `host:port`, a list or with commas. Default: HOLDFAST_ENDPOINTS, else 127.0.0.1:7401. */
+  endpoints?: string | readonly string[] | undefined;
+  /** Default time of a call, 1 ms to 5 min. Default 5 s. */
+  timeout?: Duration | undefined;
+  /**
+   * Bound on the bytes of unanswered calls; more are refused with OVERLOADED. Higher: more
+   * memory when a node is slow; lower: bursts are refused sooner. Default 64 MiB.
+   */
+  maxInFlightBytes?: number | undefined;
+  /** TLS: PEM certificates. Default: no TLS. */
+  tls?: TlsOptions | undefined;
+  /** The network. Default: gRPC; `tls` belongs to that. */
+  transport?: Transport | undefined;
+  /** Time. Default: the machine's. */
+  clock?: Clock | undefined;
+  /** Randomness. Default: the operating system's. */
+  random?: Random | undefined;
+}
+
+/** TLS of the connections; all in PEM. */
+export interface TlsOptions {
+  /** Certificates to trust. Default: those of Node.js. */
+  ca?: Uint8Array | undefined;
+  /** Certificate of this client, for nodes that ask for one. */
+  certificate?: Uint8Array | undefined;
+  /** Private key of the certificate. */
+  key?: Uint8Array | undefined;
+}
+
+/** Options with their defaults, checked. */
+export interface ResolvedOptions {
+  readonly endpoints: readonly string[];
+  readonly timeoutMs: number;
+  readonly maxInFlightBytes: number;
+}
+
+const DEFAULT_ENDPOINT = '127.0.0.1:7401';
+
+/** Checks options and fills in defaults; INVALID_FIELD naming the one that is wrong. */
+export function resolveOptions(
+  options: ConnectOptions,
+  environment: Readonly<Record<string, string | undefined>>,
+): ResolvedOptions {
+  const maxInFlightBytes = options.maxInFlightBytes ?? 64 * 1_048_576;
+  if (!Number.isSafeInteger(maxInFlightBytes) || maxInFlightBytes < 1) {
+    throw invalid(
+      'maxInFlightBytes',
+      `maxInFlightBytes is ${maxInFlightBytes}, allowed are whole numbers from 1`,
+    );
+  }
+  const endpoints = options.endpoints ?? (environment['HOLDFAST_ENDPOINTS'] || DEFAULT_ENDPOINT);
+  return Object.freeze({
+    endpoints: parseEndpoints(endpoints),
+    timeoutMs: timeoutMs(options.timeout ?? 5_000),
+    maxInFlightBytes,
+  });
+}

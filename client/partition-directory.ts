@@ -1,0 +1,68 @@
+import type { Keyspace } from '@holdfast/proto/kv/v1/keyspace';
+import { PartitionTable } from './partition-table.ts';
+
+const RELOAD_MS = 5_000;
+
+interface Known {
+  table: PartitionTable | undefined;
+  /** One a partition: 1 once it has answered a write of this client. */
+  opened: Uint8Array;
+  /** When the table may be asked for (again). */
+  loadAtMs: number;
+}
+
+/**
+ * The partitions of the keyspaces in use, and which of them know this client. A write to
+ * a partition that may not know it is flagged `open`; that flag is harmless on a first
+ * attempt, so nothing ever waits for a table.
+ */
+export class PartitionDirectory {
+  readonly #load: (keyspace: string) => Promise<Keyspace | undefined>;
+  readonly #known = new Map<string, Known>();
+
+  /** `load` describes a keyspace; it is called at most every five seconds for each. */
+  constructor(load: (keyspace: string) => Promise<Keyspace | undefined>) {
+    this.#load = load;
+  }
+
+  /** Whether a first attempt must be flagged `open`. */
+  mustOpen(keyspace: string, hash: number, nowMs: number): boolean {
+    const known = this.#lookUp(keyspace, nowMs);
+    return known.table === undefined || known.opened[known.table.indexOfHash(hash)] !== 1;
+  }
+
+  /** The partition of this hash has answered a write. */
+  answered(keyspace: string, hash: number): void {
+    const known = this.#known.get(keyspace);
+    if (known?.table !== undefined) known.opened[known.table.indexOfHash(hash)] = 1;
+  }
+
+  /** What is known may be wrong: the keyspace was dropped, or the client forgotten. */
+  forget(keyspace: string): void {
+    this.#known.delete(keyspace);
+  }
+
+  #lookUp(keyspace: string, nowMs: number): Known {
+    let known = this.#known.get(keyspace);
+    if (known === undefined) {
+      known = { table: undefined, opened: new Uint8Array(0), loadAtMs: nowMs };
+      this.#known.set(keyspace, known);
+    }
+    if (known.table === undefined && nowMs >= known.loadAtMs) {
+      known.loadAtMs = nowMs + RELOAD_MS;
+      void this.#fill(keyspace, known);
+    }
+    return known;
+  }
+
+  async #fill(keyspace: string, known: Known): Promise<void> {
+    try {
+      const description = await this.#load(keyspace);
+      if (description === undefined) return;
+      known.table = new PartitionTable(description.partitions);
+      known.opened = new Uint8Array(known.table.arcs.length);
+    } catch {
+      // Without a table writes stay flagged `open`; the next write after a while tries again.
+    }
+  }
+}

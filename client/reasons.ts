@@ -1,0 +1,159 @@
+/**
+ * The stable reasons of errors, and for each the gRPC status it travels with and when
+ * the same call may be sent again. This table is the only place where that is decided:
+ * the node picks codes from it, the client its retries. A reason is never renamed and
+ * never given another meaning; new ones are added.
+ *
+ * Retry rules:
+ *  - `never`: the same call would fail again, or sending it again could apply it twice.
+ *  - `safe`: the node says that it did nothing; any call may be sent again.
+ *  - `with-sequence`: what became of the call is not known; reads may be sent again, and
+ *    writes that carry a Sequence, because a repeat is answered with the first result.
+ */
+
+/** gRPC status codes by name. */
+export const StatusCode = {
+  CANCELLED: 1,
+  UNKNOWN: 2,
+  INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  ALREADY_EXISTS: 6,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  FAILED_PRECONDITION: 9,
+  ABORTED: 10,
+  OUT_OF_RANGE: 11,
+  UNIMPLEMENTED: 12,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+  DATA_LOSS: 15,
+  UNAUTHENTICATED: 16,
+} as const;
+
+/** Name of a gRPC status code, such as `ABORTED`. */
+export type StatusName = keyof typeof StatusCode;
+
+/** When the same call may be sent again; see the head of this file. */
+export type RetryRule = 'never' | 'safe' | 'with-sequence';
+
+/** What a reason means. */
+export interface ReasonInfo {
+  /** gRPC status number. */
+  readonly code: number;
+  /** When the same call may be sent again. */
+  readonly retry: RetryRule;
+  /** What happened, and why the retry rule is what it is. */
+  readonly description: string;
+}
+
+const S = StatusCode;
+
+function never(code: number, description: string): ReasonInfo {
+  return { code, retry: 'never', description };
+}
+function safe(code: number, description: string): ReasonInfo {
+  return { code, retry: 'safe', description };
+}
+function withSequence(code: number, description: string): ReasonInfo {
+  return { code, retry: 'with-sequence', description };
+}
+
+/** Every reason. */
+export const REASONS = {
+  INVALID_FIELD: never(S.INVALID_ARGUMENT, 'A field has a value that is not allowed; it stays wrong.'),
+  KEY_EMPTY: never(S.INVALID_ARGUMENT, 'A key has no bytes; it stays wrong.'),
+  KEY_TOO_LARGE: never(S.INVALID_ARGUMENT, 'A key is over the limit of its keyspace; it stays so.'),
+  VALUE_TOO_LARGE: never(S.INVALID_ARGUMENT, 'A value is over the limit of its keyspace; it stays so.'),
+  BATCH_TOO_LARGE: never(S.INVALID_ARGUMENT, 'A batch has too many items or bytes; send smaller ones.'),
+  BATCH_EMPTY: never(S.INVALID_ARGUMENT, 'A batch has no item; it stays wrong.'),
+  TTL_OUT_OF_RANGE: never(S.INVALID_ARGUMENT, 'A time to live is not 1 ms to ten years; it stays wrong.'),
+  RANGE_INVERTED: never(S.INVALID_ARGUMENT, 'The end of a range is not after its start; it stays wrong.'),
+  KEYSPACE_UNKNOWN: never(S.NOT_FOUND, 'No keyspace has this name; somebody has to create it first.'),
+  KEYSPACE_NAME_INVALID: never(S.INVALID_ARGUMENT, 'A keyspace name is not [a-z0-9._-]{1,64}.'),
+  KEYSPACE_EXISTS: never(S.ALREADY_EXISTS, 'A keyspace has this name already; it stays so until dropped.'),
+  MODE_UNSUPPORTED: never(S.UNIMPLEMENTED, 'The keyspace mode, or the operation in it, is not served.'),
+  NOT_A_COUNTER: never(
+    S.FAILED_PRECONDITION,
+    'The value is not a 64-bit decimal integer; a repeat finds it so.',
+  ),
+  COUNTER_OVERFLOW: never(S.OUT_OF_RANGE, 'The sum leaves the range of 64-bit integers; nothing was added.'),
+  COMPARISON_MISSING: never(S.INVALID_ARGUMENT, 'A compare-and-set or comparison says not what to compare.'),
+  OPERATION_MISSING: never(S.INVALID_ARGUMENT, 'A mutation, call or operation says not what to do.'),
+  DUPLICATE_KEY: never(S.INVALID_ARGUMENT, 'A transaction writes one key twice; it stays wrong.'),
+  CROSS_PARTITION: never(S.INVALID_ARGUMENT, 'The keys of a transaction lie in several partitions.'),
+  VERSION_MISMATCH: never(
+    S.ABORTED,
+    'The key has another version; the caller must decide on what is there now.',
+  ),
+  VALUE_MISMATCH: never(S.ABORTED, 'The key has another value; the caller must decide on what is there now.'),
+  KEY_EXISTS: never(
+    S.ALREADY_EXISTS,
+    'The key to create exists; the caller must decide on what is there now.',
+  ),
+  FENCED: never(
+    S.FAILED_PRECONDITION,
+    'A later holder of the lock has written; this one must stop for good.',
+  ),
+  CLIENT_EXPIRED: never(
+    S.FAILED_PRECONDITION,
+    'The partition does not know this client (any more), so it cannot tell a repeat from a first write: ' +
+      'outcome unknown. A client that sent the write only once may send it again as opening.',
+  ),
+  SEQUENCE_STALE: never(
+    S.FAILED_PRECONDITION,
+    'The sequence is below acked_below: the client said it had the answer, so the result is not kept.',
+  ),
+  RESULT_NOT_KEPT: never(
+    S.FAILED_PRECONDITION,
+    'A repeat of a write that was applied once; its result was too large to keep. Read to see it.',
+  ),
+  CONTINUATION_INVALID: never(S.INVALID_ARGUMENT, 'The token is not one of this scan; start the scan again.'),
+  MESSAGE_MALFORMED: never(S.INVALID_ARGUMENT, 'The bytes are not the expected message; they stay so.'),
+  DISK_LOW: never(
+    S.RESOURCE_EXHAUSTED,
+    'Too little disk space for writes that grow data; nothing was written. Space returns in minutes, not ' +
+      'within a call, so retrying would only add load. Reads and deletes go on.',
+  ),
+  OVERLOADED: safe(
+    S.RESOURCE_EXHAUSTED,
+    'A bounded queue is full and the call was not taken: wait, then repeat.',
+  ),
+  DEADLINE_EXCEEDED: never(
+    S.DEADLINE_EXCEEDED,
+    'The time of the call is over, so there is none to try again.',
+  ),
+  CANCELLED: never(S.CANCELLED, 'The caller gave up.'),
+  SHUTTING_DOWN: safe(S.UNAVAILABLE, 'The node is stopping and did not take the call: another node may.'),
+  STARTING: safe(
+    S.UNAVAILABLE,
+    'The node is recovering its data and did not take the call: wait, then repeat.',
+  ),
+  UNAVAILABLE: withSequence(
+    S.UNAVAILABLE,
+    'The node could not be reached, or the connection broke with the call on its way, perhaps executed.',
+  ),
+  STORAGE_DAMAGED: never(S.DATA_LOSS, 'Stored data failed its checksum; an operator must act.'),
+  UNIMPLEMENTED: never(S.UNIMPLEMENTED, 'The node does not know the method; an older node stays so.'),
+  INTERNAL: never(S.INTERNAL, 'A defect of the program; what it did is not known, a repeat may do it again.'),
+  UNAUTHENTICATED: never(S.UNAUTHENTICATED, 'The credentials are missing or wrong; they stay so.'),
+  PERMISSION_DENIED: never(S.PERMISSION_DENIED, 'The principal may not do this.'),
+  CLIENT_CLOSED: never(S.CANCELLED, 'Made by the client itself: close() was called before the answer came.'),
+} as const satisfies Record<string, ReasonInfo>;
+
+/** A known reason. */
+export type Reason = keyof typeof REASONS;
+
+/** What a reason means; undefined for one that only a newer node knows. */
+export function reasonInfo(reason: string): ReasonInfo | undefined {
+  return Object.hasOwn(REASONS, reason) ? REASONS[reason as Reason] : undefined;
+}
+
+const NAMES = new Map<number, StatusName>(
+  Object.entries(StatusCode).map(([name, code]) => [code, name as StatusName]),
+);
+
+/** Name of a gRPC status number; UNKNOWN for numbers that gRPC does not define. */
+export function statusName(code: number): StatusName {
+  return NAMES.get(code) ?? 'UNKNOWN';
+}

@@ -1,0 +1,63 @@
+import type { HoldfastError, Outcome } from './error.ts';
+import type { Random } from './random.ts';
+import { reasonInfo } from './reasons.ts';
+
+const FIRST_DELAY_MS = 20;
+const LAST_DELAY_MS = 1_000;
+
+/** What the retry rules ask about a call. */
+export interface RetryState {
+  readonly isWrite: boolean;
+  /** 0: the write carries none, so it is sent once only. */
+  readonly sequence: number;
+  /** Attempts made, counting the one that just failed. */
+  readonly attempts: number;
+  /** Whether an earlier attempt was sent and never answered. */
+  readonly lost: boolean;
+}
+
+/** Whether the same call may be sent again after this error, by the table of reasons. */
+export function mayRetry(error: HoldfastError, call: RetryState): boolean {
+  const rule = reasonInfo(error.reason)?.retry ?? 'never';
+  if (rule === 'safe') return true;
+  if (rule === 'never') return false;
+  return !call.isWrite || call.sequence > 0 || error.outcome === 'NOT_APPLIED';
+}
+
+/**
+ * Whether a write that was answered CLIENT_EXPIRED may be sent again as opening: only when
+ * the refused attempt was the only one, so that no other can have been applied.
+ */
+export function mayReopen(error: HoldfastError, call: RetryState): boolean {
+  return error.reason === 'CLIENT_EXPIRED' && call.isWrite && call.attempts === 1 && !call.lost;
+}
+
+/**
+ * Time to wait before the next attempt, in milliseconds: doubling from 20 ms to 1 s, of
+ * which a random half to whole (so that clients that failed together do not return
+ * together), and never less than the node advises.
+ */
+export function retryDelayMs(error: HoldfastError, attempts: number, random: Random): number {
+  const cap = Math.min(LAST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempts - 1, 10));
+  return Math.max(error.retryAfterMs ?? 0, cap * (0.5 + random.float() / 2));
+}
+
+/** What became of a write that ends in this error. Undefined for reads. */
+export function finalOutcome(error: HoldfastError, call: RetryState, sent: boolean): Outcome | undefined {
+  if (!call.isWrite) return undefined;
+  // A node that refuses a repeat at its door knows nothing of the attempt that got lost.
+  if (call.lost && refusedAtDoor(error)) return 'UNKNOWN';
+  if (error.outcome !== undefined) return error.outcome;
+  return sent && leavesDoubt(error) ? 'UNKNOWN' : 'NOT_APPLIED';
+}
+
+/** Whether an attempt that ended in this error may have been executed all the same. */
+export function leavesDoubt(error: HoldfastError): boolean {
+  if (error.outcome !== undefined) return error.outcome === 'UNKNOWN';
+  return reasonInfo(error.reason)?.retry !== 'safe';
+}
+
+function refusedAtDoor(error: HoldfastError): boolean {
+  const rule = reasonInfo(error.reason)?.retry ?? 'never';
+  return rule !== 'never' || error.reason === 'DISK_LOW' || error.reason === 'DEADLINE_EXCEEDED';
+}

@@ -1,0 +1,149 @@
+import type { DescMessage, DescMethodUnary, MessageShape } from '@bufbuild/protobuf';
+import { sleep } from './clock.ts';
+import { blamesEndpoint, cancelled, clientClosed, type ClientCore, deadlineExceeded } from './core.ts';
+import { Expiring } from './deadlines.ts';
+import { HoldfastError } from './error.ts';
+import { finalOutcome, leavesDoubt, mayRetry, retryDelayMs, type RetryState } from './retry.ts';
+
+/** How a unary call is made. */
+export interface UnaryOptions {
+  /** Default: the client's. */
+  timeoutMs?: number | undefined;
+  signal?: AbortSignal | undefined;
+  /** Whether it changes data. */
+  isWrite?: boolean;
+  /** Sequence that the request carries; it is settled when the call is. */
+  sequence?: number;
+  /** One attempt only, for work that the client does on its own. */
+  once?: boolean;
+}
+
+/** Makes a unary call with retries by the table of reasons; settles by its deadline. */
+export function callUnary<I extends DescMessage, O extends DescMessage>(
+  core: ClientCore,
+  method: DescMethodUnary<I, O>,
+  request: MessageShape<I>,
+  options: UnaryOptions = {},
+): Promise<MessageShape<O>> {
+  return new Promise((resolve, reject) => {
+    const task = new UnaryTask(core, options, reject);
+    if (task.start()) void attempts(core, method, request, task, resolve);
+  });
+}
+
+async function attempts<I extends DescMessage, O extends DescMessage>(
+  core: ClientCore,
+  method: DescMethodUnary<I, O>,
+  request: MessageShape<I>,
+  task: UnaryTask,
+  resolve: (response: MessageShape<O>) => void,
+): Promise<void> {
+  while (!task.settled) {
+    const endpoint = core.endpoints.pick();
+    try {
+      const response = await core.transport.unary(endpoint, method, request, task.begin(endpoint));
+      core.endpoints.answered(endpoint);
+      if (task.settle()) resolve(response);
+    } catch (cause) {
+      const error = asHoldfastError(cause);
+      if (blamesEndpoint(error)) core.endpoints.failed(endpoint);
+      else core.endpoints.answered(endpoint);
+      await task.onAttemptFailed(error);
+    }
+  }
+}
+
+class UnaryTask extends Expiring implements RetryState {
+  readonly isWrite: boolean;
+  readonly sequence: number;
+  attempts = 0;
+  lost = false;
+  settled = false;
+  readonly #core: ClientCore;
+  readonly #timeoutMs: number;
+  readonly #once: boolean;
+  readonly #signal: AbortSignal | undefined;
+  readonly #reject: (error: HoldfastError) => void;
+  readonly #abort = new AbortController();
+  // Set while an attempt is out: if the call ends now, its outcome is not known.
+  #outTo: string | undefined;
+
+  constructor(core: ClientCore, options: UnaryOptions, reject: (error: HoldfastError) => void) {
+    const timeoutMs = options.timeoutMs ?? core.timeoutMs;
+    super(core.clock.monotonicMs() + timeoutMs);
+    this.#core = core;
+    this.#timeoutMs = timeoutMs;
+    this.#signal = options.signal;
+    this.#once = options.once ?? false;
+    this.#reject = reject;
+    this.isWrite = options.isWrite ?? false;
+    this.sequence = options.sequence ?? 0;
+  }
+
+  /** False: the call is over before it began. */
+  start(): boolean {
+    this.#core.deadlines.add(this);
+    this.#signal?.addEventListener('abort', this.#onAbort, { once: true });
+    if (this.#core.closing.aborted) this.fail(clientClosed());
+    else if (this.#signal?.aborted) this.#onAbort();
+    return !this.settled;
+  }
+
+  begin(endpoint: string): { timeoutMs: number; signal: AbortSignal } {
+    this.attempts += 1;
+    this.#outTo = endpoint;
+    const timeoutMs = Math.max(1, this.deadlineMs - this.#core.clock.monotonicMs());
+    return { timeoutMs, signal: this.#abort.signal };
+  }
+
+  /** Ends the call, or returns when it is time for the next attempt. */
+  async onAttemptFailed(error: HoldfastError): Promise<void> {
+    if (this.settled) return;
+    this.#outTo = undefined;
+    const delayMs = retryDelayMs(error, this.attempts, this.#core.random);
+    const inTime = this.#core.clock.monotonicMs() + delayMs < this.deadlineMs;
+    if (this.#once || !inTime || !mayRetry(error, this)) {
+      this.#end(error, true);
+      return;
+    }
+    if (leavesDoubt(error)) this.lost = true;
+    await sleep(this.#core.clock, delayMs, this.#abort.signal).catch(() => undefined);
+  }
+
+  override expire(): void {
+    this.fail(deadlineExceeded(this.#timeoutMs, this.#outTo));
+  }
+
+  override abandon(): void {
+    this.fail(clientClosed());
+  }
+
+  /** Ends the call from outside, whatever it is doing. */
+  fail(error: HoldfastError): void {
+    this.#end(error, this.#outTo !== undefined);
+  }
+
+  /** True the first time. */
+  settle(): boolean {
+    if (this.settled) return false;
+    this.settled = true;
+    this.#core.deadlines.remove(this);
+    this.#signal?.removeEventListener('abort', this.#onAbort);
+    if (this.sequence > 0) this.#core.sequences.settle(this.sequence);
+    return true;
+  }
+
+  #end(error: HoldfastError, sent: boolean): void {
+    if (!this.settle()) return;
+    this.#reject(error.withOutcome(finalOutcome(error, this, sent || this.lost)));
+    this.#abort.abort();
+  }
+
+  readonly #onAbort = () => this.fail(cancelled(this.#signal!));
+}
+
+/** A HoldfastError as it is; anything else is a defect and becomes INTERNAL. */
+export function asHoldfastError(cause: unknown): HoldfastError {
+  if (cause instanceof HoldfastError) return cause;
+  return new HoldfastError({ reason: 'INTERNAL', message: String(cause), cause });
+}
