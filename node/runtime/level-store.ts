@@ -1,0 +1,91 @@
+import { ClassicLevel } from 'classic-level';
+import type { OrderedStore, RowChange, RowIterator } from './ordered-store.ts';
+
+/** Settings of a LevelStore. */
+export interface LevelStoreOptions {
+  /**
+   * Bytes of uncompressed table blocks kept in memory; default 32 MiB. More makes
+   * repeated reads faster and takes as much memory; less reads and uncompresses again.
+   */
+  readonly cacheBytes?: number;
+  /**
+   * Bytes of new rows gathered in memory before they become a table; default 16 MiB. More
+   * means fewer, larger tables and so less compaction, but up to twice this memory and a
+   * longer opening (the log file is read through). LevelDB's own default is 4 MiB.
+   */
+  readonly writeBufferBytes?: number;
+}
+
+const MIB = 2 ** 20;
+
+/** Bytes that one step of an iterator may gather; measured best for long walks. */
+const ITERATOR_STEP_BYTES = MIB;
+
+/**
+ * An ordered store in LevelDB. Every batch is synced to disk before its promise resolves.
+ * One process at a time may have the directory open. LevelDB verifies no checksum when it
+ * reads: damage of its files is for the caller to find.
+ */
+export class LevelStore implements OrderedStore {
+  readonly #level: ClassicLevel<Uint8Array, Uint8Array>;
+
+  private constructor(level: ClassicLevel<Uint8Array, Uint8Array>) {
+    this.#level = level;
+  }
+
+  /**
+   * Opens the store in `directory`, and makes an empty one if there is none. An error
+   * carries LevelDB's `code`: LEVEL_LOCKED when a process has it open, LEVEL_CORRUPTION, …
+   */
+  static async open(directory: string, options: LevelStoreOptions = {}): Promise<LevelStore> {
+    const level = new ClassicLevel<Uint8Array, Uint8Array>(directory, {
+      keyEncoding: 'view',
+      valueEncoding: 'view',
+      createIfMissing: true,
+      cacheSize: options.cacheBytes ?? 32 * MIB,
+      writeBufferSize: options.writeBufferBytes ?? 16 * MIB,
+    });
+    await level.open().catch((error: unknown) => {
+      throw openError(directory, error);
+    });
+    return new LevelStore(level);
+  }
+
+  get(key: Uint8Array): Uint8Array | undefined {
+    return this.#level.getSync(key);
+  }
+
+  getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    return this.#level.getMany([...keys]);
+  }
+
+  async writeBatch(changes: readonly RowChange[]): Promise<void> {
+    const operations = changes.map(([key, value]) =>
+      value === undefined ? ({ type: 'del', key } as const) : ({ type: 'put', key, value } as const),
+    );
+    await this.#level.batch(operations, { sync: true });
+  }
+
+  iterate(start: Uint8Array, end: Uint8Array): RowIterator {
+    const iterator = this.#level.iterator({ gte: start, lt: end, highWaterMarkBytes: ITERATOR_STEP_BYTES });
+    return { next: (count) => iterator.nextv(count), close: () => iterator.close() };
+  }
+
+  async compact(start: Uint8Array, end: Uint8Array): Promise<void> {
+    await this.#level.compactRange(start, end);
+  }
+
+  async close(): Promise<void> {
+    await this.#level.close();
+  }
+}
+
+/** Brings the code that classic-level hides in the cause to the top. */
+function openError(directory: string, error: unknown): Error {
+  const cause = (error as Error).cause as { code?: string; message?: string } | undefined;
+  const code = cause?.code ?? (error as { code?: string }).code ?? 'LEVEL_DATABASE_NOT_OPEN';
+  const why = code === 'LEVEL_LOCKED' ? 'another process has it open' : (cause?.message ?? String(error));
+  return Object.assign(new Error(`cannot open the store in ${directory}: ${why}`, { cause: error }), {
+    code,
+  });
+}

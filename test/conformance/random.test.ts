@@ -1,0 +1,7 @@
+import { SeededRandom } from '../../node/runtime/simulated/seeded-random.ts';
+import { SystemRandom } from '../../node/runtime/system-random.ts';
+import { describeRandom } from './random.ts';
+
+describeRandom('system', () => new SystemRandom());
+describeRandom('seeded', () => new SeededRandom(1));
+describeRandom('seeded, forked', () => new SeededRandom('seed').fork('disk').fork('n1'));
