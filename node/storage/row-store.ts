@@ -1,0 +1,374 @@
+/**
+ * The rows of all groups of a node: a bounded overlay in memory over the durable
+ * ordered store. Applied changes go to the overlay; in the background, one at a time,
+ * the overlay is written as one atomic, synced batch that also says up to which entry
+ * each group is now stored.
+ *
+ *  1. A read sees the overlay first: active, then flushing, then the store.
+ *  2. The store is always exactly one of its flushes: every flush holds all changes
+ *     since the one before, with the stored index of each group they belong to.
+ *  3. A row read from the store carries a checksum over key and value that is verified;
+ *     a mismatch is `StoreDamaged`, never a wrong value.
+ *  4. Nothing is written unsynced.
+ */
+import { crc32 } from 'node:zlib';
+import type { OrderedStore, RowChange } from '../runtime/ordered-store.ts';
+import { ByteReader, ByteWriter, asBuffer } from './byte-codec.ts';
+import { STORE_GROUP_PREFIX, binaryBytes, binaryString, groupPrefix, type RowKey } from './row-key.ts';
+
+/** A row kept as an object while it changes often; encoded when it is flushed. */
+export interface LiveRow {
+  encode(): Uint8Array;
+}
+
+/** A row's content; undefined: deleted. */
+type Row = Uint8Array | LiveRow | undefined;
+
+/** A read met a row whose checksum does not hold. */
+export class StoreDamaged extends Error {
+  override readonly name = 'StoreDamaged';
+}
+
+/** The last entry of a group whose rows are in the overlay or the store. */
+export interface AppliedEntry {
+  readonly index: number;
+  readonly term: number;
+  /** Log time of the entry. */
+  readonly stampMs: number;
+}
+
+/** How far the store is. */
+export interface StoreMark {
+  /** Number of the last completed flush; 0: none. */
+  readonly flush: number;
+  /** Last durable log record when that flush began. */
+  readonly logSequence: number;
+}
+
+export interface FlushTimes {
+  readonly rows: number;
+  readonly bytes: number;
+  readonly durationMs: number;
+}
+
+export interface RowStoreOptions {
+  readonly store: OrderedStore;
+  readonly monotonicMs: () => number;
+  /** Sequence of the last durable log record. */
+  readonly logSequence: () => number;
+  /** A flush is done; `stored` holds the new stored index of each group in it. */
+  readonly onFlushed: (mark: StoreMark, stored: ReadonlyMap<number, AppliedEntry>) => void;
+  /** The store cannot be written: the process must end. */
+  readonly onFailure: (error: Error) => void;
+  readonly observe?: (flush: FlushTimes) => void;
+}
+
+/** Rows that start a flush; about the size at which a synced batch costs nothing extra. */
+const FLUSH_ROWS = 2_000;
+const FLUSH_BYTES = 4 * 1024 * 1024;
+/** Above this the overlay takes no more: callers wait for the flush. */
+export const OVERLAY_LIMIT_ROWS = 64_000;
+export const OVERLAY_LIMIT_BYTES = 96 * 1024 * 1024;
+const ROW_VERSION = 1;
+const STORED_FAMILY = 'i';
+const MARK_KEY: RowKey = `${STORE_GROUP_PREFIX}m`;
+
+export class RowStore {
+  readonly #options: RowStoreOptions;
+  #active = new Map<RowKey, Row>();
+  #activeBytes = 0;
+  #flushing: ReadonlyMap<RowKey, Row> | undefined;
+  #flushingBytes = 0;
+  #applied = new Map<number, AppliedEntry>();
+  #live = new Map<RowKey, LiveRow>();
+  #mark: StoreMark;
+  #flush: Promise<void> | undefined;
+  #failed = false;
+
+  constructor(options: RowStoreOptions) {
+    this.#options = options;
+    this.#mark = { flush: 0, logSequence: 0 };
+    const mark = this.#read(MARK_KEY);
+    if (mark !== undefined) {
+      const reader = new ByteReader(mark);
+      this.#mark = { flush: reader.u64(), logSequence: reader.u64() };
+    }
+  }
+
+  get mark(): StoreMark {
+    return this.#mark;
+  }
+
+  /** Rows and bytes that are applied and not yet in the store. */
+  get overlay(): { readonly rows: number; readonly bytes: number } {
+    return {
+      rows: this.#active.size + (this.#flushing?.size ?? 0),
+      bytes: this.#activeBytes + this.#flushingBytes,
+    };
+  }
+
+  /** Whether the overlay is full, so that applying must wait for a flush. */
+  get isFull(): boolean {
+    const { rows, bytes } = this.overlay;
+    return rows >= OVERLAY_LIMIT_ROWS || bytes >= OVERLAY_LIMIT_BYTES;
+  }
+
+  /** The last entry of a group whose rows are durably in the store; index 0: none. */
+  stored(group: number): AppliedEntry {
+    const row = this.#read(storedKey(group));
+    if (row === undefined) return { index: 0, term: 0, stampMs: 0 };
+    const reader = new ByteReader(row);
+    return { index: reader.u64(), term: reader.u64(), stampMs: reader.u64() };
+  }
+
+  /** A row's content, or undefined. Invariants 1, 3. */
+  get(key: RowKey): Uint8Array | undefined {
+    const row = this.#overlaid(key);
+    if (row === 'absent') return this.#read(key);
+    return row === undefined || row instanceof Uint8Array ? row : row.encode();
+  }
+
+  /** A live row's object; `decode` makes it from the stored content. */
+  live<T extends LiveRow>(key: RowKey, decode: (content: Uint8Array) => T): T | undefined {
+    const known = this.#live.get(key);
+    if (known !== undefined) return known as T;
+    const content = this.get(key);
+    if (content === undefined) return undefined;
+    const row = decode(content);
+    this.#live.set(key, row);
+    return row;
+  }
+
+  /** Sets a row. The content is kept, not copied. */
+  put(key: RowKey, content: Uint8Array): void {
+    this.#activeBytes += key.length + content.byteLength;
+    this.#active.set(key, content);
+  }
+
+  /** Sets a live row, or says that the object changed. */
+  putLive(key: RowKey, row: LiveRow): void {
+    this.#live.set(key, row);
+    this.#active.set(key, row);
+  }
+
+  /** Removes a row. */
+  delete(key: RowKey): void {
+    this.#activeBytes += key.length;
+    this.#live.delete(key);
+    this.#active.set(key, undefined);
+  }
+
+  /** Says that all rows of `group` up to `entry` are in the overlay or the store. Starts a flush when due. */
+  applied(group: number, entry: AppliedEntry): void {
+    this.#applied.set(group, entry);
+    if (this.#active.size >= FLUSH_ROWS || this.#activeBytes >= FLUSH_BYTES) this.startFlush();
+  }
+
+  /** Writes the overlay in the background, unless a flush is under way or there is nothing to write. */
+  startFlush(): void {
+    if (this.#flush !== undefined || this.#failed || this.#applied.size === 0) return;
+    this.#flush = this.#runFlush().finally(() => {
+      this.#flush = undefined;
+      if (this.#active.size >= FLUSH_ROWS || this.#activeBytes >= FLUSH_BYTES) this.startFlush();
+    });
+  }
+
+  /** Resolves when the flush under way, if any, is done. */
+  async flushed(): Promise<void> {
+    await this.#flush;
+  }
+
+  /** Up to `count` rows of [start, end) in order, as of one moment, and whether there may be more. */
+  async range(
+    start: RowKey,
+    end: RowKey,
+    count: number,
+  ): Promise<{ rows: [RowKey, Uint8Array][]; more: boolean }> {
+    const overlaid = this.#overlayRange(start, end);
+    const iterator = this.#options.store.iterate(binaryBytes(start), binaryBytes(end));
+    try {
+      return await this.#merge(overlaid, iterator, count);
+    } catch (error) {
+      throw damaged(error);
+    } finally {
+      await iterator.close();
+    }
+  }
+
+  /** Removes all rows that begin with `prefix` from overlay and store, in slices. For groups that are gone. */
+  async removeRange(prefix: RowKey, end: RowKey): Promise<number> {
+    for (const key of this.#active.keys()) if (key >= prefix && key < end) this.#active.delete(key);
+    for (const key of this.#live.keys()) if (key >= prefix && key < end) this.#live.delete(key);
+    await this.#flush;
+    const { store } = this.#options;
+    let removed = 0;
+    for (;;) {
+      const iterator = store.iterate(binaryBytes(prefix), binaryBytes(end));
+      const rows = await iterator.next(1_000).finally(() => iterator.close());
+      if (rows.length === 0) break;
+      await this.#flush;
+      await store.writeBatch(rows.map(([key]): RowChange => [key, undefined]));
+      removed += rows.length;
+    }
+    if (removed > 0) await store.compact(binaryBytes(prefix), binaryBytes(end));
+    return removed;
+  }
+
+  /** Forgets that a group was applied, when it is gone. */
+  forget(group: number): void {
+    this.#applied.delete(group);
+  }
+
+  /** The first row at or after `start`, in the store alone. For finding rows of groups that are gone. */
+  async firstStored(start: RowKey): Promise<RowKey | undefined> {
+    const iterator = this.#options.store.iterate(binaryBytes(start), binaryBytes(STORE_GROUP_PREFIX));
+    const rows = await iterator.next(1).finally(() => iterator.close());
+    return rows[0] === undefined ? undefined : binaryString(rows[0][0]);
+  }
+
+  #overlaid(key: RowKey): Row | 'absent' {
+    const active = this.#active.get(key);
+    if (active !== undefined || this.#active.has(key)) return active;
+    if (this.#flushing === undefined) return 'absent';
+    const flushing = this.#flushing.get(key);
+    if (flushing !== undefined || this.#flushing.has(key)) return flushing;
+    return 'absent';
+  }
+
+  #read(key: RowKey): Uint8Array | undefined {
+    let stored: Uint8Array | undefined;
+    try {
+      stored = this.#options.store.get(binaryBytes(key));
+    } catch (error) {
+      throw damaged(error);
+    }
+    return stored === undefined ? undefined : openRow(key, stored);
+  }
+
+  /** Invariants 2 and 4. The overlay is switched and encoded in one synchronous step. */
+  async #runFlush(): Promise<void> {
+    const started = this.#options.monotonicMs();
+    const rows = this.#active;
+    const stored = this.#applied;
+    const mark = { flush: this.#mark.flush + 1, logSequence: this.#options.logSequence() };
+    const changes = this.#encode(rows, stored, mark);
+    this.#flushing = rows;
+    this.#flushingBytes = this.#activeBytes;
+    this.#active = new Map();
+    this.#activeBytes = 0;
+    this.#applied = new Map();
+    try {
+      await this.#options.store.writeBatch(changes);
+    } catch (error) {
+      this.#failed = true;
+      this.#options.onFailure(error as Error);
+      return;
+    }
+    this.#options.observe?.({
+      rows: rows.size,
+      bytes: this.#flushingBytes,
+      durationMs: this.#options.monotonicMs() - started,
+    });
+    this.#flushing = undefined;
+    this.#flushingBytes = 0;
+    this.#mark = mark;
+    this.#trimLive();
+    this.#options.onFlushed(mark, stored);
+  }
+
+  #encode(rows: Map<RowKey, Row>, stored: ReadonlyMap<number, AppliedEntry>, mark: StoreMark): RowChange[] {
+    const changes: RowChange[] = [];
+    for (const [key, row] of rows) {
+      const content = row === undefined || row instanceof Uint8Array ? row : row.encode();
+      if (content !== row) rows.set(key, content); // later reads of the flushing rows must not see later changes
+      const keyBytes = binaryBytes(key);
+      changes.push([keyBytes, content === undefined ? undefined : sealRow(keyBytes, content)]);
+    }
+    for (const [group, entry] of stored) {
+      const content = new ByteWriter(24).u64(entry.index).u64(entry.term).u64(entry.stampMs).finish();
+      changes.push(sealed(storedKey(group), content));
+    }
+    changes.push(sealed(MARK_KEY, new ByteWriter(16).u64(mark.flush).u64(mark.logSequence).finish()));
+    return changes;
+  }
+
+  /** Live objects that are neither dirty nor recent give their memory back. */
+  #trimLive(): void {
+    if (this.#live.size <= 4_096) return;
+    for (const key of this.#live.keys()) {
+      if (!this.#active.has(key)) this.#live.delete(key);
+      if (this.#live.size <= 2_048) return;
+    }
+  }
+
+  #overlayRange(start: RowKey, end: RowKey): [RowKey, Row][] {
+    const found = new Map<RowKey, Row>();
+    for (const rows of [this.#flushing, this.#active]) {
+      if (rows !== undefined)
+        for (const [key, row] of rows) if (key >= start && key < end) found.set(key, row);
+    }
+    return [...found].sort(([a], [b]) => (a < b ? -1 : 1));
+  }
+
+  async #merge(
+    overlaid: [RowKey, Row][],
+    iterator: { next(count: number): Promise<[Uint8Array, Uint8Array][]> },
+    count: number,
+  ): Promise<{ rows: [RowKey, Uint8Array][]; more: boolean }> {
+    const rows: [RowKey, Uint8Array][] = [];
+    let at = 0;
+    const takeOverlaid = () => {
+      const [key, row] = overlaid[at++]!;
+      if (row !== undefined) rows.push([key, row instanceof Uint8Array ? row : row.encode()]);
+    };
+    for (;;) {
+      const chunk = await iterator.next(Math.min(1_000, count + 1));
+      for (const [bytes, stored] of chunk) {
+        const key = binaryString(bytes);
+        while (at < overlaid.length && overlaid[at]![0] < key && rows.length < count) takeOverlaid();
+        if (rows.length >= count) return { rows, more: true };
+        if (overlaid[at]?.[0] === key) takeOverlaid();
+        else rows.push([key, openRow(key, stored)]);
+      }
+      if (chunk.length === 0) break;
+    }
+    while (at < overlaid.length && rows.length < count) takeOverlaid();
+    return { rows, more: at < overlaid.length };
+  }
+}
+
+/** A store that cannot be read is damaged, whatever it calls that. */
+function damaged(error: unknown): StoreDamaged {
+  if (error instanceof StoreDamaged) return error;
+  return new StoreDamaged(`the ordered store cannot be read: ${(error as Error).message}`, { cause: error });
+}
+
+function storedKey(group: number): RowKey {
+  return groupPrefix(group, 0) + STORED_FAMILY;
+}
+
+function sealed(key: RowKey, content: Uint8Array): RowChange {
+  const keyBytes = binaryBytes(key);
+  return [keyBytes, sealRow(keyBytes, content)];
+}
+
+/** A row as stored: version, checksum over key and content, content. */
+function sealRow(key: Uint8Array, content: Uint8Array): Buffer {
+  const row = Buffer.allocUnsafe(5 + content.byteLength);
+  row[0] = ROW_VERSION;
+  row.writeUInt32LE(crc32(content, crc32(key)), 1);
+  row.set(content, 5);
+  return row;
+}
+
+/** The content of a stored row. Invariant 3. */
+function openRow(key: RowKey, stored: Uint8Array): Uint8Array {
+  const row = asBuffer(stored);
+  if (row.length < 5 || row[0] !== ROW_VERSION)
+    throw new StoreDamaged('a row of the ordered store has an unknown version');
+  const content = row.subarray(5);
+  if (crc32(content, crc32(binaryBytes(key))) !== row.readUInt32LE(1)) {
+    throw new StoreDamaged('a row of the ordered store fails its checksum');
+  }
+  return content;
+}

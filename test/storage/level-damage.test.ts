@@ -1,0 +1,176 @@
+/** A real LevelDB with each kind of damage that it would not notice by itself. */
+import { mkdtempSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { SystemClock } from '../../client/system-clock.ts';
+import { SystemRandom } from '../../client/system-random.ts';
+import { MutationKind } from '../../node/kv/kv-command.ts';
+import { openEngine, type Engine } from '../../node/main/engine.ts';
+import { FileDisk } from '../../node/runtime/file-disk.ts';
+import { LevelStore } from '../../node/runtime/level-store.ts';
+import { verifyLevelFiles } from '../../node/storage/level-verifier.ts';
+
+const COUNT = 600;
+let directory = '';
+let failures: string[] = [];
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'holdfast-level-'));
+  failures = [];
+});
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+function open(): Promise<Engine> {
+  const disk = new FileDisk(directory);
+  return openEngine({
+    disk,
+    verifyStore: () => verifyLevelFiles(disk, 'store'),
+    openStore: () => LevelStore.open(join(directory, 'store')),
+    clock: new SystemClock(),
+    random: new SystemRandom(),
+    nodeName: 'n1',
+    segmentBytes: 1024 * 1024,
+    minFreeBytes: 0,
+    queueBytes: 64 * 1024 * 1024,
+    onFailure: (cause) => failures.push(cause),
+  });
+}
+
+function key(i: number): Buffer {
+  return Buffer.from(`key/${i}`);
+}
+
+function write(engine: Engine, i: number): Promise<void> {
+  const command = {
+    kind: MutationKind.put,
+    key: key(i),
+    value: Buffer.from(`value ${i} `.repeat(40)),
+    ttlMs: undefined,
+    expectedVersion: 0,
+    expectedValue: Buffer.alloc(0),
+    delta: 0n,
+  };
+  return new Promise((resolve, reject) => {
+    engine.kv.mutate(
+      engine.keyspaces.get('default'),
+      command,
+      { identity: undefined, fence: undefined },
+      Infinity,
+      { onDone: () => resolve(), onError: reject },
+    );
+  });
+}
+
+/** A node that wrote in several flushes and stopped. */
+async function filled(): Promise<void> {
+  const engine = await open();
+  for (let from = 0; from < COUNT; from += 100) {
+    await Promise.all(Array.from({ length: 100 }, (_, i) => write(engine, from + i)));
+    engine.rows.startFlush();
+    await engine.rows.flushed();
+  }
+  await engine.stop();
+}
+
+function storeFiles(pattern: RegExp): string[] {
+  return readdirSync(join(directory, 'store'))
+    .filter((name) => pattern.test(name))
+    .map((name) => join(directory, 'store', name));
+}
+
+function flip(path: string, at: number): void {
+  const bytes = readFileSync(path);
+  bytes[at]! ^= 0x10;
+  writeFileSync(path, bytes);
+}
+
+test('without damage everything is there', async () => {
+  await filled();
+  const engine = await open();
+  const keyspace = engine.keyspaces.get('default');
+  for (let i = 0; i < COUNT; i++) expect(await engine.kv.get(keyspace, key(i))).toBeDefined();
+  await engine.stop();
+});
+
+test('a flipped bit in its log is refused before it is opened', async () => {
+  await filled();
+  const [log] = storeFiles(/\.log$/);
+  flip(log!, Math.floor(readFileSync(log!).length / 2));
+  await expect(open()).rejects.toThrow(/data is damaged: store\/\d+\.log: record at \d+ is damaged/);
+});
+
+test('a flipped bit in the last record of its log is refused by the mark in ours', async () => {
+  await filled();
+  const [log] = storeFiles(/\.log$/);
+  flip(log!, readFileSync(log!).length - 20);
+  await expect(open()).rejects.toThrow(/data is damaged: the store holds flush \d+, and had \d+/);
+});
+
+test('a MANIFEST cut by 10 bytes is refused', async () => {
+  await filled();
+  const [manifest] = storeFiles(/^MANIFEST/);
+  truncateSync(manifest!, readFileSync(manifest!).length - 10);
+  await expect(open()).rejects.toThrow(/data is damaged/);
+});
+
+test('a MANIFEST or CURRENT that is gone is refused', async () => {
+  await filled();
+  rmSync(storeFiles(/^MANIFEST/)[0]!);
+  await expect(open()).rejects.toThrow(/MANIFEST-\d+ is missing/);
+});
+
+test('a flipped bit in the MANIFEST is refused', async () => {
+  await filled();
+  const engine = await open(); // makes a second MANIFEST record
+  await engine.stop();
+  const [manifest] = storeFiles(/^MANIFEST/);
+  flip(manifest!, 12);
+  await expect(open()).rejects.toThrow(/data is damaged/);
+});
+
+test('a flipped bit in a table is an error, never a wrong value', async () => {
+  await filled();
+  const store = await LevelStore.open(join(directory, 'store'));
+  await store.compact(Buffer.from([0]), Buffer.from([255]));
+  await store.close();
+  const tables = storeFiles(/\.ldb$/);
+  expect(tables.length).toBeGreaterThan(0);
+  const table = tables.at(-1)!;
+  const whole = readFileSync(table);
+  const found = { refused: 0, errors: 0, untouched: 0 };
+  for (let part = 1; part < 24; part++) {
+    writeFileSync(table, whole);
+    flip(table, Math.floor((whole.length * part) / 24));
+    found[await readAll()]++;
+  }
+  console.log(JSON.stringify(found));
+  expect(found.errors).toBeGreaterThan(2);
+});
+
+/** Opens and reads everything: each value is right or an error. */
+async function readAll(): Promise<'refused' | 'errors' | 'untouched'> {
+  failures = [];
+  const engine = await open().catch((error: unknown) => error as Error);
+  if (engine instanceof Error) {
+    expect(engine.name).toBe('DataDamaged');
+    return 'refused';
+  }
+  const keyspace = engine.keyspaces.get('default');
+  let errors = 0;
+  for (let i = 0; i < COUNT; i++) {
+    const found = await Promise.resolve()
+      .then(() => engine.kv.get(keyspace, key(i)))
+      .catch((error: unknown) => error as Error);
+    if (found instanceof Error) {
+      expect(found).toMatchObject({ reason: 'STORAGE_DAMAGED' });
+      errors++;
+    } else {
+      if (found === undefined) throw new Error(`key ${i} has vanished without an error`);
+      expect(Buffer.from(found.value).toString()).toBe(`value ${i} `.repeat(40));
+    }
+  }
+  expect(failures).toEqual(errors > 0 ? ['storage damaged'] : []);
+  await engine.stop().catch(() => undefined);
+  return errors > 0 ? 'errors' : 'untouched';
+}
