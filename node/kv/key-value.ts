@@ -1,0 +1,209 @@
+/**
+ * The key-value feature on this node: reads applied rows, proposes writes to the
+ * group of a key's partition. Requests have been checked and normalised before.
+ */
+import type { Clock } from '@holdfast/client/clock';
+import { HoldfastError } from '@holdfast/client/error';
+import type { GroupHost } from '../raft/group-host.ts';
+import { propose, proposalError } from '../raft/propose.ts';
+import type { ProposalFailure } from '../raft/state-machine.ts';
+import type { Command } from '../raft/entry.ts';
+import { StoreDamaged, type RowStore } from '../storage/row-store.ts';
+import type { SpaceGuard } from '../storage/space-guard.ts';
+import { binaryString } from '../storage/row-key.ts';
+import { scanKeyspace, type ScanSelection, type ScanPart } from './kv-scan.ts';
+import {
+  MutationKind,
+  encodeMutate,
+  encodeTransact,
+  type MutationCommand,
+  type TransactCommand,
+  type WriteContext,
+} from './kv-command.ts';
+import { isRefusal, type CommandOutcome, type MutationOutcome, type TransactOutcome } from './kv-outcome.ts';
+import type { StoredValue } from './kv-rows.ts';
+import type { LocalPartition, OpenKeyspace } from './keyspaces.ts';
+import { refuse } from './limits.ts';
+import { refusalError } from './refusal-error.ts';
+
+export interface KeyValueOptions {
+  readonly host: GroupHost;
+  readonly rows: RowStore;
+  readonly clock: Clock;
+  readonly space: SpaceGuard;
+}
+
+/** Where a write's end is told; exactly one is called, once. */
+export interface WriteSink {
+  onDone(outcome: MutationOutcome): void;
+  onError(error: HoldfastError): void;
+}
+
+export class KeyValue {
+  readonly #options: KeyValueOptions;
+
+  constructor(options: KeyValueOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * A key's value, linearizable. At once, except when the value has expired by the
+   * clock and not yet by log time: then log time is moved on first.
+   */
+  get(keyspace: OpenKeyspace, key: Uint8Array): StoredValue | undefined | Promise<StoredValue | undefined> {
+    this.#assertServing();
+    const partition = keyspace.partitionOf(key);
+    const { host, clock } = this.#options;
+    const stored = this.#guard(() => partition.machine.value(key, host.logTimeMs(partition.group)));
+    if (stored?.expiresAtMs === undefined || stored.expiresAtMs > clock.wallMs()) return stored;
+    return host.advanceTime(partition.group).then(() => {
+      this.#assertServing();
+      return this.#guard(() => partition.machine.value(key, host.logTimeMs(partition.group)));
+    });
+  }
+
+  /** Proposes a mutation; its end goes to `sink`. Throws when it is refused at once. */
+  mutate(
+    keyspace: OpenKeyspace,
+    mutation: MutationCommand,
+    context: WriteContext,
+    deadlineMs: number,
+    sink: WriteSink,
+  ): void {
+    const command = encodeMutate(context, mutation);
+    this.#admit(command, grows(mutation));
+    this.#options.host.propose(
+      keyspace.partitionOf(mutation.key).group,
+      new MutationProposal(command, deadlineMs, sink),
+    );
+  }
+
+  /** Applies a transaction whose keys lie in one partition. Errors: CROSS_PARTITION and those of its operations. */
+  async transact(
+    keyspace: OpenKeyspace,
+    transact: TransactCommand,
+    context: WriteContext,
+    deadlineMs: number,
+  ): Promise<TransactOutcome> {
+    const operations = [...transact.thenOperations, ...transact.elseOperations];
+    const partition = commonPartition(keyspace, [
+      ...transact.comparisons.map(({ key }) => key),
+      ...operations.map((operation) => (operation.case === 'get' ? operation.key : operation.mutation.key)),
+    ]);
+    const command = encodeTransact(context, transact);
+    this.#admit(
+      command,
+      operations.some((operation) => operation.case === 'mutation' && grows(operation.mutation)),
+    );
+    const outcome = (await propose(
+      this.#options.host,
+      partition.group,
+      command,
+      deadlineMs,
+    )) as CommandOutcome;
+    if (isRefusal(outcome)) throw refusalError(outcome);
+    return outcome as TransactOutcome;
+  }
+
+  /** Entries in key order, in parts; each part is consistent per partition. */
+  async *scan(keyspace: OpenKeyspace, selection: ScanSelection): AsyncGenerator<ScanPart> {
+    this.#assertServing();
+    try {
+      yield* scanKeyspace(this.#options, keyspace, selection);
+    } catch (error) {
+      throw this.#damaged(error);
+    }
+  }
+
+  #assertServing(): void {
+    const cause = this.#options.host.failure;
+    if (cause === undefined) return;
+    const error = proposalError({ cause, outcome: 'NOT_APPLIED' });
+    throw error.withOutcome(undefined);
+  }
+
+  #guard<T>(read: () => T): T {
+    try {
+      return read();
+    } catch (error) {
+      throw this.#damaged(error);
+    }
+  }
+
+  /** One bad row condemns the store: it is never skipped, and nothing more is served from it. */
+  #damaged(error: unknown): unknown {
+    if (!(error instanceof StoreDamaged)) return error;
+    this.#options.host.stopServing('storage damaged', error);
+    return proposalError({ cause: 'storage damaged', outcome: 'NOT_APPLIED' }).withOutcome(undefined);
+  }
+
+  #admit(command: Command, growing: boolean): void {
+    const { space, host } = this.#options;
+    if (growing && space.isLow) {
+      throw new HoldfastError({
+        reason: 'DISK_LOW',
+        message: `the node's disk has ${space.freeBytes} bytes free, writes that grow data need ${space.floorBytes}. Nothing was written; reads and deletes go on. Free space, or delete data.`,
+        outcome: 'NOT_APPLIED',
+        actual: String(space.freeBytes),
+        limit: String(space.floorBytes),
+        retryAfterMs: 1_000,
+      });
+    }
+    if (host.hasRoom(command.bytes.byteLength)) return;
+    throw new HoldfastError({
+      reason: 'OVERLOADED',
+      message: `${host.queuedBytes} bytes of writes wait for the log, which is the limit. Nothing was written; try again later.`,
+      outcome: 'NOT_APPLIED',
+      actual: String(host.queuedBytes),
+      retryAfterMs: 100,
+    });
+  }
+}
+
+function grows(mutation: MutationCommand): boolean {
+  return mutation.kind !== MutationKind.delete && mutation.kind !== MutationKind.deleteIfVersion;
+}
+
+/** A mutation on its way through the log: one object a write, no promise. */
+class MutationProposal {
+  readonly kind: number;
+  readonly version: number;
+  readonly bytes: Uint8Array;
+  readonly deadlineMs: number;
+  readonly #sink: WriteSink;
+
+  constructor(command: Command, deadlineMs: number, sink: WriteSink) {
+    this.kind = command.kind;
+    this.version = command.version;
+    this.bytes = command.bytes;
+    this.deadlineMs = deadlineMs;
+    this.#sink = sink;
+  }
+
+  onApplied(result: unknown): void {
+    const outcome = result as CommandOutcome;
+    if (isRefusal(outcome)) this.#sink.onError(refusalError(outcome));
+    else this.#sink.onDone(outcome as MutationOutcome);
+  }
+
+  onFailed(failure: ProposalFailure): void {
+    this.#sink.onError(proposalError(failure));
+  }
+}
+
+function commonPartition(keyspace: OpenKeyspace, keys: readonly Uint8Array[]): LocalPartition {
+  const first = keyspace.partitionOf(keys[0]!);
+  for (const key of keys) {
+    if (keyspace.partitionOf(key) === first) continue;
+    const message =
+      `keys ${shown(keys[0]!)} and ${shown(key)} lie in different partitions of keyspace "${keyspace.name}"; a transaction ` +
+      'works within one. Nothing was written. Use keys of one partition, or a keyspace created with one partition.';
+    throw refuse('CROSS_PARTITION', 'key', message);
+  }
+  return first;
+}
+
+/** Keys are the caller's data: an error names them by length and place only. */
+function shown(key: Uint8Array): string {
+  return `of ${binaryString(key).length} bytes`;
+}

@@ -1,0 +1,253 @@
+/**
+ * The keyspaces of the cluster as this node knows them: descriptors under
+ * `/holdfast/keyspaces/` in the coordination tree, and for each partition its group.
+ */
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { HoldfastError } from '@holdfast/client/error';
+import { PartitionTable, partitionArcs } from '@holdfast/client/partition-table';
+import type { Clock } from '@holdfast/client/clock';
+import { KeyspaceMode, KeyspaceSchema, type Keyspace } from '@holdfast/proto/kv/v1/keyspace';
+import type { GroupHost } from '../raft/group-host.ts';
+import { groupOf, groupPrefix, prefixEnd } from '../storage/row-key.ts';
+import type { RowStore } from '../storage/row-store.ts';
+import { KvStateMachine } from './kv-state-machine.ts';
+import { checkKeyspaceName, refuse, type KeyspaceLimits } from './limits.ts';
+
+const PREFIX = '/holdfast/keyspaces/';
+const NEXT_GROUP = '/holdfast/groups/next';
+const NEXT_KEYSPACE = '/holdfast/keyspace-ids/next';
+const ATTEMPTS = 20;
+
+/** What keyspaces need of the coordination tree. */
+export interface KeyspaceTree {
+  get(key: string): { readonly value: Uint8Array; readonly modRevision: number } | undefined;
+  list(prefix: string): Promise<readonly { readonly key: string; readonly value: Uint8Array }[]>;
+  transact(transaction: {
+    comparisons: readonly { key: string; modRevision: number }[];
+    changes: readonly { key: string; value: Uint8Array | undefined }[];
+  }): Promise<{ readonly succeeded: boolean }>;
+  watch(prefix: string, onChange: (change: { key: string; value: Uint8Array | undefined }) => void): void;
+}
+
+/** One partition on this node. */
+export interface LocalPartition {
+  readonly group: number;
+  readonly machine: KvStateMachine;
+}
+
+/** A keyspace in use. */
+export interface OpenKeyspace extends KeyspaceLimits {
+  readonly descriptor: Keyspace;
+  readonly partitions: readonly LocalPartition[];
+  /** The partition that keeps a key. */
+  partitionOf(key: Uint8Array): LocalPartition;
+}
+
+/** What a new keyspace is to be. */
+export interface KeyspaceSettings {
+  readonly name: string;
+  readonly partitions: number;
+  readonly maxKeyBytes: number;
+  readonly maxValueBytes: number;
+}
+
+export interface KeyspacesOptions {
+  readonly tree: KeyspaceTree;
+  readonly host: GroupHost;
+  readonly rows: RowStore;
+  readonly clock: Clock;
+  /** Rows of a dropped keyspace could not be removed. */
+  readonly onRemoveFailure: (error: Error) => void;
+}
+
+export class Keyspaces {
+  readonly #options: KeyspacesOptions;
+  readonly #open = new Map<string, OpenKeyspace>();
+  #removing: Promise<void> = Promise.resolve();
+  #stopped = false;
+
+  private constructor(options: KeyspacesOptions) {
+    this.#options = options;
+  }
+
+  /** Opens all keyspaces of the tree, replaying their logs, and follows changes. */
+  static async open(options: KeyspacesOptions): Promise<Keyspaces> {
+    const keyspaces = new Keyspaces(options);
+    for (const { value } of await options.tree.list(PREFIX))
+      keyspaces.#add(fromBinary(KeyspaceSchema, value));
+    options.tree.watch(PREFIX, ({ key, value }) => {
+      keyspaces.#remove(key.slice(PREFIX.length));
+      if (value !== undefined) keyspaces.#add(fromBinary(KeyspaceSchema, value));
+    });
+    keyspaces.#removeOrphans();
+    return keyspaces;
+  }
+
+  /** All keyspaces, by name. */
+  list(): OpenKeyspace[] {
+    return [...this.#open.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** A keyspace. Errors: KEYSPACE_NAME_INVALID, KEYSPACE_UNKNOWN. */
+  get(name: string, field = 'keyspace'): OpenKeyspace {
+    const keyspace = this.#open.get(name);
+    if (keyspace !== undefined) return keyspace;
+    checkKeyspaceName(name, field);
+    throw refuse(
+      'KEYSPACE_UNKNOWN',
+      field,
+      `there is no keyspace "${name}". Nothing was done; create it first, or look at the list.`,
+      name,
+    );
+  }
+
+  /** Name of the keyspace that a group belongs to. */
+  nameOf(group: number): string {
+    return (
+      this.list().find((each) => each.partitions.some((partition) => partition.group === group))?.name ?? ''
+    );
+  }
+
+  /** Creates a keyspace; resolves when it takes requests. Error: KEYSPACE_EXISTS. */
+  async create(settings: KeyspaceSettings): Promise<Keyspace> {
+    checkKeyspaceName(settings.name, 'name');
+    return this.#attempt(async () => {
+      const { tree, clock } = this.#options;
+      if (this.#open.has(settings.name)) {
+        throw refuse(
+          'KEYSPACE_EXISTS',
+          'name',
+          `keyspace "${settings.name}" exists. Nothing was changed.`,
+          settings.name,
+        );
+      }
+      const group = counter(tree, NEXT_GROUP);
+      const id = counter(tree, NEXT_KEYSPACE);
+      const descriptor = describe(settings, group.next, id.next, clock.wallMs());
+      const key = PREFIX + settings.name;
+      const { succeeded } = await tree.transact({
+        comparisons: [{ key, modRevision: 0 }, group.comparison, id.comparison],
+        changes: [
+          { key, value: toBinary(KeyspaceSchema, descriptor) },
+          group.advance(settings.partitions),
+          id.advance(1),
+        ],
+      });
+      return succeeded ? descriptor : undefined;
+    });
+  }
+
+  /** Drops a keyspace for good. Error: KEYSPACE_UNKNOWN. */
+  async drop(name: string): Promise<void> {
+    await this.#attempt(async () => {
+      this.get(name, 'name');
+      const key = PREFIX + name;
+      const node = this.#options.tree.get(key);
+      const comparisons = [{ key, modRevision: node?.modRevision ?? 0 }];
+      const { succeeded } = await this.#options.tree.transact({
+        comparisons,
+        changes: [{ key, value: undefined }],
+      });
+      return succeeded ? true : undefined;
+    });
+  }
+
+  /** Resolves when the rows of dropped keyspaces are gone, or the removal under way was stopped. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#removing;
+  }
+
+  /** Repeats a compare-and-set that lost against another. */
+  async #attempt<T>(change: () => Promise<T | undefined>): Promise<T> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const done = await change();
+      if (done !== undefined) return done;
+    }
+    throw new HoldfastError({
+      reason: 'OVERLOADED',
+      message: 'too many keyspaces are being changed at once. Nothing was changed; try again.',
+      outcome: 'NOT_APPLIED',
+      retryAfterMs: 500,
+    });
+  }
+
+  #add(descriptor: Keyspace): void {
+    const { host, rows } = this.#options;
+    const table = new PartitionTable(descriptor.partitions);
+    const partitions = table.arcs.map((arc): LocalPartition => {
+      const group = Number(arc.group);
+      const machine = new KvStateMachine(group, rows);
+      host.addGroup(group, machine);
+      return { group, machine };
+    });
+    this.#open.set(descriptor.name, {
+      name: descriptor.name,
+      maxKeyBytes: descriptor.maxKeyBytes,
+      maxValueBytes: descriptor.maxValueBytes,
+      descriptor,
+      partitions,
+      partitionOf: partitions.length === 1 ? () => partitions[0]! : (key) => partitions[table.indexOf(key)]!,
+    });
+  }
+
+  #remove(name: string): void {
+    const keyspace = this.#open.get(name);
+    if (keyspace === undefined) return;
+    this.#open.delete(name);
+    for (const { group } of keyspace.partitions) {
+      this.#options.host.removeGroup(group);
+      this.#removeRows(group);
+    }
+  }
+
+  #removeRows(group: number): void {
+    const prefix = groupPrefix(group, 0).slice(0, 8);
+    this.#removing = this.#removing.then(async () => {
+      if (this.#stopped) return;
+      await this.#options.rows.removeRange(prefix, prefixEnd(prefix)).catch((error: unknown) => {
+        this.#options.onRemoveFailure(error as Error);
+      });
+    });
+  }
+
+  /** Rows of keyspaces that were dropped before the node stopped: their groups are in no descriptor. */
+  #removeOrphans(): void {
+    this.#removing = this.#removing.then(async () => {
+      let from = groupPrefix(1, 0).slice(0, 8);
+      for (;;) {
+        const row = await this.#options.rows.firstStored(from);
+        if (row === undefined || this.#stopped) return;
+        const group = groupOf(row);
+        if (this.#options.host.replica(group) === undefined) this.#removeRows(group);
+        from = prefixEnd(row.slice(0, 8));
+      }
+    });
+  }
+}
+
+function describe(settings: KeyspaceSettings, firstGroup: number, id: number, nowMs: number): Keyspace {
+  return create(KeyspaceSchema, {
+    name: settings.name,
+    mode: KeyspaceMode.RAFT,
+    partitions: partitionArcs(settings.partitions).map((arc, position) => ({
+      ...arc,
+      group: BigInt(firstGroup + position),
+    })),
+    maxKeyBytes: settings.maxKeyBytes,
+    maxValueBytes: settings.maxValueBytes,
+    id: BigInt(id),
+    createdAtMs: BigInt(nowMs),
+  });
+}
+
+/** A counter in the tree; numbers start at 1 and are never given out twice. */
+function counter(tree: KeyspaceTree, key: string) {
+  const node = tree.get(key);
+  const next = node === undefined ? 1 : Number(Buffer.from(node.value).toString());
+  return {
+    next,
+    comparison: { key, modRevision: node?.modRevision ?? 0 },
+    advance: (by: number) => ({ key, value: Buffer.from(String(next + by)) }),
+  };
+}

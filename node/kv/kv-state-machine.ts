@@ -1,0 +1,294 @@
+/**
+ * A key-value partition: applies commands to rows, deterministically.
+ *
+ *  1. A command that is refused changes no data.
+ *  2. A write with an identity is applied once: a repeat gets the first result.
+ *  3. Versions are given out once per partition, in order, and never again.
+ *  4. What has expired is decided by log time alone, never by a clock.
+ *  5. A write with a token below one accepted for the same lock is refused.
+ */
+import type { RowStore } from '../storage/row-store.ts';
+import { binaryString } from '../storage/row-key.ts';
+import { ByteReader, ByteWriter } from '../storage/byte-codec.ts';
+import type { Command } from '../raft/entry.ts';
+import type { StateMachine } from '../raft/state-machine.ts';
+import { CLIENT_MEMORY_MS, ClientMemory, KEPT_RESULT_BYTES, type KeptResult } from './client-memory.ts';
+import { addToCounter } from './counter.ts';
+import {
+  Comparator,
+  CommandKind,
+  MutationKind,
+  decodeExpireClients,
+  decodeExpireRows,
+  decodeMutate,
+  decodeTransact,
+  type ComparisonCommand,
+  type MutationCommand,
+  type OperationCommand,
+  type TransactCommand,
+  type WriteContext,
+  type WriteFence,
+} from './kv-command.ts';
+import {
+  isRefusal,
+  type CommandOutcome,
+  type MutationOutcome,
+  type Refusal,
+  type TransactOutcome,
+} from './kv-outcome.ts';
+import { KvRowKeys, VersionCounter, decodeValue, encodeValue, type StoredValue } from './kv-rows.ts';
+
+/** The rows that a state machine works on: the overlay over the store. */
+export type KvRows = Pick<RowStore, 'get' | 'put' | 'delete' | 'live' | 'putLive'>;
+
+/** Values written by a transaction that is not yet known to succeed. */
+type Staged = Map<string, { key: Uint8Array; value: StoredValue | undefined }>;
+
+export class KvStateMachine implements StateMachine {
+  readonly keys: KvRowKeys;
+  readonly #rows: KvRows;
+
+  constructor(group: number, rows: KvRows) {
+    this.keys = new KvRowKeys(group, 0);
+    this.#rows = rows;
+  }
+
+  apply(command: Command, stampMs: number): CommandOutcome {
+    if (command.version !== 1)
+      throw new RangeError(`command ${command.kind} of unknown version ${command.version}`);
+    switch (command.kind) {
+      case CommandKind.mutate: {
+        const { context, mutation } = decodeMutate(command.bytes);
+        return this.#once(context, stampMs, () => this.#mutate(mutation, stampMs));
+      }
+      case CommandKind.transact: {
+        const { context, transact } = decodeTransact(command.bytes);
+        return this.#once(context, stampMs, () => this.#transact(transact, stampMs));
+      }
+      case CommandKind.expireRows:
+        return this.#expireRows(command.bytes, stampMs);
+      case CommandKind.expireClients:
+        return this.#expireClients(command.bytes, stampMs);
+    }
+    throw new RangeError(`unknown command ${command.kind}`);
+  }
+
+  /** The value of a key at log time `stampMs`. Invariant 4. */
+  value(key: Uint8Array, stampMs: number): StoredValue | undefined {
+    const row = this.#rows.get(this.keys.data(key));
+    if (row === undefined) return undefined;
+    const stored = decodeValue(row);
+    return stored.expiresAtMs !== undefined && stored.expiresAtMs <= stampMs ? undefined : stored;
+  }
+
+  /** Invariants 2 and 5, around the write itself. */
+  #once<T extends MutationOutcome | TransactOutcome>(
+    context: WriteContext,
+    stampMs: number,
+    write: () => T | Refusal,
+  ): CommandOutcome {
+    const { identity, fence } = context;
+    if (identity === undefined) return this.#fenced(fence) ?? write();
+    const row = this.keys.client(identity.clientId);
+    const memory =
+      this.#rows.live(row, ClientMemory.decode) ?? (identity.open ? new ClientMemory() : undefined);
+    if (memory === undefined) return { refused: 'CLIENT_EXPIRED' };
+    const known = memory.result(identity.sequence);
+    if (known === 'too large') return { refused: 'RESULT_NOT_KEPT' };
+    if (known !== undefined) return known;
+    if (identity.sequence < memory.ackedBelow) return { refused: 'SEQUENCE_STALE' };
+    memory.touch(identity.ackedBelow, stampMs);
+    this.#rows.putLive(row, memory);
+    if (memory.isFull) return { refused: 'OVERLOADED', actual: 'unanswered writes of this client' };
+    const outcome = this.#fenced(fence) ?? write();
+    if (!isRefusal(outcome)) memory.keep(identity.sequence, kept(outcome));
+    return outcome;
+  }
+
+  #fenced(fence: WriteFence | undefined): Refusal | undefined {
+    if (fence === undefined) return undefined;
+    const row = this.keys.fence(fence.lock);
+    const content = this.#rows.get(row);
+    const accepted = content === undefined ? 0 : new ByteReader(content).u64();
+    if (fence.token < accepted) return { refused: 'FENCED', actual: String(accepted) };
+    if (fence.token > accepted) this.#rows.put(row, new ByteWriter(8).u64(fence.token).finish());
+    return undefined;
+  }
+
+  #mutate(mutation: MutationCommand, stampMs: number): MutationOutcome | Refusal {
+    const next = this.#evaluate(mutation, stampMs, (key) => this.value(key, stampMs));
+    if ('refused' in next) return next;
+    if (next.value === undefined && !next.outcome.existed) return next.outcome;
+    return this.#write(mutation.key, next.value, next.outcome);
+  }
+
+  /** What a mutation makes of a key, without doing it. */
+  #evaluate(
+    mutation: MutationCommand,
+    stampMs: number,
+    read: (key: Uint8Array) => StoredValue | undefined,
+  ): { value: StoredValue | undefined; outcome: MutationOutcome } | Refusal {
+    const expiresAtMs = mutation.ttlMs === undefined ? undefined : stampMs + mutation.ttlMs;
+    const set = { value: { version: 0, expiresAtMs, value: mutation.value }, outcome: PLAIN };
+    switch (mutation.kind) {
+      case MutationKind.put:
+        return set; // blind: a put needs to know nothing of what was there
+      case MutationKind.create: {
+        const current = read(mutation.key);
+        return current === undefined ? set : { refused: 'KEY_EXISTS', currentVersion: current.version };
+      }
+      case MutationKind.setIfVersion: {
+        const current = read(mutation.key);
+        if (current?.version === mutation.expectedVersion) return set;
+        return { refused: 'VERSION_MISMATCH', currentVersion: current?.version };
+      }
+      case MutationKind.setIfValue: {
+        const current = read(mutation.key);
+        if (current !== undefined && Buffer.compare(current.value, mutation.expectedValue) === 0) return set;
+        return { refused: 'VALUE_MISMATCH', currentVersion: current?.version };
+      }
+      case MutationKind.increment:
+        return addToCounter(read(mutation.key), mutation.delta, expiresAtMs);
+      case MutationKind.delete:
+        return { value: undefined, outcome: { ...PLAIN, existed: read(mutation.key) !== undefined } };
+      case MutationKind.deleteIfVersion: {
+        const current = read(mutation.key);
+        if (current?.version === mutation.expectedVersion)
+          return { value: undefined, outcome: { ...PLAIN, existed: true } };
+        return { refused: 'VERSION_MISMATCH', currentVersion: current?.version };
+      }
+    }
+    throw new RangeError(`unknown mutation ${String(mutation.kind)}`);
+  }
+
+  /** Writes or deletes a key. Invariant 3. */
+  #write(key: Uint8Array, value: StoredValue | undefined, outcome: MutationOutcome): MutationOutcome {
+    const row = this.keys.versions();
+    const versions = this.#rows.live(row, VersionCounter.decode) ?? new VersionCounter(0);
+    const version = versions.next();
+    this.#rows.putLive(row, versions);
+    if (value === undefined) {
+      this.#rows.delete(this.keys.data(key));
+      return outcome;
+    }
+    this.#rows.put(this.keys.data(key), encodeValue({ ...value, version }));
+    if (value.expiresAtMs !== undefined) this.#rows.put(this.keys.expiry(value.expiresAtMs, key), NO_BYTES);
+    return { ...outcome, version };
+  }
+
+  #transact(transact: TransactCommand, stampMs: number): TransactOutcome | Refusal {
+    const succeeded = transact.comparisons.every((comparison) => this.#holds(comparison, stampMs));
+    const operations = succeeded ? transact.thenOperations : transact.elseOperations;
+    const staged: Staged = new Map();
+    const outcomes: MutationOutcome[] = [];
+    const gets: (StoredValue | undefined)[] = [];
+    const read = (key: Uint8Array) => {
+      const known = staged.get(binaryString(key));
+      return known === undefined ? this.value(key, stampMs) : known.value;
+    };
+    for (const operation of operations) {
+      if (operation.case === 'get') {
+        gets.push(read(operation.key));
+        continue;
+      }
+      const next = this.#evaluate(operation.mutation, stampMs, read);
+      if ('refused' in next) return next;
+      outcomes.push(next.outcome);
+      staged.set(binaryString(operation.mutation.key), { key: operation.mutation.key, value: next.value });
+    }
+    return { succeeded, results: this.#commit(operations, staged, outcomes, gets) };
+  }
+
+  /** Nothing is refused any more: writes what was staged. */
+  #commit(
+    operations: readonly OperationCommand[],
+    staged: Staged,
+    outcomes: readonly MutationOutcome[],
+    gets: readonly (StoredValue | undefined)[],
+  ): TransactOutcome['results'] {
+    let mutation = 0;
+    let get = 0;
+    const versions = new Map<string, number>();
+    const results: TransactOutcome['results'][number][] = [];
+    for (const operation of operations) {
+      if (operation.case === 'get') {
+        const found = gets[get++];
+        const version = versions.get(binaryString(operation.key));
+        results.push({
+          case: 'get',
+          key: operation.key,
+          found: found && version ? { ...found, version } : found,
+        });
+        continue;
+      }
+      const outcome = outcomes[mutation++]!;
+      const key = binaryString(operation.mutation.key);
+      const { value } = staged.get(key)!;
+      const written =
+        value === undefined && !outcome.existed
+          ? outcome
+          : this.#write(operation.mutation.key, value, outcome);
+      versions.set(key, written.version);
+      results.push({ case: 'mutation', outcome: written });
+    }
+    return results;
+  }
+
+  #holds({ key, comparator, target }: ComparisonCommand, stampMs: number): boolean {
+    const current = this.value(key, stampMs);
+    if (target.case === 'exists') return (current !== undefined) === target.value;
+    if (target.case === 'version') return compares(comparator, (current?.version ?? 0) - target.value);
+    return current !== undefined && compares(comparator, Buffer.compare(current.value, target.value));
+  }
+
+  /** Removes rows whose time is up by log time, and index rows that no longer say the truth. */
+  #expireRows(bytes: Uint8Array, stampMs: number): undefined {
+    for (const { expiresAtMs, key } of decodeExpireRows(bytes)) {
+      if (expiresAtMs > stampMs) continue;
+      this.#rows.delete(this.keys.expiry(expiresAtMs, key));
+      const row = this.keys.data(key);
+      const content = this.#rows.get(row);
+      if (content !== undefined && decodeValue(content).expiresAtMs === expiresAtMs) this.#rows.delete(row);
+    }
+  }
+
+  /** Forgets clients that have been silent for longer than the memory promised. */
+  #expireClients(bytes: Uint8Array, stampMs: number): undefined {
+    for (const clientId of decodeExpireClients(bytes)) {
+      const row = this.keys.client(clientId);
+      const memory = this.#rows.live(row, ClientMemory.decode);
+      if (memory !== undefined && memory.lastSeenMs + CLIENT_MEMORY_MS <= stampMs) this.#rows.delete(row);
+    }
+  }
+}
+
+const NO_BYTES = new Uint8Array(0);
+const PLAIN: MutationOutcome = { version: 0, counter: undefined, existed: undefined };
+
+function compares(comparator: Comparator, order: number): boolean {
+  switch (comparator) {
+    case Comparator.equal:
+      return order === 0;
+    case Comparator.notEqual:
+      return order !== 0;
+    case Comparator.less:
+      return order < 0;
+    case Comparator.greater:
+      return order > 0;
+  }
+  throw new RangeError(`unknown comparator ${String(comparator)}`);
+}
+
+/** A transaction's result is kept only if it is small. Views of the log are copied. */
+function kept(outcome: MutationOutcome | TransactOutcome): KeptResult {
+  if (!('results' in outcome)) return outcome;
+  let bytes = 0;
+  const results = outcome.results.map((result) => {
+    bytes += 24;
+    if (result.case === 'mutation' || result.found === undefined) return result;
+    bytes += result.key.byteLength + result.found.value.byteLength;
+    const found = { ...result.found, value: Uint8Array.from(result.found.value) };
+    return { case: 'get' as const, key: Uint8Array.from(result.key), found };
+  });
+  return bytes > KEPT_RESULT_BYTES ? 'too large' : { succeeded: outcome.succeeded, results };
+}

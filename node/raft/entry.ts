@@ -1,0 +1,52 @@
+/** Entries of a replicated log, and how many commands share one. */
+import { ByteReader, ByteWriter } from '../storage/byte-codec.ts';
+
+/** What an entry holds; never reused for another meaning. */
+export const EntryKind = {
+  /** Nothing: begins a term. */
+  noOp: 1,
+  /** Commands for the state machine, see `encodeCommands`. */
+  commands: 2,
+  /** Nothing but its stamp: moves log time on. */
+  time: 3,
+} as const;
+
+export const ENTRY_VERSION = 1;
+
+/** An entry of a group's log. */
+export interface Entry {
+  readonly index: number;
+  readonly term: number;
+  /** Log time: the greater of the previous stamp and the leader's clock, ms since 1970. */
+  readonly stampMs: number;
+  readonly kind: number;
+  readonly version: number;
+  readonly payload: Uint8Array;
+}
+
+/** A command for a state machine. What `kind` and `version` mean never changes. */
+export interface Command {
+  readonly kind: number;
+  readonly version: number;
+  readonly bytes: Uint8Array;
+}
+
+/** Bytes that a command takes inside an entry. */
+export function commandBytes(command: Command): number {
+  return 6 + command.bytes.byteLength;
+}
+
+/** The payload of an entry with these commands, in order. */
+export function encodeCommands(commands: readonly Command[]): Buffer {
+  let size = 0;
+  for (const command of commands) size += commandBytes(command);
+  const writer = new ByteWriter(size);
+  for (const command of commands) writer.u8(command.kind).u8(command.version).bytes(command.bytes);
+  return writer.finish();
+}
+
+/** The commands of an entry's payload; their bytes are views of it. */
+export function* decodeCommands(payload: Uint8Array): Generator<Command> {
+  const reader = new ByteReader(payload);
+  while (!reader.done) yield { kind: reader.u8(), version: reader.u8(), bytes: reader.bytes() };
+}

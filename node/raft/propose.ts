@@ -1,0 +1,63 @@
+/** Proposing a command and waiting for its result: for callers that are not on the hot path. */
+import { HoldfastError } from '@holdfast/client/error';
+import type { Command } from './entry.ts';
+import type { GroupHost } from './group-host.ts';
+import type { ProposalFailure } from './state-machine.ts';
+
+/** Proposes a command; resolves with the state machine's result. Error: HoldfastError with outcome. */
+export function propose(
+  host: GroupHost,
+  group: number,
+  command: Command,
+  deadlineMs: number,
+): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    host.propose(group, {
+      kind: command.kind,
+      version: command.version,
+      bytes: command.bytes,
+      deadlineMs,
+      onApplied: resolve,
+      onFailed: (failure) => reject(proposalError(failure)),
+    });
+  });
+}
+
+/** What a proposal's failure means to the caller. */
+export function proposalError({ cause, outcome }: ProposalFailure): HoldfastError {
+  const fate =
+    outcome === 'NOT_APPLIED' ? 'Nothing was written.' : 'The write may or may not have been kept.';
+  switch (cause) {
+    case 'deadline':
+      return new HoldfastError({
+        reason: 'DEADLINE_EXCEEDED',
+        message: `the deadline passed before the write was proposed. ${fate}`,
+        outcome,
+      });
+    case 'group gone':
+      return new HoldfastError({
+        reason: 'KEYSPACE_UNKNOWN',
+        message: `the keyspace was dropped. ${fate}`,
+        outcome,
+        field: 'keyspace',
+      });
+    case 'stopped':
+      return new HoldfastError({
+        reason: 'SHUTTING_DOWN',
+        message: `the node is stopping. ${fate} Try again, or ask another node.`,
+        outcome,
+      });
+    case 'storage damaged':
+      return new HoldfastError({
+        reason: 'STORAGE_DAMAGED',
+        message: `the node's data is damaged and is not served. ${fate}`,
+        outcome,
+      });
+    case 'storage failed':
+      return new HoldfastError({
+        reason: 'UNAVAILABLE',
+        message: `the node's disk failed and the node is ending. ${fate}`,
+        outcome,
+      });
+  }
+}

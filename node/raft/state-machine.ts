@@ -1,0 +1,28 @@
+import type { Command } from './entry.ts';
+
+/**
+ * What a replicated log drives. `apply` is synchronous and deterministic: the same
+ * commands in the same order give the same rows on every replica, whatever its clock.
+ * A command that cannot be carried out changes nothing and says so in its result; an
+ * exception means that the replica itself is unsound.
+ */
+export interface StateMachine {
+  /** Carries out one command at log time `stampMs`; what it returns goes to the proposer. */
+  apply(command: Command, stampMs: number): unknown;
+}
+
+/** A command on its way through a group's log. Exactly one of the callbacks is called, once. */
+export interface Proposal extends Command {
+  /** Monotonic time after which it is no longer proposed. */
+  readonly deadlineMs: number;
+  /** It was applied; `result` is the state machine's. */
+  onApplied(result: unknown): void;
+  /** It was not applied, or nobody can say. */
+  onFailed(failure: ProposalFailure): void;
+}
+
+/** Why a proposal has no result, and whether it may have been applied. */
+export interface ProposalFailure {
+  readonly cause: 'deadline' | 'group gone' | 'stopped' | 'storage failed' | 'storage damaged';
+  readonly outcome: 'NOT_APPLIED' | 'UNKNOWN';
+}
