@@ -1,0 +1,161 @@
+import { readFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { type ClusterFileContent, clusterSchema, knownKeys, type LogLevel } from './cluster-schema.ts';
+import { findCollisions } from './cluster-collisions.ts';
+import { nearestName } from './nearest-name.ts';
+import type { NetworkAddress } from './network-address.ts';
+import { type YamlPath, YamlSource } from './yaml-source.ts';
+
+/** One node of the cluster. */
+export interface NodeConfig {
+  readonly name: string;
+  readonly grpc: NetworkAddress;
+  readonly http: NetworkAddress;
+  readonly zone: string | undefined;
+  readonly datacentre: string | undefined;
+  /** Its data directory, absolute. */
+  readonly data: string;
+}
+
+/** cluster.yaml, checked, with its defaults, frozen. Sizes are in bytes. */
+export interface ClusterConfig {
+  /** The file, absolute. */
+  readonly path: string;
+  /** Name shown to people. */
+  readonly cluster: string;
+  readonly nodes: readonly NodeConfig[];
+  readonly storage: {
+    readonly segmentBytes: number;
+    readonly minFreeBytes: number;
+  };
+  readonly limits: {
+    readonly queueBytes: number;
+    readonly inFlightBytes: number;
+    readonly connections: number;
+    readonly streamsPerConnection: number;
+    readonly headerBytes: number;
+  };
+  readonly log: { readonly level: LogLevel };
+}
+
+/** A cluster.yaml that cannot be used. */
+export class ClusterFileError extends Error {
+  override readonly name = 'ClusterFileError';
+  /** Every problem, in the order of the file: `cluster.yaml:12: nodes[0].grpc is …`. */
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(problems.join('\n'));
+    this.problems = problems;
+  }
+}
+
+/** Reads and checks a cluster file. Throws ClusterFileError with all problems at once. */
+export function loadClusterFile(path: string): ClusterConfig {
+  const source = new YamlSource(readText(path));
+  const problems: Problem[] = source.errors.map(({ line, message }) => ({ line, message }));
+  const content = source.value === undefined ? undefined : validated(source, problems);
+  if (content !== undefined && problems.length === 0) return resolved(path, content);
+  problems.sort((a, b) => a.line - b.line);
+  throw new ClusterFileError(problems.map(({ line, message }) => `${path}:${line}: ${message}`));
+}
+
+interface Problem {
+  line: number;
+  message: string;
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const why = code === 'ENOENT' ? 'there is no such file' : `the file cannot be read (${code ?? message})`;
+    throw new ClusterFileError([`${path}: ${why}; name a cluster file with --config FILE`]);
+  }
+}
+
+function validated(source: YamlSource, problems: Problem[]): ClusterFileContent | undefined {
+  const { value } = source;
+  const report = (path: YamlPath, message: string) => problems.push({ line: source.lineOf(path), message });
+  if (value === null) {
+    problems.push({ line: 1, message: 'the file is empty: must have the keys cluster and nodes' });
+    return undefined;
+  }
+  // By themselves, and before the rest is known to be right, so that nothing is held back.
+  for (const { path, message } of findCollisions(value)) report(path, message);
+  const result = clusterSchema.safeParse(value);
+  for (const issue of result.error?.issues ?? []) {
+    if (issue.code !== 'unrecognized_keys') report(issue.path, described(value, issue.path, issue.message));
+    else for (const key of issue.keys) report([...issue.path, key], unknownKey(issue.path, key));
+  }
+  return result.data;
+}
+
+function described(value: unknown, path: YamlPath, allowed: string): string {
+  const name = path.length === 0 ? 'the file' : pathText(path);
+  const actual = valueAt(value, path);
+  return actual === undefined ? `${name} is missing: ${allowed}` : `${name} is ${shown(actual)}: ${allowed}`;
+}
+
+function unknownKey(path: YamlPath, key: string): string {
+  const known = knownKeys(path);
+  const nearest = nearestName(key, known);
+  const hint = nearest === undefined ? '' : `Did you mean ${nearest}? `;
+  return `${pathText([...path, key])} is not a known setting. ${hint}Known are ${known.join(', ')}`;
+}
+
+/** A path as people write it: `nodes[0].grpc`. */
+function pathText(path: YamlPath): string {
+  const steps = path.map((step) => (typeof step === 'number' ? `[${step}]` : `.${String(step)}`));
+  return steps.join('').replace(/^\./, '');
+}
+
+function valueAt(value: unknown, path: YamlPath): unknown {
+  let at: unknown = value;
+  for (const step of path) at = (at as Record<PropertyKey, unknown> | null | undefined)?.[step];
+  return at;
+}
+
+function shown(value: unknown): string {
+  const text = JSON.stringify(value);
+  return text.length <= 100 ? text : `${text.slice(0, 97)}…`;
+}
+
+function resolved(path: string, content: ClusterFileContent): ClusterConfig {
+  const { storage, limits } = content;
+  const directory = dirname(resolve(path));
+  const twoSegments = 2 * storage.segment_bytes;
+  return deepFreeze({
+    path: resolve(path),
+    cluster: content.cluster,
+    nodes: content.nodes.map((node) => ({
+      name: node.name,
+      grpc: node.grpc,
+      http: node.http,
+      zone: node.zone,
+      datacentre: node.datacentre,
+      data: resolve(directory, node.data ?? join('.holdfast', node.name)),
+    })),
+    storage: {
+      segmentBytes: storage.segment_bytes,
+      minFreeBytes: storage.min_free_bytes ?? twoSegments + 512 * 1_048_576,
+    },
+    limits: {
+      queueBytes: limits.queue_bytes,
+      inFlightBytes: limits.in_flight_bytes,
+      connections: limits.connections,
+      streamsPerConnection: limits.streams_per_connection,
+      headerBytes: limits.header_bytes,
+    },
+    log: content.log,
+  });
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    Object.values(value).forEach(deepFreeze);
+  }
+  return value;
+}

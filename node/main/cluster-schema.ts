@@ -1,0 +1,132 @@
+import { z } from 'zod';
+import { formatByteSize, parseByteSize } from './byte-size.ts';
+import { parseNetworkAddress } from './network-address.ts';
+
+// What cluster.yaml may say. The message of each rule is only what is allowed: place and
+// value are put before it by whoever reports the problem. Optional values have their
+// default here, except those that depend on another value or on the place of the file.
+
+const KIB = 1_024;
+const MIB = 1_024 * KIB;
+const GIB = 1_024 * MIB;
+
+type Check<T> = (value: unknown) => { ok: T } | { problem: string };
+
+function field<T>(check: Check<T>) {
+  return z.unknown().transform((value, context): T => {
+    const result = check(value);
+    if ('ok' in result) return result.ok;
+    context.addIssue({ code: 'custom', message: result.problem, input: value });
+    return z.NEVER;
+  });
+}
+
+/** A field that may be left out, but not be empty. */
+function optional<T>(check: Check<T>) {
+  return field(check).optional();
+}
+
+/** A field that has a value when it is left out. */
+function preset<T>(check: Check<T>, value: T) {
+  return field(check).prefault(value);
+}
+
+function text(form: RegExp, problem: string): Check<string> {
+  return (value) => (typeof value === 'string' && form.test(value) ? { ok: value } : { problem });
+}
+
+function address(value: unknown) {
+  const parsed = parseNetworkAddress(typeof value === 'string' ? value : '');
+  return 'problem' in parsed ? parsed : { ok: parsed };
+}
+
+function byteSize(least: number, most: number): Check<number> {
+  const range = `${formatByteSize(least)} to ${formatByteSize(most)}`;
+  const problem = `must be ${range}, as a number of bytes or with a unit (KiB, MiB, GiB, TiB) such as 64MiB`;
+  return (value) => {
+    const bytes = parseByteSize(value);
+    return bytes === undefined || bytes < least || bytes > most ? { problem } : { ok: bytes };
+  };
+}
+
+function whole(least: number, most: number): Check<number> {
+  const problem = `must be a whole number from ${least} to ${most}`;
+  return (value) =>
+    typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most
+      ? { ok: value }
+      : { problem };
+}
+
+const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
+/** How much a node logs. */
+export type LogLevel = (typeof LEVELS)[number];
+
+function level(value: unknown): { ok: LogLevel } | { problem: string } {
+  const found = LEVELS.find((known) => known === value);
+  return found === undefined ? { problem: `must be one of ${LEVELS.join(', ')}` } : { ok: found };
+}
+
+const place = text(/^\S(.{0,62}\S)?$/u, 'must be text of 1 to 64 characters');
+const path = text(/^[^\0]{1,4096}$/u, 'must be the path of a directory');
+
+const node = z.strictObject(
+  {
+    name: field(text(/^[a-z0-9][a-z0-9-]{0,62}$/, 'must be [a-z0-9][a-z0-9-]{0,62}, such as n1')),
+    grpc: field(address),
+    http: field(address),
+    zone: optional(place),
+    datacentre: optional(place),
+    data: optional(path),
+  },
+  { error: 'must have the keys name, grpc and http' },
+);
+
+const storage = z.strictObject(
+  {
+    segment_bytes: preset(byteSize(MIB, GIB), 64 * MIB),
+    min_free_bytes: optional(byteSize(0, 1_024 * GIB)),
+  },
+  { error: 'must hold settings; leave it out for the defaults' },
+);
+
+const limits = z.strictObject(
+  {
+    queue_bytes: preset(byteSize(MIB, 64 * GIB), 64 * MIB),
+    in_flight_bytes: preset(byteSize(MIB, 64 * GIB), 256 * MIB),
+    connections: preset(whole(1, 1_000_000), 10_000),
+    streams_per_connection: preset(whole(1, 100_000), 1_000),
+    header_bytes: preset(byteSize(4 * KIB, MIB), 16 * KIB),
+  },
+  { error: 'must hold settings; leave it out for the defaults' },
+);
+
+const log = z.strictObject(
+  { level: preset(level, 'info') },
+  { error: 'must hold settings; leave it out for the defaults' },
+);
+
+/** cluster.yaml, as YAML gives it. */
+export const clusterSchema = z.strictObject(
+  {
+    cluster: field(text(/^[a-z0-9-]{1,64}$/, 'must be [a-z0-9-]{1,64}, such as holdfast-dev')),
+    nodes: z
+      .array(node, { error: 'must be a list of nodes' })
+      .min(1, { error: 'must name at least one node' })
+      .max(1_000, { error: 'must name at most 1000 nodes' }),
+    storage: storage.default(() => storage.parse({})),
+    limits: limits.default(() => limits.parse({})),
+    log: log.default(() => log.parse({})),
+  },
+  { error: 'must have the keys cluster and nodes' },
+);
+
+/** What the schema makes of a valid file. */
+export type ClusterFileContent = z.output<typeof clusterSchema>;
+
+/** The keys that may stand at a place of the file. */
+export function knownKeys(path: readonly PropertyKey[]): string[] {
+  if (path.length === 0) return Object.keys(clusterSchema.shape);
+  if (path[0] === 'nodes') return Object.keys(node.shape);
+  if (path[0] === 'storage') return Object.keys(storage.shape);
+  return Object.keys(path[0] === 'limits' ? limits.shape : log.shape);
+}

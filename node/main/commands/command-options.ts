@@ -1,0 +1,27 @@
+import type { Command } from 'commander';
+import { timeout } from './arguments.ts';
+
+/** Adds the options of every command that asks the cluster. */
+export function askingCluster(command: Command): Command {
+  return withJson(command)
+    .option(
+      '--endpoints <list>',
+      'nodes to ask, host:port,host:port (default: HOLDFAST_ENDPOINTS, else cluster.yaml)',
+    )
+    .option('--config <file>', 'take the nodes from this cluster file')
+    .option('--timeout <duration>', 'greatest time of a call: 500ms, 5s, 1m (default: 5s)', timeout);
+}
+
+/** Adds --json. */
+export function withJson(command: Command): Command {
+  return command.option('--json', 'print JSON, errors too (on stderr)');
+}
+
+/** Adds examples to the help of a command. */
+export function withExamples(command: Command, ...examples: string[]): Command {
+  const lines = examples.map((example) => `  $ ${example}\n`).join('');
+  return command.addHelpText('after', `\nExamples:\n${lines.trimEnd()}`);
+}
+
+/** What every command's help ends with. */
+export const EXIT_CODES = '\nExit codes: 0 done, 1 refused, 2 wrong usage, 3 no node could be reached.';

@@ -1,0 +1,75 @@
+import { relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type ClusterConfig, loadClusterFile, type NodeConfig } from '../cluster-file.ts';
+import { usageFailure } from '../command-failure.ts';
+import type { ExitCode } from '../exit-code.ts';
+import { outliveReaders } from '../output.ts';
+import { nearestName } from '../nearest-name.ts';
+import { startCluster } from '../start-cluster.ts';
+import type { NodePlan } from '../start-plan.ts';
+
+// As source in development, compiled otherwise: the nodes run what started them.
+const MAIN = fileURLToPath(
+  new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : '../main.js', import.meta.url),
+);
+
+/** Options of `holdfast start`. */
+export interface StartOptions {
+  config: string;
+  node?: string;
+  dataDir?: string;
+  json?: boolean;
+}
+
+/** `holdfast start`. */
+export async function start(options: StartOptions): Promise<ExitCode> {
+  requireNode22();
+  outliveReaders();
+  const config = loadClusterFile(options.config);
+  if (options.node === undefined) {
+    const plans = config.nodes.map((node) => planOf(node, options));
+    return startCluster({ config, plans, json: options.json ?? false });
+  }
+  const node = findNode(config, options.node);
+  // Loaded only now: the process that merely starts others needs none of what a node does.
+  const { startNode } = await import('../start-node.ts');
+  return startNode({ config, plan: planOf(node, options), json: options.json ?? false });
+}
+
+function findNode(config: ClusterConfig, name: string): NodeConfig {
+  const node = config.nodes.find((one) => one.name === name);
+  if (node !== undefined) return node;
+  const names = config.nodes.map((one) => one.name);
+  const nearest = nearestName(name, names);
+  const hint = nearest === undefined ? '' : ` Did you mean ${nearest}?`;
+  throw usageFailure(
+    `${config.path} has no node ${JSON.stringify(name)}.${hint} It has ${names.join(', ')}.`,
+  );
+}
+
+function planOf(node: NodeConfig, options: StartOptions): NodePlan {
+  const directory = options.dataDir === undefined ? node.data : resolve(options.dataDir, node.name);
+  const own = ['start', '--config', options.config, '--node', node.name];
+  const args = options.dataDir === undefined ? own : [...own, '--data-dir', options.dataDir];
+  return {
+    node,
+    dataDirectory: directory,
+    shownDirectory: shortest(directory),
+    main: MAIN,
+    args,
+  };
+}
+
+function shortest(path: string): string {
+  const near = relative('', path);
+  return near.startsWith('..') || near === '' ? path : near;
+}
+
+function requireNode22(): void {
+  const { node } = process.versions;
+  if (Number(node.split('.')[0]) >= 22) return;
+  throw usageFailure(
+    `a Holdfast node needs Node.js 22 or later, this is ${node}. ` +
+      '`npm start` and `npx holdfast start` bring their own.',
+  );
+}

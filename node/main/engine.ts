@@ -1,0 +1,300 @@
+/**
+ * A node's engine: everything between the ports and the services, opened from a data
+ * directory in the one order that is safe. Knows no network, so a simulation runs it
+ * as it is.
+ */
+import type { Clock } from '@holdfast/client/clock';
+import type { Random } from '@holdfast/client/random';
+import { Coordination } from '../coordination/coordination.ts';
+import { KeyValue } from '../kv/key-value.ts';
+import { Keyspaces } from '../kv/keyspaces.ts';
+import { DEFAULT_KEY_BYTES, DEFAULT_PARTITIONS, DEFAULT_VALUE_BYTES } from '../kv/limits.ts';
+import { Sweeper } from '../kv/sweeper.ts';
+import { GroupHost, type HostObserver } from '../raft/group-host.ts';
+import type { Entry } from '../raft/entry.ts';
+import type { Disk } from '../runtime/disk.ts';
+import type { OrderedStore } from '../runtime/ordered-store.ts';
+import {
+  IdentityError,
+  newIdentity,
+  readIdentity,
+  writeIdentity,
+  type Identity,
+} from '../storage/identity.ts';
+import { RecordType, type LogRecord } from '../storage/log-format.ts';
+import { RowStore, type FlushTimes } from '../storage/row-store.ts';
+import { SpaceGuard } from '../storage/space-guard.ts';
+import { WriteAheadLog, type BatchTimes } from '../storage/write-ahead-log.ts';
+
+const LOG_DIRECTORY = 'log';
+const BOOTSTRAPPED = '/holdfast/bootstrapped';
+/** This node's number as a voter, while groups have one. */
+const VOTER = 1;
+
+export interface EngineOptions {
+  readonly disk: Disk;
+  /** What is wrong with the files of the ordered store; asked before it is opened. */
+  readonly verifyStore: () => Promise<readonly string[]>;
+  readonly openStore: () => Promise<OrderedStore>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly nodeName: string;
+  readonly segmentBytes: number;
+  readonly minFreeBytes: number;
+  readonly queueBytes: number;
+  /** Storage failed or is damaged while serving: the node must not go on. */
+  readonly onFailure: (cause: 'storage failed' | 'storage damaged', error: Error) => void;
+  readonly onSpaceChange?: (low: boolean, freeBytes: number) => void;
+  readonly observe?: EngineObserver;
+}
+
+/** Figures for metrics and logs. */
+export interface EngineObserver extends HostObserver {
+  logBatch(batch: BatchTimes): void;
+  flush(flush: FlushTimes): void;
+}
+
+/** What recovery found and did. */
+export interface Recovery {
+  readonly durationMs: number;
+  readonly replayedEntries: number;
+  /** Bytes of an incomplete last write that were removed. */
+  readonly tornBytes: number;
+}
+
+/** The data directory cannot be used. The message says what is wrong and what to do. */
+export class DataDamaged extends Error {
+  override readonly name = 'DataDamaged';
+
+  constructor(problems: readonly string[]) {
+    super(
+      `the data is damaged: ${problems.join('; ')}. Nothing was changed and nothing is served. ` +
+        'Restore the directory from a copy, or, if what this node holds can be given up, move the directory away and start again: the node then begins empty.',
+    );
+  }
+}
+
+/** An open engine. */
+export interface Engine {
+  readonly identity: Identity;
+  readonly log: WriteAheadLog;
+  readonly rows: RowStore;
+  readonly host: GroupHost;
+  readonly space: SpaceGuard;
+  readonly keyspaces: Keyspaces;
+  readonly kv: KeyValue;
+  readonly recovery: Recovery;
+  /** Finishes what was taken, writes the overlay to the store and closes everything. */
+  stop(): Promise<void>;
+}
+
+/** Opens a data directory, a new one too. Errors: DataDamaged, IdentityError, those of the disk. */
+export async function openEngine(options: EngineOptions): Promise<Engine> {
+  const startedMs = options.clock.monotonicMs();
+  const identity = await claimDirectory(options);
+  const problems = await options.verifyStore();
+  if (problems.length > 0) throw new DataDamaged(problems);
+  const store = await openStore(options);
+  const assembly = new EngineAssembly(options, identity, store, startedMs);
+  try {
+    return await assembly.open();
+  } catch (error) {
+    await assembly.abandon();
+    if (error instanceof Error && error.name === 'StoreDamaged') throw new DataDamaged([error.message]);
+    throw error;
+  }
+}
+
+async function openStore(options: EngineOptions): Promise<OrderedStore> {
+  try {
+    return await options.openStore();
+  } catch (error) {
+    const { code, message } = error as Error & { code?: string };
+    if (code === 'LEVEL_CORRUPTION') throw new DataDamaged([message]);
+    throw error;
+  }
+}
+
+/** Whose directory it is: ours, or new and so made ours. */
+async function claimDirectory({ disk, random, nodeName }: EngineOptions): Promise<Identity> {
+  const known = await readIdentity(disk);
+  if (known !== undefined) {
+    if (known.node_name === nodeName) return known;
+    throw new IdentityError(
+      `the data belongs to node "${known.node_name}", this is "${nodeName}": each node needs a directory of its own.`,
+    );
+  }
+  const present = (await Promise.all([LOG_DIRECTORY, 'store'].map((name) => disk.list(name)))).flat();
+  if (present.length > 0) {
+    throw new IdentityError(
+      'there is data, and identity.json is missing. Restore the file, or use an empty directory.',
+    );
+  }
+  const identity = newIdentity(random, nodeName);
+  await writeIdentity(disk, identity);
+  return identity;
+}
+
+class EngineAssembly {
+  readonly #options: EngineOptions;
+  readonly #identity: Identity;
+  readonly #store: OrderedStore;
+  readonly #startedMs: number;
+  #log: WriteAheadLog | undefined;
+  #host: GroupHost | undefined;
+
+  constructor(options: EngineOptions, identity: Identity, store: OrderedStore, startedMs: number) {
+    this.#options = options;
+    this.#identity = identity;
+    this.#store = store;
+    this.#startedMs = startedMs;
+  }
+
+  async open(): Promise<Engine> {
+    const { clock, disk, minFreeBytes, onSpaceChange } = this.#options;
+    const { log, entries, tornBytes } = await this.#openLog();
+    const rows = this.#openRows(log);
+    this.#compareMarks(log, rows);
+    const host = this.#openHost(log, rows, entries);
+    const coordination = new Coordination(host, rows, clock);
+    const keyspaces = await Keyspaces.open({
+      tree: coordination,
+      host,
+      rows,
+      clock,
+      onRemoveFailure: (error) => host.stopServing('storage failed', error),
+    });
+    await this.#bootstrap(coordination, keyspaces);
+    const identity = await this.#noteStart();
+    const space = await SpaceGuard.start({
+      disk,
+      clock,
+      floorBytes: minFreeBytes,
+      ...(onSpaceChange && { onChange: onSpaceChange }),
+    });
+    const kv = new KeyValue({ host, rows, clock, space });
+    const sweeper = new Sweeper(host, rows, clock, keyspaces);
+    const recovery = {
+      durationMs: clock.monotonicMs() - this.#startedMs,
+      replayedEntries: host.replayedEntries,
+      tornBytes,
+    };
+    const stop = async () => {
+      space.stop();
+      await sweeper.stop();
+      await keyspaces.stop();
+      await host.stop();
+      await log.close();
+      await this.#store.close();
+    };
+    return { identity, log, rows, host, space, keyspaces, kv, recovery, stop };
+  }
+
+  /** Lets go of what was opened before opening failed. */
+  async abandon(): Promise<void> {
+    this.#host?.abandon();
+    await this.#log?.close().catch(() => undefined);
+    await this.#store.close().catch(() => undefined);
+  }
+
+  async #openLog(): Promise<{ log: WriteAheadLog; entries: Map<number, Entry[]>; tornBytes: number }> {
+    const { disk, clock, segmentBytes, observe } = this.#options;
+    const entries = new Map<number, Entry[]>();
+    const { log, damage, tornBytes } = await WriteAheadLog.open(
+      {
+        disk,
+        clock,
+        directory: LOG_DIRECTORY,
+        logId: Buffer.from(this.#identity.log_id, 'hex'),
+        segmentBytes,
+        ...(observe && { observe: (batch: BatchTimes) => observe.logBatch(batch) }),
+      },
+      (record) => gather(entries, record),
+    );
+    this.#log = log;
+    if (damage.length > 0) throw new DataDamaged(damage.map(({ description }) => description));
+    if (this.#identity.log_begun && log.isEmpty) throw new DataDamaged(['the log is gone']);
+    return { log, entries, tornBytes };
+  }
+
+  #openRows(log: WriteAheadLog): RowStore {
+    const { clock, observe } = this.#options;
+    return new RowStore({
+      store: this.#store,
+      monotonicMs: () => clock.monotonicMs(),
+      logSequence: () => log.lastSequence,
+      onFlushed: (mark, stored) => this.#host?.noteFlushed(mark, stored),
+      onFailure: (error) => this.#host?.stopServing('storage failed', error),
+      ...(observe && { observe: (flush: FlushTimes) => observe.flush(flush) }),
+    });
+  }
+
+  /** The log and the store each say how far the other was; whichever is behind has lost something. */
+  #compareMarks(log: WriteAheadLog, rows: RowStore): void {
+    const { flush, logSequence } = rows.mark;
+    if (logSequence > log.lastSequence) {
+      throw new DataDamaged([
+        `the log ends at record ${log.lastSequence}, and had ${logSequence} when the store was last written: it was rolled back or lost its end`,
+      ]);
+    }
+    if (log.storeMark > flush) {
+      throw new DataDamaged([
+        `the store holds flush ${flush}, and had ${log.storeMark} by the log: it was rolled back or lost data`,
+      ]);
+    }
+  }
+
+  #openHost(log: WriteAheadLog, rows: RowStore, recovered: ReadonlyMap<number, readonly Entry[]>): GroupHost {
+    const { clock, queueBytes, onFailure, observe } = this.#options;
+    this.#host = new GroupHost({
+      log,
+      rows,
+      clock,
+      queueBytes,
+      voter: VOTER,
+      recovered,
+      onFailure,
+      ...(observe && { observe }),
+    });
+    return this.#host;
+  }
+
+  /** A new cluster begins with one keyspace. Dropped, it does not come back. */
+  async #bootstrap(coordination: Coordination, keyspaces: Keyspaces): Promise<void> {
+    if (coordination.get(BOOTSTRAPPED) !== undefined) return;
+    const known = keyspaces.list().some(({ name }) => name === 'default');
+    if (!known) {
+      await keyspaces.create({
+        name: 'default',
+        partitions: DEFAULT_PARTITIONS,
+        maxKeyBytes: DEFAULT_KEY_BYTES,
+        maxValueBytes: DEFAULT_VALUE_BYTES,
+      });
+    }
+    await coordination.transact({
+      comparisons: [],
+      changes: [{ key: BOOTSTRAPPED, value: Buffer.from('1') }],
+    });
+  }
+
+  async #noteStart(): Promise<Identity> {
+    const before = this.#identity;
+    const identity = {
+      ...before,
+      incarnation: before.incarnation + (before.log_begun ? 1 : 0),
+      log_begun: true,
+    };
+    await writeIdentity(this.#options.disk, identity);
+    return identity;
+  }
+}
+
+/** Collects a group's entries; one that comes again replaces what followed it. */
+function gather(entries: Map<number, Entry[]>, record: LogRecord): void {
+  if (record.type !== RecordType.entry) return;
+  let own = entries.get(record.group);
+  if (own === undefined) entries.set(record.group, (own = []));
+  while (own.length > 0 && own.at(-1)!.index >= record.index) own.pop();
+  const { index, term, stampMs, kind, version, payload } = record;
+  own.push({ index, term, stampMs, kind, version, payload });
+}

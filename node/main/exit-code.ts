@@ -1,0 +1,14 @@
+/** What the process says to who started it. */
+export const ExitCode = {
+  /** Done. */
+  DONE: 0,
+  /** The cluster, or this machine, refused. */
+  REFUSED: 1,
+  /** The command line or cluster.yaml is wrong. */
+  USAGE: 2,
+  /** No node answered. */
+  UNREACHABLE: 3,
+} as const;
+
+/** One of the exit codes. */
+export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];

@@ -1,0 +1,9 @@
+import { enableCompileCache } from 'node:module';
+
+// The entry of every holdfast process, CLI or node. Compiled code is kept between runs
+// where Node.js can do that: most of a short command's time would go into compiling.
+enableCompileCache?.();
+// grpc-js writes to stderr on its own what is an error of ours later, in better words.
+process.env['GRPC_VERBOSITY'] ??= 'NONE';
+const { runCommandLine } = await import('./commands/program.ts');
+process.exit(await runCommandLine(process.argv.slice(2)));

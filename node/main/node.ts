@@ -1,0 +1,256 @@
+/** One node in this process: engine, transports, metrics, and their life from start to stop. */
+import { join } from 'node:path';
+import * as grpc from '@grpc/grpc-js';
+import { HoldfastError } from '@holdfast/client/error';
+import { Metrics } from '../observe/metrics.ts';
+import { createLogger, type Logger } from '../observe/logger.ts';
+import { takeDirectory, type NodePorts } from '../runtime/node-ports.ts';
+import { clusterService } from '../services/cluster-service.ts';
+import type { ServedService } from '../services/handler.ts';
+import { keyspaceService } from '../services/keyspace-service.ts';
+import { kvService } from '../services/kv-service.ts';
+import { verifyLevelFiles } from '../storage/level-verifier.ts';
+import { CallEdge } from '../transport/call-edge.ts';
+import { addService, createGrpcServer, listen, shutdown } from '../transport/grpc-server.ts';
+import { HttpServer } from '../transport/http-server.ts';
+import { Health, addReflection } from '../transport/reflection.ts';
+import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
+import { openEngine, type Engine } from './engine.ts';
+import { gauges, statusSource, type NodeFacts } from './node-status.ts';
+import { startError } from './start-error.ts';
+import { VERSION } from './version.ts';
+
+/** Time that a stopping node gives the calls it took. */
+const STOP_MS = 10_000;
+
+export interface RunNodeOptions {
+  readonly config: ClusterConfig;
+  /** Name of the node in the configuration. */
+  readonly node: string;
+  readonly dataDirectory: string;
+  /** The node takes calls. */
+  onReady(): void;
+}
+
+export interface RunningNode {
+  /** Finishes what was taken, then stops. */
+  stop(): Promise<void>;
+  /** Resolves when the node has ended, with the error that ended it. */
+  readonly closed: Promise<{ error?: Error }>;
+}
+
+/** Starts a node. Error: StartError, with what to do. */
+export async function runNode(options: RunNodeOptions): Promise<RunningNode> {
+  const settings = options.config.nodes.find(({ name }) => name === options.node)!;
+  const logger = createLogger(settings.name, options.config.log.level);
+  try {
+    const ports = await takeDirectory(options.dataDirectory);
+    const node = new Node(options, settings, logger, ports);
+    try {
+      await node.start();
+    } catch (error) {
+      await node.abandon();
+      throw error;
+    }
+    return node;
+  } catch (error) {
+    throw startError(error, addresses(settings), options.dataDirectory);
+  }
+}
+
+class Node implements RunningNode {
+  readonly closed: Promise<{ error?: Error }>;
+  readonly #options: RunNodeOptions;
+  readonly #settings: NodeConfig;
+  readonly #logger: Logger;
+  readonly #ports: NodePorts;
+  readonly #metrics = new Metrics();
+  readonly #stopping = new AbortController();
+  #engine: Engine | undefined;
+  #grpc: grpc.Server | undefined;
+  #http: HttpServer | undefined;
+  #health: Health | undefined;
+  #damaged = false;
+  #close: (end: { error?: Error }) => void = () => undefined;
+  #stop: Promise<void> | undefined;
+
+  constructor(options: RunNodeOptions, settings: NodeConfig, logger: Logger, ports: NodePorts) {
+    this.#options = options;
+    this.#settings = settings;
+    this.#logger = logger;
+    this.#ports = ports;
+    this.closed = new Promise((resolve) => {
+      this.#close = resolve;
+    });
+  }
+
+  async start(): Promise<void> {
+    const engine = (this.#engine = await this.#openEngine());
+    const edge = this.#createEdge();
+    this.#metrics.addGauges(gauges(engine, edge));
+    const services = this.#services(engine);
+    await this.#serve(edge, services);
+    const { durationMs, replayedEntries, tornBytes } = engine.recovery;
+    this.#logger.info(
+      {
+        recovery_ms: Math.round(durationMs),
+        replayed_entries: replayedEntries,
+        torn_bytes: tornBytes,
+        ...addresses(this.#settings),
+        incarnation: engine.identity.incarnation,
+      },
+      'node is ready',
+    );
+    this.#options.onReady();
+  }
+
+  stop(): Promise<void> {
+    this.#stop ??= this.#shutDown();
+    return this.#stop;
+  }
+
+  /** Gives back what a failed start had taken. */
+  async abandon(): Promise<void> {
+    this.#stopping.abort();
+    this.#grpc?.forceShutdown();
+    await this.#http?.close(0).catch(() => undefined);
+    await this.#engine?.stop().catch(() => undefined);
+    await this.#ports.release().catch(() => undefined);
+  }
+
+  #openEngine(): Promise<Engine> {
+    const { disk, clock, random, openStore } = this.#ports;
+    const { storage, limits } = this.#options.config;
+    return openEngine({
+      disk,
+      clock,
+      random,
+      openStore,
+      verifyStore: () => verifyLevelFiles(disk, 'store'),
+      nodeName: this.#settings.name,
+      segmentBytes: storage.segmentBytes,
+      minFreeBytes: storage.minFreeBytes,
+      queueBytes: limits.queueBytes,
+      onFailure: (cause, error) => this.#onStorageFailure(cause, error),
+      onSpaceChange: (low, freeBytes) => this.#onSpaceChange(low, freeBytes),
+      observe: this.#metrics,
+    });
+  }
+
+  #createEdge(): CallEdge {
+    return new CallEdge({
+      clock: this.#ports.clock,
+      random: this.#ports.random,
+      authorise: () => 'anyone', // until there are roles
+      inFlightBytes: this.#options.config.limits.inFlightBytes,
+      refusal: () => (this.#stopping.signal.aborted ? stoppingError() : undefined),
+      observe: (call) => {
+        this.#metrics.call(call);
+        this.#logger.debug(
+          { method: call.method, code: call.code, ms: call.durationMs, request_id: call.requestId },
+          'call',
+        );
+      },
+      onDefect: (method, requestId, error) =>
+        this.#logger.error({ method, request_id: requestId, err: error }, 'a call failed by a defect'),
+    });
+  }
+
+  #services(engine: Engine): ServedService[] {
+    const { kv, keyspaces } = engine;
+    const facts: NodeFacts = {
+      ...addresses(this.#settings),
+      version: VERSION,
+      pid: process.pid,
+      startedAtMs: this.#ports.clock.wallMs(),
+      isStopping: () => this.#stopping.signal.aborted,
+    };
+    const observe = (operation: string, code: string, durationMs: number) =>
+      this.#metrics.pipelineOperation(operation, code, durationMs);
+    return [
+      kvService({ kv, keyspaces, clock: this.#ports.clock, observe, stopping: this.#stopping.signal }),
+      keyspaceService(keyspaces),
+      clusterService(statusSource(engine, facts)),
+    ];
+  }
+
+  async #serve(edge: CallEdge, services: readonly ServedService[]): Promise<void> {
+    const { limits } = this.#options.config;
+    const names = services.map(({ service }) => service.typeName);
+    const server = (this.#grpc = createGrpcServer(limits));
+    for (const service of services) addService(server, edge, service);
+    addReflection(server, names);
+    this.#health = new Health(server, names);
+    this.#http = new HttpServer({
+      edge,
+      services,
+      clock: this.#ports.clock,
+      headerBytes: limits.headerBytes,
+      connections: limits.connections,
+      metrics: () => this.#metrics.render(),
+      live: () => true,
+      ready: () => this.#readiness(),
+      onDefect: (where, error) =>
+        this.#logger.error({ where, err: error }, 'the HTTP port failed by a defect'),
+    });
+    await listen(server, this.#settings.grpc.text);
+    await this.#http.listen(this.#settings.http.host, this.#settings.http.port);
+    this.#health.set(true);
+  }
+
+  #readiness(): { ready: boolean; reason: string } {
+    if (this.#stopping.signal.aborted) return { ready: false, reason: 'the node is stopping' };
+    if (this.#damaged) return { ready: false, reason: "the node's data is damaged" };
+    return { ready: true, reason: 'ok' };
+  }
+
+  async #shutDown(): Promise<void> {
+    this.#logger.info('node is stopping');
+    this.#health?.set(false);
+    this.#stopping.abort();
+    const { clock } = this.#ports;
+    await Promise.all([
+      shutdown(this.#grpc!, clock, STOP_MS),
+      this.#http?.close(clock.monotonicMs() + STOP_MS),
+    ]);
+    await this.#engine?.stop();
+    await this.#ports.release();
+    this.#logger.info('node has stopped');
+    this.#close({});
+  }
+
+  /** A disk that failed ends the process: what it still holds is unknown. Damage is kept for a look, and refused. */
+  #onStorageFailure(cause: 'storage failed' | 'storage damaged', error: Error): void {
+    this.#damaged = true;
+    this.#health?.set(false);
+    this.#logger.fatal({ err: error, directory: this.#options.dataDirectory }, cause);
+    if (cause === 'storage failed') this.#close({ error });
+  }
+
+  #onSpaceChange(low: boolean, freeBytes: number): void {
+    const facts = {
+      free_bytes: freeBytes,
+      floor_bytes: this.#options.config.storage.minFreeBytes,
+      directory: join(this.#options.dataDirectory),
+    };
+    if (low) this.#logger.warn(facts, 'disk space is low: writes that grow data are refused');
+    else this.#logger.info(facts, 'disk space is back: writes are taken again');
+  }
+}
+
+function addresses({ name, grpc: grpcAddress, http }: NodeConfig): {
+  name: string;
+  grpc: string;
+  http: string;
+} {
+  return { name, grpc: grpcAddress.text, http: http.text };
+}
+
+function stoppingError(): HoldfastError {
+  return new HoldfastError({
+    reason: 'SHUTTING_DOWN',
+    message: 'the node is stopping. Nothing was done; ask another node, or this one again when it is back.',
+    outcome: 'NOT_APPLIED',
+    retryAfterMs: 500,
+  });
+}

@@ -1,0 +1,169 @@
+/**
+ * The node's Prometheus metrics. A registry belongs to a node, not to the module, so
+ * that several nodes can live in one process. Names and labels are public.
+ */
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+
+const LATENCY_BUCKETS = [
+  0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+];
+const SIZE_BUCKETS = [64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216];
+const COUNT_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096];
+
+/** A figure that is read when Prometheus asks. */
+export interface GaugeSource {
+  readonly name: string;
+  readonly help: string;
+  read(): number;
+}
+
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #requests: Histogram<'transport' | 'method' | 'code'>;
+  readonly #requestBytes: Counter<'transport' | 'method'>;
+  readonly #responseBytes: Counter<'transport' | 'method'>;
+  readonly #operations: Histogram<'operation' | 'code'>;
+  readonly #operationChildren = new Map<string, { observe(value: number): void }>();
+  readonly #logWrite: Histogram;
+  readonly #logSync: Histogram;
+  readonly #logRecords: Histogram;
+  readonly #logBytes: Histogram;
+  readonly #flush: Histogram;
+  readonly #flushRows: Counter;
+  readonly #applied: Counter;
+  readonly #applySeconds: Counter;
+
+  constructor() {
+    const registers = [this.#registry];
+    collectDefaultMetrics({ register: this.#registry });
+    this.#requests = new Histogram({
+      name: 'holdfast_request_duration_seconds',
+      help: 'Time to handle a call, by transport, method and gRPC status. Streams count until they end.',
+      labelNames: ['transport', 'method', 'code'],
+      buckets: LATENCY_BUCKETS,
+      registers,
+    });
+    const byMethod = { labelNames: ['transport', 'method'] as const, registers };
+    this.#requestBytes = new Counter({
+      name: 'holdfast_request_bytes_total',
+      help: 'Bytes of request messages.',
+      ...byMethod,
+    });
+    this.#responseBytes = new Counter({
+      name: 'holdfast_response_bytes_total',
+      help: 'Bytes of response messages.',
+      ...byMethod,
+    });
+    this.#operations = new Histogram({
+      name: 'holdfast_pipeline_operation_duration_seconds',
+      help: 'Time from the arrival of a pipeline operation to its answer, by kind and gRPC status.',
+      labelNames: ['operation', 'code'],
+      buckets: LATENCY_BUCKETS,
+      registers,
+    });
+    this.#logWrite = new Histogram({
+      name: 'holdfast_log_write_duration_seconds',
+      help: 'Time to write a batch of the log.',
+      buckets: LATENCY_BUCKETS,
+      registers,
+    });
+    this.#logSync = new Histogram({
+      name: 'holdfast_log_sync_duration_seconds',
+      help: 'Time to sync a batch of the log to disk.',
+      buckets: LATENCY_BUCKETS,
+      registers,
+    });
+    this.#logRecords = new Histogram({
+      name: 'holdfast_log_batch_records',
+      help: 'Records of a batch of the log.',
+      buckets: COUNT_BUCKETS,
+      registers,
+    });
+    this.#logBytes = new Histogram({
+      name: 'holdfast_log_batch_bytes',
+      help: 'Bytes of a batch of the log, padding included.',
+      buckets: SIZE_BUCKETS,
+      registers,
+    });
+    this.#flush = new Histogram({
+      name: 'holdfast_store_flush_duration_seconds',
+      help: 'Time to write applied rows to the ordered store.',
+      buckets: LATENCY_BUCKETS,
+      registers,
+    });
+    this.#flushRows = new Counter({
+      name: 'holdfast_store_flush_rows_total',
+      help: 'Rows written to the ordered store.',
+      registers,
+    });
+    this.#applied = new Counter({
+      name: 'holdfast_applied_commands_total',
+      help: 'Commands applied by all groups.',
+      registers,
+    });
+    this.#applySeconds = new Counter({
+      name: 'holdfast_apply_seconds_total',
+      help: 'Time spent applying entries.',
+      registers,
+    });
+  }
+
+  /** Adds figures that are read when asked for. */
+  addGauges(sources: readonly GaugeSource[]): void {
+    for (const { name, help, read } of sources) {
+      new Gauge({
+        name,
+        help,
+        registers: [this.#registry],
+        collect() {
+          this.set(read());
+        },
+      });
+    }
+  }
+
+  call(call: {
+    transport: string;
+    method: string;
+    code: string;
+    durationMs: number;
+    requestBytes: number;
+    responseBytes: number;
+  }): void {
+    const { transport, method, code } = call;
+    this.#requests.observe({ transport, method, code }, call.durationMs / 1_000);
+    this.#requestBytes.inc({ transport, method }, call.requestBytes);
+    this.#responseBytes.inc({ transport, method }, call.responseBytes);
+  }
+
+  /** On the hot path: the labelled child is looked up once. */
+  pipelineOperation(operation: string, code: string, durationMs: number): void {
+    const key = operation + code;
+    let child = this.#operationChildren.get(key);
+    if (child === undefined)
+      this.#operationChildren.set(key, (child = this.#operations.labels(operation, code)));
+    child.observe(durationMs / 1_000);
+  }
+
+  logBatch(batch: { records: number; bytes: number; writeMs: number; syncMs: number }): void {
+    this.#logWrite.observe(batch.writeMs / 1_000);
+    this.#logSync.observe(batch.syncMs / 1_000);
+    this.#logRecords.observe(batch.records);
+    this.#logBytes.observe(batch.bytes);
+  }
+
+  flush(flush: { rows: number; durationMs: number }): void {
+    this.#flush.observe(flush.durationMs / 1_000);
+    this.#flushRows.inc(flush.rows);
+  }
+
+  applied(_entries: number, commands: number, durationMs: number): void {
+    this.#applied.inc(commands);
+    this.#applySeconds.inc(durationMs / 1_000);
+  }
+
+  /** Everything in the text format of Prometheus. */
+  async render(): Promise<{ contentType: string; body: string }> {
+    return { contentType: this.#registry.contentType, body: await this.#registry.metrics() };
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * What a handler is: written once, served by every transport. A handler checks and
+ * maps messages and calls a feature; it holds no logic of its own.
+ */
+import type {
+  DescMethodBiDiStreaming,
+  DescMethodServerStreaming,
+  DescMethodUnary,
+  DescService,
+  MessageShape,
+} from '@bufbuild/protobuf';
+
+/** What comes with a call. */
+export interface CallContext {
+  /** Monotonic time by which the call must have ended. */
+  readonly deadlineMs: number;
+  /** Aborted when the caller has gone or the deadline has passed. */
+  readonly signal: AbortSignal;
+  /** Who calls; from the authoriser. */
+  readonly principal: string;
+  /** Names the call in logs, here and at the caller. */
+  readonly requestId: string;
+  /** W3C trace context, if the caller sent one. */
+  readonly traceparent: string | undefined;
+}
+
+/** Both directions of a stream. Messages are delivered and sent in order. */
+export interface MessageStream<Request, Response> {
+  /** Sets who takes the messages. */
+  onMessage(receive: (message: Request) => void): void;
+  /** The caller sends no more. */
+  onEnd(ended: () => void): void;
+  /** The stream is gone, whoever ended it; nothing can be sent. */
+  onClose(closed: () => void): void;
+  /** Sends; false: the transport's buffer is full, wait for `onDrain`. */
+  send(message: Response): boolean;
+  onDrain(drained: () => void): void;
+  /** Stops and resumes the delivery of messages; the caller is slowed down by the transport. */
+  pause(): void;
+  resume(): void;
+  /** Ends the stream, with an error or well. */
+  end(error?: Error): void;
+}
+
+type Handler<M> =
+  M extends DescMethodUnary<infer I, infer O>
+    ? (context: CallContext, request: MessageShape<I>) => Promise<MessageShape<O>>
+    : M extends DescMethodServerStreaming<infer I, infer O>
+      ? (context: CallContext, request: MessageShape<I>) => AsyncIterable<MessageShape<O>>
+      : M extends DescMethodBiDiStreaming<infer I, infer O>
+        ? (context: CallContext, stream: MessageStream<MessageShape<I>, MessageShape<O>>) => void
+        : never;
+
+/** A handler for every method of a service. */
+export type Handlers<S extends DescService> = { [K in keyof S['method']]: Handler<S['method'][K]> };
+
+/** A service with its handlers, for a transport to serve. */
+export interface ServedService {
+  readonly service: DescService;
+  readonly handlers: Readonly<Record<string, unknown>>;
+}
+
+/** Pairs a service with its handlers; the types of both must agree. */
+export function serve<S extends DescService>(service: S, handlers: Handlers<S>): ServedService {
+  return { service, handlers };
+}

@@ -1,0 +1,350 @@
+/**
+ * One pipeline stream: takes batches of calls, answers in batches, one message a turn.
+ *
+ *  1. Operations on one key take effect in the order sent. A read behind a write of the
+ *     same key waits for it, and a write behind a waiting read waits for that.
+ *  2. Every call is answered once.
+ *  3. What is taken and unanswered is bounded: above it, and while the caller does not
+ *     read its answers, no more is taken.
+ */
+import { create } from '@bufbuild/protobuf';
+import type { Clock } from '@holdfast/client/clock';
+import type { HoldfastError } from '@holdfast/client/error';
+import { errorToMessage } from '@holdfast/client/error-mapping';
+import {
+  PipelineResponseSchema,
+  PipelineResultSchema,
+  type PipelineCall,
+  type PipelineRequest,
+  type PipelineResponse,
+  type PipelineResult,
+} from '@holdfast/proto/kv/v1/kv';
+import type { KeyValue, WriteSink } from '../kv/key-value.ts';
+import type { OpenKeyspace, Keyspaces } from '../kv/keyspaces.ts';
+import type { MutationOutcome } from '../kv/kv-outcome.ts';
+import type { StoredValue } from '../kv/kv-rows.ts';
+import {
+  DEFAULT_DEADLINE_MS,
+  MAX_BATCH_OPERATIONS,
+  MAX_DEADLINE_MS,
+  checkBatch,
+  checkKey,
+  refuse,
+} from '../kv/limits.ts';
+import { binaryString } from '../storage/row-key.ts';
+import type { MessageStream } from './handler.ts';
+import {
+  asHoldfastError,
+  checkReadOptions,
+  getMessage,
+  mutationCommand,
+  mutationMessage,
+  writeFence,
+  writeIdentity,
+} from './kv-messages.ts';
+
+/** Calls of one stream that may be unanswered. */
+const MAX_UNANSWERED = 4 * MAX_BATCH_OPERATIONS;
+/** Their bytes. */
+const MAX_UNANSWERED_BYTES = 16 * 1024 * 1024;
+/** An answer is sent when it has grown to this size, before the turn ends. */
+const ANSWER_BYTES = 1024 * 1024;
+
+export interface PipelineDependencies {
+  readonly kv: KeyValue;
+  readonly keyspaces: Keyspaces;
+  readonly clock: Clock;
+  readonly observe: (operation: string, code: string, durationMs: number) => void;
+  /** Aborted when the node is to stop: streams take no more, answer what they took, and end. */
+  readonly stopping: AbortSignal;
+}
+
+/** Operations of one key that must keep their order. */
+interface KeyOrder {
+  /** Operations that have begun and not ended. */
+  running: number;
+  /** The one that runs is a read that waits for log time: nothing may overtake it. */
+  exclusive: boolean;
+  /** Operations that wait, in order. */
+  readonly waiting: PipelineOperation[];
+}
+
+export class KvPipeline {
+  readonly #dependencies: PipelineDependencies;
+  readonly #stream: MessageStream<PipelineRequest, PipelineResponse>;
+  readonly #orders = new Map<string, KeyOrder>();
+  #results: PipelineResult[] = [];
+  #resultBytes = 0;
+  #scheduled = false;
+  #unanswered = 0;
+  #unansweredBytes = 0;
+  #paused = false;
+  #blocked = false;
+  #ended = false;
+  #closed = false;
+
+  constructor(dependencies: PipelineDependencies, stream: MessageStream<PipelineRequest, PipelineResponse>) {
+    this.#dependencies = dependencies;
+    this.#stream = stream;
+    stream.onMessage((message) => this.#take(message));
+    stream.onDrain(() => this.#onDrain());
+    const end = () => {
+      this.#ended = true;
+      this.#throttle();
+      this.#endIfDone();
+    };
+    stream.onEnd(end);
+    dependencies.stopping.addEventListener('abort', end);
+    stream.onClose(() => {
+      this.#closed = true;
+      dependencies.stopping.removeEventListener('abort', end);
+    });
+    if (dependencies.stopping.aborted) end();
+  }
+
+  /** Takes what is answered now; the outcome of a write belongs to this operation. */
+  answer(operation: PipelineOperation, result: PipelineResult['result'], code: string, bytes: number): void {
+    const { clock, observe } = this.#dependencies;
+    const message = create(PipelineResultSchema);
+    message.id = operation.call.id;
+    message.result = result;
+    this.#results.push(message);
+    this.#resultBytes += bytes;
+    this.#unanswered--;
+    this.#unansweredBytes -= operation.bytes;
+    observe(operation.call.operation.case ?? 'unknown', code, clock.monotonicMs() - operation.startedMs);
+    if (this.#resultBytes >= ANSWER_BYTES) this.#flush();
+    else if (!this.#scheduled) {
+      this.#scheduled = true;
+      clock.afterTurn(() => this.#flush());
+    }
+  }
+
+  /** An operation that had not ended at once has ended: goes on with what waited for it. Invariant 1. */
+  release(operation: PipelineOperation): void {
+    const order = this.#orders.get(operation.orderKey)!;
+    order.running--;
+    order.exclusive = false;
+    for (let next = order.waiting[0]; next !== undefined; next = order.waiting[0]) {
+      if (order.exclusive || (next.isRead && order.running > 0)) return;
+      order.waiting.shift();
+      this.#start(next, order);
+    }
+    if (order.running === 0) this.#orders.delete(operation.orderKey);
+  }
+
+  #take(message: PipelineRequest): void {
+    const startedMs = this.#dependencies.clock.monotonicMs();
+    let keyspace: OpenKeyspace | HoldfastError;
+    try {
+      checkBatch(message.calls.length, 0, 'calls');
+      keyspace = this.#dependencies.keyspaces.get(message.keyspace);
+    } catch (error) {
+      keyspace = asHoldfastError(error);
+    }
+    for (const call of message.calls)
+      this.#admit(new PipelineOperation(this, this.#dependencies, message, call, keyspace, startedMs));
+    this.#throttle();
+  }
+
+  /** Starts an operation, unless another on its key must end first. Invariant 1. */
+  #admit(operation: PipelineOperation): void {
+    this.#unanswered++;
+    this.#unansweredBytes += operation.bytes;
+    const order = this.#orders.get(operation.orderKey);
+    if (order !== undefined && (order.waiting.length > 0 || order.exclusive || operation.isRead))
+      order.waiting.push(operation);
+    else this.#start(operation, order);
+  }
+
+  #start(operation: PipelineOperation, known: KeyOrder | undefined): void {
+    if (operation.isRead && known === undefined) {
+      // The usual read ends at once and needs no order.
+      if (operation.start())
+        this.#orders.set(operation.orderKey, { running: 1, exclusive: true, waiting: [] });
+      return;
+    }
+    const order = known ?? { running: 0, exclusive: false, waiting: [] };
+    if (known === undefined) this.#orders.set(operation.orderKey, order);
+    order.running++; // before it starts: a write may fail, and be released, at once
+    if (operation.start()) {
+      order.exclusive = operation.isRead;
+      return;
+    }
+    order.running--;
+    if (order.running === 0 && order.waiting.length === 0) this.#orders.delete(operation.orderKey);
+  }
+
+  #flush(): void {
+    this.#scheduled = false;
+    if (this.#results.length > 0 && !this.#closed) {
+      const response = create(PipelineResponseSchema);
+      response.results = this.#results;
+      this.#blocked = !this.#stream.send(response);
+    }
+    this.#results = [];
+    this.#resultBytes = 0;
+    this.#throttle();
+    this.#endIfDone();
+  }
+
+  #onDrain(): void {
+    this.#blocked = false;
+    this.#throttle();
+  }
+
+  /** Invariant 3. */
+  #throttle(): void {
+    const full =
+      this.#ended ||
+      this.#blocked ||
+      this.#unanswered >= MAX_UNANSWERED ||
+      this.#unansweredBytes >= MAX_UNANSWERED_BYTES;
+    if (full === this.#paused) return;
+    this.#paused = full;
+    if (full) this.#stream.pause();
+    else this.#stream.resume();
+  }
+
+  #endIfDone(): void {
+    if (this.#ended && this.#unanswered === 0 && this.#results.length === 0 && !this.#closed)
+      this.#stream.end();
+  }
+}
+
+/** One call of a pipeline, from its arrival to its answer. */
+export class PipelineOperation implements WriteSink {
+  readonly call: PipelineCall;
+  readonly startedMs: number;
+  readonly bytes: number;
+  readonly orderKey: string;
+  readonly isRead: boolean;
+  readonly #pipeline: KvPipeline;
+  readonly #dependencies: PipelineDependencies;
+  readonly #message: PipelineRequest;
+  readonly #keyspace: OpenKeyspace | HoldfastError;
+  #running = false;
+
+  constructor(
+    pipeline: KvPipeline,
+    dependencies: PipelineDependencies,
+    message: PipelineRequest,
+    call: PipelineCall,
+    keyspace: OpenKeyspace | HoldfastError,
+    startedMs: number,
+  ) {
+    this.#pipeline = pipeline;
+    this.#dependencies = dependencies;
+    this.#message = message;
+    this.call = call;
+    this.#keyspace = keyspace;
+    this.startedMs = startedMs;
+    const { operation } = call;
+    this.isRead = operation.case === 'get';
+    const key = operation.value?.key ?? NO_BYTES;
+    this.orderKey = `${message.keyspace}\0${binaryString(key)}`;
+    this.bytes = 64 + key.byteLength + valueBytes(call);
+  }
+
+  /** Begins; true: it is not done yet and `release` will be called. */
+  start(): boolean {
+    try {
+      const keyspace = this.#keyspace;
+      if (keyspace instanceof Error) throw keyspace;
+      const { operation } = this.call;
+      if (operation.case === 'get') return this.#read(keyspace, operation.value.key);
+      if (operation.case === 'mutation') return this.#write(keyspace);
+      throw refuse(
+        'OPERATION_MISSING',
+        'calls.operation',
+        'the call says not what to do: set get or mutation. Nothing was done.',
+      );
+    } catch (error) {
+      this.#refuse(asHoldfastError(error));
+      return false;
+    }
+  }
+
+  onDone(outcome: MutationOutcome): void {
+    this.#pipeline.answer(this, { case: 'mutation', value: mutationMessage(outcome) }, 'OK', 32);
+    if (this.#running) this.#pipeline.release(this);
+  }
+
+  onError(error: HoldfastError): void {
+    this.#refuse(error);
+    if (this.#running) this.#pipeline.release(this);
+  }
+
+  #read(keyspace: OpenKeyspace, key: Uint8Array): boolean {
+    const { operation } = this.call;
+    checkKey(key, keyspace);
+    if (operation.case === 'get') checkReadOptions(operation.value.options);
+    const found = this.#dependencies.kv.get(keyspace, key);
+    if (!(found instanceof Promise)) {
+      this.#found(key, found);
+      return false;
+    }
+    this.#running = true;
+    found
+      .then((value) => this.#found(key, value))
+      .catch((error: unknown) => this.#refuse(asHoldfastError(error)))
+      .finally(() => this.#pipeline.release(this));
+    return true;
+  }
+
+  #found(key: Uint8Array, found: StoredValue | undefined): void {
+    this.#pipeline.answer(
+      this,
+      { case: 'get', value: getMessage(key, found) },
+      'OK',
+      64 + key.byteLength + (found?.value.byteLength ?? 0),
+    );
+  }
+
+  #write(keyspace: OpenKeyspace): boolean {
+    const { call } = this;
+    if (call.operation.case !== 'mutation') return false;
+    const command = mutationCommand(call.operation.value, keyspace);
+    const { clientId, ackedBelow } = this.#message;
+    const identity =
+      call.sequence === 0n ? undefined : writeIdentity(clientId, call.sequence, ackedBelow, call.open);
+    const context = { identity, fence: writeFence(call.fence) };
+    this.#running = true;
+    try {
+      this.#dependencies.kv.mutate(keyspace, command, context, this.#deadline(), this);
+    } catch (error) {
+      this.#running = false;
+      throw error;
+    }
+    return true;
+  }
+
+  #deadline(): number {
+    const { timeoutMs } = this.call;
+    if (timeoutMs > MAX_DEADLINE_MS) {
+      throw refuse(
+        'INVALID_FIELD',
+        'calls.timeout_ms',
+        `timeout_ms is ${timeoutMs}, limit ${MAX_DEADLINE_MS}. Nothing was done.`,
+        String(timeoutMs),
+        `1..${MAX_DEADLINE_MS}`,
+      );
+    }
+    return this.startedMs + (timeoutMs === 0 ? DEFAULT_DEADLINE_MS : timeoutMs);
+  }
+
+  #refuse(error: HoldfastError): void {
+    const shown = this.isRead ? error.withOutcome(undefined) : error;
+    this.#pipeline.answer(this, { case: 'error', value: errorToMessage(shown) }, error.code, 256);
+  }
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+function valueBytes({ operation }: PipelineCall): number {
+  if (operation.case !== 'mutation') return 0;
+  const change = operation.value.operation;
+  return change.case === 'put' || change.case === 'create' || change.case === 'compareAndSet'
+    ? change.value.value.byteLength
+    : 0;
+}

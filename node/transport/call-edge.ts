@@ -1,0 +1,159 @@
+/**
+ * What every transport does with a call before and after its handler: context,
+ * authorisation, admission by bytes, metrics, and errors turned into statuses.
+ */
+import type { Clock } from '@holdfast/client/clock';
+import { HoldfastError } from '@holdfast/client/error';
+import type { Random } from '@holdfast/client/random';
+import type { CallContext } from '../services/handler.ts';
+
+/** Longest deadline of a call; a longer one is cut to it. */
+const MAX_DEADLINE_MS = 300_000;
+/** Deadline of a call that brings none. */
+const DEFAULT_DEADLINE_MS = 60_000;
+
+/** Says who calls, or throws UNAUTHENTICATED or PERMISSION_DENIED. */
+export type Authoriser = (call: {
+  readonly method: string;
+  readonly authorization: string | undefined;
+}) => string;
+
+/** One finished call, for metrics and logs. */
+export interface CallRecord {
+  readonly transport: 'grpc' | 'http';
+  readonly method: string;
+  readonly code: string;
+  readonly durationMs: number;
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+  readonly requestId: string;
+}
+
+export interface CallEdgeOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly authorise: Authoriser;
+  /** Bound on the bytes of requests being handled. */
+  readonly inFlightBytes: number;
+  /** Why calls are refused now, if they are. */
+  readonly refusal: () => HoldfastError | undefined;
+  readonly observe: (record: CallRecord) => void;
+  /** An error that is not one of ours: a defect. */
+  readonly onDefect: (method: string, requestId: string, error: unknown) => void;
+}
+
+/** What a transport knows of an arriving call. */
+export interface ArrivingCall {
+  readonly transport: 'grpc' | 'http';
+  readonly method: string;
+  readonly requestBytes: number;
+  readonly timeoutMs: number | undefined;
+  readonly requestId: string | undefined;
+  readonly traceparent: string | undefined;
+  readonly authorization: string | undefined;
+}
+
+/** A call that was let in. Exactly one `end` follows. */
+export interface AdmittedCall {
+  readonly context: CallContext;
+  /** The caller is gone. */
+  cancel(): void;
+  /** Gives the call's bytes back and records it. */
+  end(code: string, responseBytes: number): void;
+}
+
+export class CallEdge {
+  readonly #options: CallEdgeOptions;
+  #inFlightBytes = 0;
+  #inFlight = 0;
+  #idle: (() => void)[] = [];
+
+  constructor(options: CallEdgeOptions) {
+    this.#options = options;
+  }
+
+  get inFlightBytes(): number {
+    return this.#inFlightBytes;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** Lets a call in. Errors: OVERLOADED, SHUTTING_DOWN, STARTING, those of the authoriser. */
+  admit(call: ArrivingCall): AdmittedCall {
+    const { clock, random, authorise, refusal, inFlightBytes } = this.#options;
+    const refused = refusal();
+    if (refused !== undefined) throw refused;
+    const principal = authorise(call);
+    if (this.#inFlightBytes + call.requestBytes > inFlightBytes && this.#inFlight > 0)
+      throw this.#overloaded();
+    const startedMs = clock.monotonicMs();
+    const timeoutMs = Math.min(call.timeoutMs ?? DEFAULT_DEADLINE_MS, MAX_DEADLINE_MS);
+    const requestId = call.requestId ?? Buffer.from(random.bytes(8)).toString('hex');
+    const controller = new AbortController();
+    this.#inFlight++;
+    this.#inFlightBytes += call.requestBytes;
+    let ended = false;
+    return {
+      context: {
+        deadlineMs: startedMs + timeoutMs,
+        signal: controller.signal,
+        principal,
+        requestId,
+        traceparent: call.traceparent,
+      },
+      cancel: () => controller.abort(),
+      end: (code, responseBytes) => {
+        if (ended) return;
+        ended = true;
+        this.#release(call.requestBytes);
+        const durationMs = clock.monotonicMs() - startedMs;
+        const { transport, method, requestBytes } = call;
+        this.#options.observe({
+          transport,
+          method,
+          code,
+          durationMs,
+          requestBytes,
+          responseBytes,
+          requestId,
+        });
+      },
+    };
+  }
+
+  /** Whatever a handler threw, as an error of ours. */
+  mapError(method: string, requestId: string, error: unknown): HoldfastError {
+    if (error instanceof HoldfastError) return error;
+    this.#options.onDefect(method, requestId, error);
+    return new HoldfastError({
+      reason: 'INTERNAL',
+      message: `the node failed to handle the call; its log has the cause under request id ${requestId}`,
+      outcome: 'UNKNOWN',
+    });
+  }
+
+  /** Resolves when no call is being handled. */
+  async drained(): Promise<void> {
+    if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  #release(bytes: number): void {
+    this.#inFlight--;
+    this.#inFlightBytes -= bytes;
+    if (this.#inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  #overloaded(): HoldfastError {
+    const { inFlightBytes } = this.#options;
+    return new HoldfastError({
+      reason: 'OVERLOADED',
+      message: `requests of ${this.#inFlightBytes} bytes are being handled, limit ${inFlightBytes}. Nothing was done; try again later.`,
+      outcome: 'NOT_APPLIED',
+      actual: String(this.#inFlightBytes),
+      limit: String(inFlightBytes),
+      retryAfterMs: 100,
+    });
+  }
+}

@@ -1,0 +1,358 @@
+/**
+ * Serves handlers over gRPC with grpc-js. protobuf-es emits no definitions for
+ * grpc-js, so they are made here from the descriptors, for any service.
+ */
+import { fromBinary, toBinary, type DescMessage, type DescMethod, type Message } from '@bufbuild/protobuf';
+import * as grpc from '@grpc/grpc-js';
+import type { Clock } from '@holdfast/client/clock';
+import { HoldfastError } from '@holdfast/client/error';
+import { StatusCode } from '@holdfast/client/reasons';
+import type { CallContext, MessageStream, ServedService } from '../services/handler.ts';
+import type { AdmittedCall, ArrivingCall, CallEdge } from './call-edge.ts';
+import { errorStatus } from './error-status.ts';
+
+/** Largest message taken: a full batch and its frame. */
+const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+/** Answers of one stream that may wait in the transport. */
+const SEND_QUEUE_BYTES = 4 * 1024 * 1024;
+
+export interface GrpcServerOptions {
+  readonly streamsPerConnection: number;
+  readonly headerBytes: number;
+}
+
+type Anything = Message & Record<string, unknown>;
+
+/** A grpc-js server with our limits and no services. */
+export function createGrpcServer(options: GrpcServerOptions): grpc.Server {
+  return new grpc.Server({
+    'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+    'grpc.max_send_message_length': -1,
+    'grpc.max_concurrent_streams': options.streamsPerConnection,
+    'grpc.max_metadata_size': options.headerBytes,
+    'grpc.keepalive_time_ms': 20_000,
+    'grpc.keepalive_timeout_ms': 10_000,
+    'grpc.keepalive_permit_without_calls': 1,
+    'grpc.enable_channelz': 0,
+  });
+}
+
+/** Adds a service to a server. */
+export function addService(server: grpc.Server, edge: CallEdge, { service, handlers }: ServedService): void {
+  const definition: Record<string, grpc.MethodDefinition<Buffer, Buffer>> = {};
+  const implementation: grpc.UntypedServiceImplementation = {};
+  for (const method of service.methods) {
+    const handler = handlers[method.localName];
+    definition[method.localName] = methodDefinition(method);
+    implementation[method.localName] = adapt(method, handler, edge);
+  }
+  server.addService(definition, implementation);
+}
+
+/** Messages cross grpc-js as bytes; they are decoded here, where an error can be a clear one. */
+function methodDefinition(method: DescMethod): grpc.MethodDefinition<Buffer, Buffer> {
+  const asIs = (bytes: Buffer) => bytes;
+  return {
+    path: `/${method.parent.typeName}/${method.name}`,
+    requestStream: method.methodKind === 'client_streaming' || method.methodKind === 'bidi_streaming',
+    responseStream: method.methodKind === 'server_streaming' || method.methodKind === 'bidi_streaming',
+    requestSerialize: asIs,
+    requestDeserialize: asIs,
+    responseSerialize: asIs,
+    responseDeserialize: asIs,
+  };
+}
+
+function adapt(method: DescMethod, handler: unknown, edge: CallEdge): grpc.UntypedHandleCall {
+  switch (method.methodKind) {
+    case 'unary':
+      return unary(method, handler as UnaryHandler, edge);
+    case 'server_streaming':
+      return serverStreaming(method, handler as ServerStreamingHandler, edge);
+    case 'bidi_streaming':
+      return bidiStreaming(method, handler as BidiHandler, edge);
+    default:
+      throw new Error(`${method.name}: ${method.methodKind} methods are not served`);
+  }
+}
+
+type UnaryHandler = (context: CallContext, request: Message) => Promise<Message>;
+type ServerStreamingHandler = (context: CallContext, request: Message) => AsyncIterable<Message>;
+type BidiHandler = (context: CallContext, stream: MessageStream<Message, Message>) => void;
+
+function unary(
+  method: DescMethod,
+  handler: UnaryHandler,
+  edge: CallEdge,
+): grpc.handleUnaryCall<Buffer, Buffer> {
+  return (call, callback) => {
+    let admitted: AdmittedCall | undefined;
+    const fail = (error: unknown) => {
+      const ours = edge.mapError(method.name, admitted?.context.requestId ?? '', error);
+      callback(serviceError(ours));
+      admitted?.end(ours.code, 0);
+    };
+    try {
+      admitted = edge.admit(arriving(method, call, call.request.length));
+      const { context, end, cancel } = admitted;
+      call.on('cancelled', cancel);
+      handler(context, decode(method.input, call.request)).then((response) => {
+        const bytes = encode(method.output, response);
+        callback(null, bytes);
+        end('OK', bytes.length);
+      }, fail);
+    } catch (error) {
+      fail(error);
+    }
+  };
+}
+
+function serverStreaming(
+  method: DescMethod,
+  handler: ServerStreamingHandler,
+  edge: CallEdge,
+): grpc.handleServerStreamingCall<Buffer, Buffer> {
+  return (call) => void streamResponses(method, handler, edge, call);
+}
+
+async function streamResponses(
+  method: DescMethod,
+  handler: ServerStreamingHandler,
+  edge: CallEdge,
+  call: grpc.ServerWritableStream<Buffer, Buffer>,
+): Promise<void> {
+  let admitted: AdmittedCall | undefined;
+  let sent = 0;
+  try {
+    admitted = edge.admit(arriving(method, call, call.request.length));
+    call.on('cancelled', admitted.cancel);
+    const { signal } = admitted.context;
+    for await (const response of handler(admitted.context, decode(method.input, call.request))) {
+      if (signal.aborted) break;
+      const bytes = encode(method.output, response);
+      sent += bytes.length;
+      if (!call.write(bytes)) await drained(call, signal);
+    }
+    call.end();
+    admitted.end(signal.aborted ? 'CANCELLED' : 'OK', sent);
+  } catch (error) {
+    const ours = edge.mapError(method.name, admitted?.context.requestId ?? '', error);
+    call.emit('error', serviceError(ours)); // destroying it would send no status
+    admitted?.end(ours.code, sent);
+  }
+}
+
+/** The client reads again, or has gone. */
+function drained(call: grpc.ServerWritableStream<Buffer, Buffer>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const done = () => {
+      call.off('drain', done);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    call.once('drain', done);
+    signal.addEventListener('abort', done, { once: true });
+  });
+}
+
+function bidiStreaming(
+  method: DescMethod,
+  handler: BidiHandler,
+  edge: CallEdge,
+): grpc.handleBidiStreamingCall<Buffer, Buffer> {
+  return (call) => {
+    let admitted: AdmittedCall | undefined;
+    try {
+      admitted = edge.admit({ ...arriving(method, call, 0), timeoutMs: undefined });
+      call.sendMetadata(new grpc.Metadata()); // tells the client that the stream stands
+      handler(admitted.context, new GrpcStream(method, call, admitted, edge));
+    } catch (error) {
+      const ours = edge.mapError(method.name, admitted?.context.requestId ?? '', error);
+      call.emit('error', serviceError(ours)); // destroying it would send no status
+      admitted?.end(ours.code, 0);
+    }
+  };
+}
+
+/** A bidirectional grpc-js call as a handler sees it. */
+class GrpcStream implements MessageStream<Message, Message> {
+  readonly #method: DescMethod;
+  readonly #call: grpc.ServerDuplexStream<Buffer, Buffer>;
+  readonly #admitted: AdmittedCall;
+  readonly #edge: CallEdge;
+  #sentBytes = 0;
+  #closed: () => void = () => undefined;
+  #over = false;
+
+  constructor(
+    method: DescMethod,
+    call: grpc.ServerDuplexStream<Buffer, Buffer>,
+    admitted: AdmittedCall,
+    edge: CallEdge,
+  ) {
+    this.#method = method;
+    this.#call = call;
+    this.#admitted = admitted;
+    this.#edge = edge;
+    call.on('cancelled', () => this.#finish('CANCELLED'));
+    call.on('close', () => this.#finish('CANCELLED'));
+    call.on('error', () => this.#finish('UNKNOWN'));
+  }
+
+  onMessage(receive: (message: Message) => void): void {
+    this.#call.on('data', (bytes: Buffer) => {
+      if (this.#over) return;
+      try {
+        receive(decode(this.#method.input, bytes));
+      } catch (error) {
+        this.end(this.#edge.mapError(this.#method.name, this.#admitted.context.requestId, error));
+      }
+    });
+  }
+
+  onEnd(ended: () => void): void {
+    this.#call.on('end', ended);
+  }
+
+  onClose(closed: () => void): void {
+    this.#closed = closed;
+  }
+
+  send(message: Message): boolean {
+    if (this.#over) return true;
+    const bytes = encode(this.#method.output, message);
+    this.#sentBytes += bytes.length;
+    this.#call.write(bytes);
+    // grpc-js counts messages; what matters is bytes.
+    return (
+      this.#call.writableLength * averageBytes(bytes.length) < SEND_QUEUE_BYTES ||
+      !this.#call.writableNeedDrain
+    );
+  }
+
+  onDrain(drained: () => void): void {
+    this.#call.on('drain', drained);
+  }
+
+  pause(): void {
+    this.#call.pause();
+  }
+
+  resume(): void {
+    this.#call.resume();
+  }
+
+  end(error?: Error): void {
+    if (this.#over) return;
+    if (error === undefined) {
+      this.#call.end();
+      this.#finish('OK');
+    } else {
+      const ours =
+        error instanceof HoldfastError
+          ? error
+          : this.#edge.mapError(this.#method.name, this.#admitted.context.requestId, error);
+      this.#call.emit('error', serviceError(ours));
+      this.#finish(ours.code);
+    }
+  }
+
+  #finish(code: string): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#admitted.cancel();
+    this.#admitted.end(code, this.#sentBytes);
+    this.#closed();
+  }
+}
+
+function averageBytes(last: number): number {
+  return Math.max(last, 1);
+}
+
+function arriving(
+  method: DescMethod,
+  call: { metadata: grpc.Metadata; getDeadline(): Date | number },
+  requestBytes: number,
+): ArrivingCall {
+  const deadline = call.getDeadline();
+  const atMs = deadline instanceof Date ? deadline.getTime() : deadline;
+  return {
+    transport: 'grpc',
+    method: `${method.parent.typeName}/${method.name}`,
+    requestBytes,
+    timeoutMs: Number.isFinite(atMs) ? Math.max(0, atMs - Date.now()) : undefined,
+    requestId: text(call.metadata, 'x-request-id'),
+    traceparent: text(call.metadata, 'traceparent'),
+    authorization: text(call.metadata, 'authorization'),
+  };
+}
+
+function text(metadata: grpc.Metadata, name: string): string | undefined {
+  const value = metadata.get(name)[0];
+  return typeof value === 'string' ? value.slice(0, 256) : undefined;
+}
+
+function decode(schema: DescMessage, bytes: Buffer): Message {
+  try {
+    return fromBinary(schema, bytes);
+  } catch (cause) {
+    throw new HoldfastError({
+      reason: 'MESSAGE_MALFORMED',
+      message: `the ${bytes.length} bytes of the request are not a ${schema.typeName}. Nothing was done.`,
+      outcome: 'NOT_APPLIED',
+      cause,
+    });
+  }
+}
+
+function encode(schema: DescMessage, message: Message): Buffer {
+  const bytes = toBinary(schema, message as Anything);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function serviceError(error: HoldfastError): grpc.ServiceError {
+  const metadata = new grpc.Metadata();
+  metadata.set('grpc-status-details-bin', Buffer.from(errorStatus(error)));
+  return Object.assign(new Error(error.message), {
+    code: StatusCode[error.code] as grpc.status,
+    details: error.message,
+    metadata,
+  });
+}
+
+/** Binds a server and begins to serve; an address in use is an error with code EADDRINUSE. */
+export function listen(server: grpc.Server, address: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, grpc.ServerCredentials.createInsecure(), (error) => {
+      if (error === null) resolve();
+      else
+        reject(
+          Object.assign(error, {
+            code: /EADDRINUSE/.test(error.message)
+              ? 'EADDRINUSE'
+              : /EADDRNOTAVAIL/.test(error.message)
+                ? 'EADDRNOTAVAIL'
+                : /ENOTFOUND|resolution/i.test(error.message)
+                  ? 'ENOTFOUND'
+                  : undefined,
+          }),
+        );
+    });
+  });
+}
+
+/** Ends a server when its calls have ended, at the latest after `withinMs`. */
+export function shutdown(server: grpc.Server, clock: Clock, withinMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = clock.setTimer(withinMs, () => {
+      server.forceShutdown(); // tryShutdown can wait for ever
+      resolve();
+    });
+    server.tryShutdown(() => {
+      timer.cancel();
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,233 @@
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { ClusterFileError, loadClusterFile } from '../../node/main/cluster-file.ts';
+import { temporaryDirectory } from './run-holdfast.ts';
+
+const VALID = `cluster: test
+nodes:
+  - name: n1
+    grpc: 127.0.0.1:7401
+    http: 127.0.0.1:7501
+    zone: a
+    datacentre: west
+    data: disk/n1
+  - name: n2
+    grpc: "[::1]:7402"
+    http: node-2.example.org:7502
+storage:
+  segment_bytes: 1MiB
+  min_free_bytes: 0
+limits:
+  queue_bytes: 32MiB
+  in_flight_bytes: 64MiB
+  connections: 10
+  streams_per_connection: 20
+  header_bytes: 8KiB
+log:
+  level: warn
+`;
+
+function load(text: string) {
+  using directory = temporaryDirectory({ 'cluster.yaml': text });
+  const path = join(directory.path, 'cluster.yaml');
+  try {
+    return { config: loadClusterFile(path), problems: [], directory: directory.path };
+  } catch (error) {
+    if (!(error instanceof ClusterFileError)) throw error;
+    return { problems: error.problems.map((problem) => problem.replace(`${directory.path}/`, '')) };
+  }
+}
+
+/** The problems of the valid file after one replacement. */
+function problemsWith(from: string, to: string): readonly string[] {
+  expect(VALID).toContain(from);
+  return load(VALID.replace(from, to)).problems;
+}
+
+describe('a valid file', () => {
+  it('is read with every field', () => {
+    const { config, directory } = load(VALID);
+    expect(config).toEqual({
+      path: join(directory!, 'cluster.yaml'),
+      cluster: 'test',
+      nodes: [
+        {
+          name: 'n1',
+          grpc: { host: '127.0.0.1', port: 7401, text: '127.0.0.1:7401' },
+          http: { host: '127.0.0.1', port: 7501, text: '127.0.0.1:7501' },
+          zone: 'a',
+          datacentre: 'west',
+          data: join(directory!, 'disk/n1'),
+        },
+        {
+          name: 'n2',
+          grpc: { host: '::1', port: 7402, text: '[::1]:7402' },
+          http: { host: 'node-2.example.org', port: 7502, text: 'node-2.example.org:7502' },
+          zone: undefined,
+          datacentre: undefined,
+          data: join(directory!, '.holdfast/n2'),
+        },
+      ],
+      storage: { segmentBytes: 1_048_576, minFreeBytes: 0 },
+      limits: {
+        queueBytes: 33_554_432,
+        inFlightBytes: 67_108_864,
+        connections: 10,
+        streamsPerConnection: 20,
+        headerBytes: 8_192,
+      },
+      log: { level: 'warn' },
+    });
+  });
+
+  it('has defaults and cannot be changed', () => {
+    const { config } = load(VALID.slice(0, VALID.indexOf('storage:')));
+    expect(config!.storage).toEqual({ segmentBytes: 67_108_864, minFreeBytes: 671_088_640 });
+    expect(config!.limits.queueBytes).toBe(67_108_864);
+    expect(config!.log.level).toBe('info');
+    expect(() => Object.assign(config!.nodes[0]!.grpc, { port: 1 })).toThrow(TypeError);
+  });
+
+  it('keeps two segments and 512 MiB free by default', () => {
+    const { config } = load(
+      VALID.replace('segment_bytes: 1MiB\n  min_free_bytes: 0', 'segment_bytes: 128MiB'),
+    );
+    expect(config!.storage.minFreeBytes).toBe(768 * 1_048_576);
+  });
+
+  it('is the one that ships, with its comments telling the truth', () => {
+    const config = loadClusterFile(new URL('../../cluster.yaml', import.meta.url).pathname);
+    const defaults = load('cluster: a\nnodes: [{name: n1, grpc: "h:1", http: "h:2"}]').config!;
+    expect(config.nodes.map(({ name }) => name)).toEqual(['n1']);
+    expect([config.storage, config.limits, config.log]).toEqual([
+      defaults.storage,
+      defaults.limits,
+      defaults.log,
+    ]);
+  });
+});
+
+describe('each field wrong in turn', () => {
+  const size = 'as a number of bytes or with a unit (KiB, MiB, GiB, TiB) such as 64MiB';
+  it.each([
+    ['cluster: test', 'cluster: Test', '1: cluster is "Test": must be [a-z0-9-]{1,64}, such as holdfast-dev'],
+    ['cluster: test', '', '2: cluster is missing: must be [a-z0-9-]{1,64}, such as holdfast-dev'],
+    ['name: n1', 'name: -n1', '3: nodes[0].name is "-n1": must be [a-z0-9][a-z0-9-]{0,62}, such as n1'],
+    ['name: n1', 'name: 7', '3: nodes[0].name is 7: must be [a-z0-9][a-z0-9-]{0,62}, such as n1'],
+    ['name: n2', 'name: n1', '9: nodes[1].name is "n1": must differ from nodes[0].name'],
+    ['127.0.0.1:7401', '127.0.0.1:99999', '4: nodes[0].grpc is "127.0.0.1:99999": port must be 1 to 65535'],
+    ['127.0.0.1:7401', '127.0.0.1:0', '4: nodes[0].grpc is "127.0.0.1:0": port must be 1 to 65535'],
+    [
+      '127.0.0.1:7401',
+      '7401',
+      '4: nodes[0].grpc is 7401: must be host:port, such as 127.0.0.1:7401 or "[::1]:7401"',
+    ],
+    [
+      '127.0.0.1:7501',
+      '127.0.0.256:7501',
+      '5: nodes[0].http is "127.0.0.256:7501": host must be an IPv4 address, an IPv6 address in brackets or a host name',
+    ],
+    [
+      '[::1]:7402',
+      '[::12345]:7402',
+      '10: nodes[1].grpc is "[::12345]:7402": host must be an IPv4 address, an IPv6 address in brackets or a host name',
+    ],
+    [
+      '127.0.0.1:7501',
+      'localhost:7401',
+      '5: nodes[0].http is "localhost:7401": must not use the port of nodes[0].grpc (127.0.0.1:7401)',
+    ],
+    [
+      'node-2.example.org:7502',
+      '0.0.0.0:7501',
+      '11: nodes[1].http is "0.0.0.0:7501": must not use the port of nodes[0].http (127.0.0.1:7501)',
+    ],
+    ['zone: a', 'zone: ""', '6: nodes[0].zone is "": must be text of 1 to 64 characters'],
+    ['datacentre: west', 'datacentre: 5', '7: nodes[0].datacentre is 5: must be text of 1 to 64 characters'],
+    ['data: disk/n1', 'data: []', '8: nodes[0].data is []: must be the path of a directory'],
+    [
+      'zone: a',
+      'zon: a',
+      '6: nodes[0].zon is not a known setting. Did you mean zone? Known are name, grpc, http, zone, datacentre, data',
+    ],
+    [
+      'segment_bytes: 1MiB',
+      'segment_bytes: 64MB',
+      `13: storage.segment_bytes is "64MB": must be 1 MiB to 1 GiB, ${size}`,
+    ],
+    [
+      'segment_bytes: 1MiB',
+      'segment_bytes: 1023KiB',
+      `13: storage.segment_bytes is "1023KiB": must be 1 MiB to 1 GiB, ${size}`,
+    ],
+    [
+      'min_free_bytes: 0',
+      'min_free_bytes: -1',
+      `14: storage.min_free_bytes is -1: must be 0 B to 1 TiB, ${size}`,
+    ],
+    ['queue_bytes: 32MiB', 'queue_bytes: 1', `16: limits.queue_bytes is 1: must be 1 MiB to 64 GiB, ${size}`],
+    [
+      'in_flight_bytes: 64MiB',
+      'in_flight_bytes: ',
+      `17: limits.in_flight_bytes is null: must be 1 MiB to 64 GiB, ${size}`,
+    ],
+    [
+      'connections: 10',
+      'connections: 1.5',
+      '18: limits.connections is 1.5: must be a whole number from 1 to 1000000',
+    ],
+    [
+      'streams_per_connection: 20',
+      'streams_per_connection: 0',
+      '19: limits.streams_per_connection is 0: must be a whole number from 1 to 100000',
+    ],
+    [
+      'header_bytes: 8KiB',
+      'header_bytes: 2MiB',
+      `20: limits.header_bytes is "2MiB": must be 4 KiB to 1 MiB, ${size}`,
+    ],
+    ['level: warn', 'level: trace', '22: log.level is "trace": must be one of debug, info, warn, error'],
+    [
+      'log:',
+      'lgo:',
+      '21: lgo is not a known setting. Did you mean log? Known are cluster, nodes, storage, limits, log',
+    ],
+    [
+      'log:\n  level: warn',
+      'log: warn',
+      '21: log is "warn": must hold settings; leave it out for the defaults',
+    ],
+  ])('%s → %s', (from, to, problem) => {
+    expect(problemsWith(from, to)).toEqual([`cluster.yaml:${problem}`]);
+  });
+});
+
+describe('a file that is wrong as a whole', () => {
+  it.each([
+    ['', '1: the file is empty: must have the keys cluster and nodes'],
+    ['- 1', '1: the file is [1]: must have the keys cluster and nodes'],
+    ['cluster: a\nnodes: []', '2: nodes is []: must name at least one node'],
+    ['cluster: a\nnodes: n1', '2: nodes is "n1": must be a list of nodes'],
+    ['cluster: a\nnodes:\n\t- name: n1', '3: a tab; lines are indented with spaces'],
+    [
+      `cluster: b\n${VALID.replace('cluster: test', '')}cluster: c\n`,
+      '24: the same key stands twice; a key may be given once',
+    ],
+  ])('%j', (text, problem) => {
+    expect(load(text).problems).toEqual([`cluster.yaml:${problem}`]);
+  });
+
+  it('with broken syntax names the line', () => {
+    expect(load('cluster: a\nnodes: [1').problems[0]).toMatch(/^cluster\.yaml:2: not valid YAML: /);
+  });
+
+  it('that does not exist says so', () => {
+    expect(() => loadClusterFile('/nowhere/cluster.yaml')).toThrow('there is no such file');
+  });
+
+  it('tells all problems at once, in the order of the file', () => {
+    const wrong = VALID.replace('7401', '0').replace('name: n2', 'name: n1').replace('warn', 'loud');
+    const lines = load(wrong).problems.map((problem) => problem.split(':')[1]);
+    expect(lines).toEqual(['4', '9', '22']);
+  });
+});
