@@ -205,7 +205,7 @@ export class Keyspaces {
     const prefix = groupPrefix(group, 0).slice(0, 8);
     this.#removing = this.#removing.then(async () => {
       if (this.#stopped) return;
-      await this.#options.rows.removeRange(prefix, prefixEnd(prefix)).catch((error: unknown) => {
+      await this.#options.rows.removeRange(prefix, prefixEnd(prefix), () => this.#stopped).catch((error: unknown) => {
         this.#options.onRemoveFailure(error as Error);
       });
     });

@@ -221,7 +221,7 @@ class EngineAssembly {
     const { clock, observe } = this.#options;
     return new RowStore({
       store: this.#store,
-      monotonicMs: () => clock.monotonicMs(),
+      clock,
       logSequence: () => log.lastSequence,
       onFlushed: (mark, stored) => this.#host?.noteFlushed(mark, stored),
       onFailure: (error) => this.#host?.stopServing('storage failed', error),

@@ -107,7 +107,6 @@ export class GroupHost {
     for (const proposal of replica.drain())
       this.#fail(proposal, { cause: 'group gone', outcome: 'NOT_APPLIED' });
     this.#options.rows.forget(group);
-    this.#options.log.forget(group);
   }
 
   /** Whether a command of this size fits into the queue now. Invariant 3. */
@@ -166,9 +165,9 @@ export class GroupHost {
       payload: new Uint8Array(0),
     });
     this.#schedule();
-    const present = new Map([...stored].filter(([group]) => this.#replicas.has(group)));
+    const present = new Set(this.#replicas.keys());
     this.#options.log
-      .release(present)
+      .release(stored, present)
       .catch((error: unknown) => this.#stopServing('storage failed', error as Error));
   }
 

@@ -47,6 +47,8 @@ import {
 const MAX_UNANSWERED = 4 * MAX_BATCH_OPERATIONS;
 /** Their bytes. */
 const MAX_UNANSWERED_BYTES = 16 * 1024 * 1024;
+/** Starting operations gives way to other input after this long. */
+const SLICE_MS = 8;
 /** An answer is sent when it has grown to this size, before the turn ends. */
 const ANSWER_BYTES = 1024 * 1024;
 
@@ -73,6 +75,10 @@ export class KvPipeline {
   readonly #dependencies: PipelineDependencies;
   readonly #stream: MessageStream<PipelineRequest, PipelineResponse>;
   readonly #orders = new Map<string, KeyOrder>();
+  /** What came and has not begun, from `next` on. */
+  #backlog: PipelineOperation[] = [];
+  #next = 0;
+  #yielded = false;
   #results: PipelineResult[] = [];
   #resultBytes = 0;
   #scheduled = false;
@@ -113,7 +119,7 @@ export class KvPipeline {
     this.#unanswered--;
     this.#unansweredBytes -= operation.bytes;
     observe(operation.call.operation.case ?? 'unknown', code, clock.monotonicMs() - operation.startedMs);
-    if (this.#resultBytes >= ANSWER_BYTES) this.#flush();
+    if (this.#resultBytes >= ANSWER_BYTES) this.#send();
     else if (!this.#scheduled) {
       this.#scheduled = true;
       clock.afterTurn(() => this.#flush());
@@ -142,9 +148,40 @@ export class KvPipeline {
     } catch (error) {
       keyspace = asHoldfastError(error);
     }
-    for (const call of message.calls)
-      this.#admit(new PipelineOperation(this, this.#dependencies, message, call, keyspace, startedMs));
+    for (const call of message.calls) {
+      this.#backlog.push(new PipelineOperation(this, this.#dependencies, message, call, keyspace, startedMs));
+    }
+    this.#pump();
+  }
+
+  /** Starts what came, in order, as long as there is room for the answers; gives way after a while. Invariant 3. */
+  #pump(): void {
+    const { clock } = this.#dependencies;
+    const startedMs = clock.monotonicMs();
+    while (this.#next < this.#backlog.length && !this.#isFull && !this.#closed) {
+      this.#admit(this.#backlog[this.#next++]!);
+      if (this.#next % 64 !== 0 || clock.monotonicMs() - startedMs < SLICE_MS) continue;
+      if (!this.#yielded) clock.afterTurn(() => this.#goOn());
+      this.#yielded = true;
+      break;
+    }
+    if (this.#next === this.#backlog.length || this.#closed) {
+      this.#backlog = [];
+      this.#next = 0;
+    }
     this.#throttle();
+  }
+
+  #goOn(): void {
+    this.#yielded = false;
+    this.#pump();
+    this.#endIfDone();
+  }
+
+  get #isFull(): boolean {
+    return (
+      this.#blocked || this.#unanswered >= MAX_UNANSWERED || this.#unansweredBytes >= MAX_UNANSWERED_BYTES
+    );
   }
 
   /** Starts an operation, unless another on its key must end first. Invariant 1. */
@@ -177,6 +214,12 @@ export class KvPipeline {
 
   #flush(): void {
     this.#scheduled = false;
+    this.#send();
+    if (!this.#yielded) this.#pump();
+    this.#endIfDone();
+  }
+
+  #send(): void {
     if (this.#results.length > 0 && !this.#closed) {
       const response = create(PipelineResponseSchema);
       response.results = this.#results;
@@ -184,22 +227,16 @@ export class KvPipeline {
     }
     this.#results = [];
     this.#resultBytes = 0;
-    this.#throttle();
-    this.#endIfDone();
   }
 
   #onDrain(): void {
     this.#blocked = false;
-    this.#throttle();
+    this.#pump();
   }
 
   /** Invariant 3. */
   #throttle(): void {
-    const full =
-      this.#ended ||
-      this.#blocked ||
-      this.#unanswered >= MAX_UNANSWERED ||
-      this.#unansweredBytes >= MAX_UNANSWERED_BYTES;
+    const full = this.#ended || this.#backlog.length > 0 || this.#isFull;
     if (full === this.#paused) return;
     this.#paused = full;
     if (full) this.#stream.pause();
@@ -207,7 +244,13 @@ export class KvPipeline {
   }
 
   #endIfDone(): void {
-    if (this.#ended && this.#unanswered === 0 && this.#results.length === 0 && !this.#closed)
+    if (
+      this.#ended &&
+      this.#backlog.length === 0 &&
+      this.#unanswered === 0 &&
+      this.#results.length === 0 &&
+      !this.#closed
+    )
       this.#stream.end();
   }
 }

@@ -12,6 +12,7 @@
  *  4. Nothing is written unsynced.
  */
 import { crc32 } from 'node:zlib';
+import type { Clock } from '@holdfast/client/clock';
 import type { OrderedStore, RowChange } from '../runtime/ordered-store.ts';
 import { ByteReader, ByteWriter, asBuffer } from './byte-codec.ts';
 import { STORE_GROUP_PREFIX, binaryBytes, binaryString, groupPrefix, type RowKey } from './row-key.ts';
@@ -53,7 +54,7 @@ export interface FlushTimes {
 
 export interface RowStoreOptions {
   readonly store: OrderedStore;
-  readonly monotonicMs: () => number;
+  readonly clock: Clock;
   /** Sequence of the last durable log record. */
   readonly logSequence: () => number;
   /** A flush is done; `stored` holds the new stored index of each group in it. */
@@ -69,6 +70,8 @@ const FLUSH_BYTES = 4 * 1024 * 1024;
 /** Above this the overlay takes no more: callers wait for the flush. */
 export const OVERLAY_LIMIT_ROWS = 64_000;
 export const OVERLAY_LIMIT_BYTES = 96 * 1024 * 1024;
+/** Rows made ready for the store at a time. */
+const SLICE_ROWS = 500;
 const ROW_VERSION = 1;
 const STORED_FAMILY = 'i';
 const MARK_KEY: RowKey = `${STORE_GROUP_PREFIX}m`;
@@ -196,13 +199,13 @@ export class RowStore {
   }
 
   /** Removes all rows that begin with `prefix` from overlay and store, in slices. For groups that are gone. */
-  async removeRange(prefix: RowKey, end: RowKey): Promise<number> {
+  async removeRange(prefix: RowKey, end: RowKey, isStopped: () => boolean): Promise<number> {
     for (const key of this.#active.keys()) if (key >= prefix && key < end) this.#active.delete(key);
     for (const key of this.#live.keys()) if (key >= prefix && key < end) this.#live.delete(key);
     await this.#flush;
     const { store } = this.#options;
     let removed = 0;
-    for (;;) {
+    while (!isStopped()) {
       const iterator = store.iterate(binaryBytes(prefix), binaryBytes(end));
       const rows = await iterator.next(1_000).finally(() => iterator.close());
       if (rows.length === 0) break;
@@ -210,7 +213,7 @@ export class RowStore {
       await store.writeBatch(rows.map(([key]): RowChange => [key, undefined]));
       removed += rows.length;
     }
-    if (removed > 0) await store.compact(binaryBytes(prefix), binaryBytes(end));
+    if (removed > 0 && !isStopped()) await store.compact(binaryBytes(prefix), binaryBytes(end));
     return removed;
   }
 
@@ -245,30 +248,27 @@ export class RowStore {
     return stored === undefined ? undefined : openRow(key, stored);
   }
 
-  /** Invariants 2 and 4. The overlay is switched and encoded in one synchronous step. */
+  /** Invariants 2 and 4. The overlay is switched in one synchronous step; what was switched changes no more. */
   async #runFlush(): Promise<void> {
-    const started = this.#options.monotonicMs();
+    const started = this.#options.clock.monotonicMs();
     const rows = this.#active;
     const stored = this.#applied;
     const mark = { flush: this.#mark.flush + 1, logSequence: this.#options.logSequence() };
-    const changes = this.#encode(rows, stored, mark);
+    freezeLive(rows);
     this.#flushing = rows;
     this.#flushingBytes = this.#activeBytes;
     this.#active = new Map();
     this.#activeBytes = 0;
     this.#applied = new Map();
     try {
-      await this.#options.store.writeBatch(changes);
+      await this.#options.store.writeBatch(await this.#seal(rows, stored, mark));
     } catch (error) {
       this.#failed = true;
       this.#options.onFailure(error as Error);
       return;
     }
-    this.#options.observe?.({
-      rows: rows.size,
-      bytes: this.#flushingBytes,
-      durationMs: this.#options.monotonicMs() - started,
-    });
+    const durationMs = this.#options.clock.monotonicMs() - started;
+    this.#options.observe?.({ rows: rows.size, bytes: this.#flushingBytes, durationMs });
     this.#flushing = undefined;
     this.#flushingBytes = 0;
     this.#mark = mark;
@@ -276,13 +276,17 @@ export class RowStore {
     this.#options.onFlushed(mark, stored);
   }
 
-  #encode(rows: Map<RowKey, Row>, stored: ReadonlyMap<number, AppliedEntry>, mark: StoreMark): RowChange[] {
+  /** The rows as they are stored. Gives way between slices: a full overlay is many milliseconds of work. */
+  async #seal(
+    rows: ReadonlyMap<RowKey, Row>,
+    stored: ReadonlyMap<number, AppliedEntry>,
+    mark: StoreMark,
+  ): Promise<RowChange[]> {
     const changes: RowChange[] = [];
     for (const [key, row] of rows) {
-      const content = row === undefined || row instanceof Uint8Array ? row : row.encode();
-      if (content !== row) rows.set(key, content); // later reads of the flushing rows must not see later changes
-      const keyBytes = binaryBytes(key);
-      changes.push([keyBytes, content === undefined ? undefined : sealRow(keyBytes, content)]);
+      changes.push(row === undefined ? [binaryBytes(key), undefined] : sealed(key, row as Uint8Array));
+      if (changes.length % SLICE_ROWS === 0)
+        await new Promise<void>((resolve) => this.#options.clock.afterTurn(resolve));
     }
     for (const [group, entry] of stored) {
       const content = new ByteWriter(24).u64(entry.index).u64(entry.term).u64(entry.stampMs).finish();
@@ -341,6 +345,12 @@ export class RowStore {
 function damaged(error: unknown): StoreDamaged {
   if (error instanceof StoreDamaged) return error;
   return new StoreDamaged(`the ordered store cannot be read: ${(error as Error).message}`, { cause: error });
+}
+
+/** Live rows go on changing: what is flushed is what they hold now. */
+function freezeLive(rows: Map<RowKey, Row>): void {
+  for (const [key, row] of rows)
+    if (row !== undefined && !(row instanceof Uint8Array)) rows.set(key, row.encode());
 }
 
 function storedKey(group: number): RowKey {

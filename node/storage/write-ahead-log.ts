@@ -154,10 +154,18 @@ export class WriteAheadLog {
     }
   }
 
-  /** Removes segments whose entries are all in the ordered store. Invariant 4. */
-  async release(stored: ReadonlyMap<number, { readonly index: number }>): Promise<void> {
-    for (const [group, { index }] of stored)
-      this.#groups.set(group, { ...this.group(group), storedIndex: index });
+  /**
+   * Removes segments whose entries are all in the ordered store. Invariant 4. `stored` says
+   * how far the store is, `present` which groups there are: others pin nothing.
+   */
+  async release(
+    stored: ReadonlyMap<number, { readonly index: number }>,
+    present: ReadonlySet<number>,
+  ): Promise<void> {
+    for (const group of this.#groups.keys()) if (!present.has(group)) this.#groups.delete(group);
+    for (const [group, { index }] of stored) {
+      if (present.has(group)) this.#groups.set(group, { ...this.group(group), storedIndex: index });
+    }
     let removed = 0;
     while (this.#isRemovable(this.#segments[removed]!)) removed++;
     for (const segment of this.#segments.splice(0, removed)) {
@@ -166,12 +174,6 @@ export class WriteAheadLog {
       await this.#options.disk.syncDirectory(this.#options.directory);
     }
     if (removed > 0) this.#prepareSegments();
-  }
-
-  /** Forgets a group that no longer exists, so that its entries pin no segment. */
-  forget(group: number): void {
-    this.#groups.delete(group);
-    for (const segment of this.#segments) segment.lastIndexes.delete(group);
   }
 
   /** Closes the log; what was appended is durable. */
@@ -340,7 +342,8 @@ export class WriteAheadLog {
   #isRemovable(segment: Segment): boolean {
     if (segment.number >= this.#openedSegment) return false;
     for (const [group, lastIndex] of segment.lastIndexes) {
-      if (lastIndex > this.group(group).storedIndex) return false;
+      const state = this.#groups.get(group);
+      if (state !== undefined && lastIndex > state.storedIndex) return false;
     }
     return true;
   }

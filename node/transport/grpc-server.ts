@@ -182,6 +182,9 @@ class GrpcStream implements MessageStream<Message, Message> {
   readonly #admitted: AdmittedCall;
   readonly #edge: CallEdge;
   #sentBytes = 0;
+  #queuedBytes = 0;
+  #isBlocked = false;
+  #drained: () => void = () => undefined;
   #closed: () => void = () => undefined;
   #over = false;
 
@@ -219,20 +222,19 @@ class GrpcStream implements MessageStream<Message, Message> {
     this.#closed = closed;
   }
 
+  /** grpc-js counts messages, whatever their size; what must be bounded is bytes. */
   send(message: Message): boolean {
     if (this.#over) return true;
     const bytes = encode(this.#method.output, message);
     this.#sentBytes += bytes.length;
-    this.#call.write(bytes);
-    // grpc-js counts messages; what matters is bytes.
-    return (
-      this.#call.writableLength * averageBytes(bytes.length) < SEND_QUEUE_BYTES ||
-      !this.#call.writableNeedDrain
-    );
+    this.#queuedBytes += bytes.length;
+    this.#call.write(bytes, () => this.#onWritten(bytes.length));
+    this.#isBlocked ||= this.#queuedBytes >= SEND_QUEUE_BYTES;
+    return !this.#isBlocked;
   }
 
   onDrain(drained: () => void): void {
-    this.#call.on('drain', drained);
+    this.#drained = drained;
   }
 
   pause(): void {
@@ -258,6 +260,13 @@ class GrpcStream implements MessageStream<Message, Message> {
     }
   }
 
+  #onWritten(bytes: number): void {
+    this.#queuedBytes -= bytes;
+    if (!this.#isBlocked || this.#queuedBytes > SEND_QUEUE_BYTES / 2) return;
+    this.#isBlocked = false;
+    this.#drained();
+  }
+
   #finish(code: string): void {
     if (this.#over) return;
     this.#over = true;
@@ -265,10 +274,6 @@ class GrpcStream implements MessageStream<Message, Message> {
     this.#admitted.end(code, this.#sentBytes);
     this.#closed();
   }
-}
-
-function averageBytes(last: number): number {
-  return Math.max(last, 1);
 }
 
 function arriving(

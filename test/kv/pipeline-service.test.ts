@@ -157,6 +157,21 @@ describe('a pipeline', () => {
     expect(stream.paused).toBe(false);
   });
 
+  test('reads large values only as fast as the caller takes them', async () => {
+    await rig.put({ key: bytes('large'), value: bytes('x'.repeat(1_000_000)) });
+    const stream = rig.pipeline();
+    stream.hasRoom = false;
+    stream.take(message(Array.from({ length: 1_000 }, (_, i) => get(i + 1, 'large'))));
+    await rig.node.world.runFor(1_000);
+    expect(stream.answers.length).toBeLessThan(5);
+    expect(stream.paused).toBe(true);
+    stream.hasRoom = true;
+    stream.drain();
+    await rig.node.world.runUntilTrue(() => stream.answers.length === 1_000, 60_000);
+    expect(stream.answers).toHaveLength(1_000);
+    expect(stream.paused).toBe(false);
+  });
+
   test('takes no more than its bound of unanswered bytes', async () => {
     const stream = rig.pipeline();
     for (let i = 0; i < 20; i++) stream.take(message([put(i + 1, `k${i}`, 'x'.repeat(1_000_000))]));
