@@ -205,9 +205,11 @@ export class Keyspaces {
     const prefix = groupPrefix(group, 0).slice(0, 8);
     this.#removing = this.#removing.then(async () => {
       if (this.#stopped) return;
-      await this.#options.rows.removeRange(prefix, prefixEnd(prefix), () => this.#stopped).catch((error: unknown) => {
-        this.#options.onRemoveFailure(error as Error);
-      });
+      await this.#options.rows
+        .removeRange(prefix, prefixEnd(prefix), () => this.#stopped)
+        .catch((error: unknown) => {
+          this.#options.onRemoveFailure(error as Error);
+        });
     });
   }
 

@@ -23,6 +23,7 @@ import {
 } from '../storage/identity.ts';
 import { RecordType, type LogRecord } from '../storage/log-format.ts';
 import { RowStore, type FlushTimes } from '../storage/row-store.ts';
+import { Scrubber } from '../storage/scrubber.ts';
 import { SpaceGuard } from '../storage/space-guard.ts';
 import { WriteAheadLog, type BatchTimes } from '../storage/write-ahead-log.ts';
 
@@ -83,6 +84,7 @@ export interface Engine {
   readonly space: SpaceGuard;
   readonly keyspaces: Keyspaces;
   readonly kv: KeyValue;
+  readonly scrubber: Scrubber;
   readonly recovery: Recovery;
   /** Finishes what was taken, writes the overlay to the store and closes everything. */
   stop(): Promise<void>;
@@ -174,6 +176,11 @@ class EngineAssembly {
     });
     const kv = new KeyValue({ host, rows, clock, space });
     const sweeper = new Sweeper(host, rows, clock, keyspaces);
+    const scrubber = new Scrubber({
+      rows,
+      clock,
+      onDamage: (error) => host.stopServing('storage damaged', error),
+    });
     const recovery = {
       durationMs: clock.monotonicMs() - this.#startedMs,
       replayedEntries: host.replayedEntries,
@@ -182,12 +189,13 @@ class EngineAssembly {
     const stop = async () => {
       space.stop();
       await sweeper.stop();
+      await scrubber.stop();
       await keyspaces.stop();
       await host.stop();
       await log.close();
       await this.#store.close();
     };
-    return { identity, log, rows, host, space, keyspaces, kv, recovery, stop };
+    return { identity, log, rows, host, space, keyspaces, kv, scrubber, recovery, stop };
   }
 
   /** Lets go of what was opened before opening failed. */

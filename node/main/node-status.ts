@@ -74,7 +74,7 @@ function storageStatus({ log, rows, space, recovery }: Engine) {
 
 /** Figures that Prometheus reads. */
 export function gauges(engine: Engine, edge: CallEdge): GaugeSource[] {
-  const { log, rows, host, space, recovery, keyspaces } = engine;
+  const { log, rows, host, space, recovery, keyspaces, scrubber } = engine;
   const lag = () =>
     host.replicas.reduce((sum, { group, applied }) => sum + applied.index - log.group(group).storedIndex, 0);
   return [
@@ -92,6 +92,16 @@ export function gauges(engine: Engine, edge: CallEdge): GaugeSource[] {
       name: 'holdfast_store_lag_entries',
       help: 'Applied log entries not yet in the ordered store, over all groups.',
       read: lag,
+    },
+    {
+      name: 'holdfast_store_bytes',
+      help: 'Bytes of the ordered store on disk, about.',
+      read: () => rows.storeBytes().catch(() => 0),
+    },
+    {
+      name: 'holdfast_scrubbed_rows',
+      help: 'Stored rows whose checksum was verified in the background since the start.',
+      read: () => scrubber.checkedRows,
     },
     { name: 'holdfast_log_bytes', help: 'Bytes of log segments on disk.', read: () => log.sizeBytes },
     { name: 'holdfast_log_segments', help: 'Log segments that hold records.', read: () => log.segmentCount },

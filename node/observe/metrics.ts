@@ -14,7 +14,7 @@ const COUNT_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_09
 export interface GaugeSource {
   readonly name: string;
   readonly help: string;
-  read(): number;
+  read(): number | Promise<number>;
 }
 
 export class Metrics {
@@ -115,8 +115,8 @@ export class Metrics {
         name,
         help,
         registers: [this.#registry],
-        collect() {
-          this.set(read());
+        async collect() {
+          this.set(await read());
         },
       });
     }

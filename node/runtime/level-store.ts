@@ -75,6 +75,10 @@ export class LevelStore implements OrderedStore {
     await this.#level.compactRange(start, end);
   }
 
+  async approximateBytes(): Promise<number> {
+    return this.#level.approximateSize(new Uint8Array(0), new Uint8Array(16).fill(255));
+  }
+
   async close(): Promise<void> {
     await this.#level.close();
   }

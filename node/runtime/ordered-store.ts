@@ -18,6 +18,8 @@ export interface OrderedStore {
   iterate(start: Uint8Array, end: Uint8Array): RowIterator;
   /** Gives space of deleted rows in [start, end) back. May take long; runs in the background. */
   compact(start: Uint8Array, end: Uint8Array): Promise<void>;
+  /** About how many bytes the rows take on disk. */
+  approximateBytes(): Promise<number>;
   /** Closes the store after the batch in flight. */
   close(): Promise<void>;
 }

@@ -74,6 +74,7 @@ export const OVERLAY_LIMIT_BYTES = 96 * 1024 * 1024;
 const SLICE_ROWS = 500;
 const ROW_VERSION = 1;
 const STORED_FAMILY = 'i';
+const END_OF_STORE: RowKey = '\xff'.repeat(16);
 const MARK_KEY: RowKey = `${STORE_GROUP_PREFIX}m`;
 
 export class RowStore {
@@ -215,6 +216,26 @@ export class RowStore {
     }
     if (removed > 0 && !isStopped()) await store.compact(binaryBytes(prefix), binaryBytes(end));
     return removed;
+  }
+
+  /** Checks up to `count` stored rows from `from` on; `next`: where to go on, undefined at the end. Error: StoreDamaged. */
+  async verify(from: RowKey, count: number): Promise<{ checked: number; next: RowKey | undefined }> {
+    const iterator = this.#options.store.iterate(binaryBytes(from), binaryBytes(END_OF_STORE));
+    try {
+      const rows = await iterator.next(count);
+      for (const [key, stored] of rows) openRow(binaryString(key), stored);
+      const last = rows.at(-1);
+      return { checked: rows.length, next: last && `${binaryString(last[0])}\0` };
+    } catch (error) {
+      throw damaged(error);
+    } finally {
+      await iterator.close();
+    }
+  }
+
+  /** About how many bytes the store takes on disk. */
+  storeBytes(): Promise<number> {
+    return this.#options.store.approximateBytes();
   }
 
   /** Forgets that a group was applied, when it is gone. */

@@ -254,6 +254,17 @@ describe('a store and a log that do not belong together', () => {
     }
   });
 
+  test('a damaged row that nobody reads is found by the scrubber', async () => {
+    const { node } = await flushedNode();
+    const engine = await node.run(node.start());
+    await node.world.runFor(2_000);
+    expect(engine.scrubber.passes).toBe(1);
+    const { machine } = engine.keyspaces.get('default').partitionOf(Buffer.from('key/3'));
+    node.medium.flipBit(binaryBytes(machine.keys.data(Buffer.from('key/3'))), 77);
+    await node.world.runFor(3_700_000);
+    expect(node.failures).toMatchObject([{ cause: 'storage damaged' }]);
+  });
+
   test('a failed flush ends the node; nothing acknowledged is lost', async () => {
     const { node } = await flushedNode();
     const engine = await node.run(node.start());

@@ -131,6 +131,13 @@ export class SimulatedOrderedStore implements OrderedStore {
     return this.#later(this.#batchLatencyMs, () => undefined);
   }
 
+  approximateBytes(): Promise<number> {
+    const rows = this.medium.rows.slice(new Uint8Array(0), new Uint8Array(16).fill(255), Infinity, false);
+    return this.#later(this.#readLatencyMs, () =>
+      rows.reduce((sum, [key, value]) => sum + key.length + value.length, 0),
+    );
+  }
+
   close(): Promise<void> {
     if (this.#state === 'closed') return Promise.resolve();
     const closing = this.#later([0, 0], () => undefined, this.#lastBatchAtMs + ROUNDING_MS);

@@ -1,0 +1,71 @@
+/**
+ * Reads the whole ordered store again and again, slowly, so that damage of the medium is
+ * found while there are other copies, and not when the row is needed. LevelDB itself
+ * never checks what lies in its tables.
+ */
+import type { Clock, Timer } from '@holdfast/client/clock';
+import type { RowKey } from './row-key.ts';
+import type { RowStore } from './row-store.ts';
+
+/** Rows read at a time, and the pause after them: some thousand rows a second at most. */
+const STEP_ROWS = 500;
+const STEP_EVERY_MS = 200;
+/** Pause between two passes. */
+const REST_MS = 3_600_000;
+
+export interface ScrubberOptions {
+  readonly rows: RowStore;
+  readonly clock: Clock;
+  /** A row fails its checksum, or cannot be read. */
+  readonly onDamage: (error: Error) => void;
+}
+
+export class Scrubber {
+  readonly #options: ScrubberOptions;
+  #timer: Timer | undefined;
+  #from: RowKey = '';
+  #running: Promise<void> = Promise.resolve();
+  #stopped = false;
+  #checkedRows = 0;
+  #passes = 0;
+
+  constructor(options: ScrubberOptions) {
+    this.#options = options;
+    this.#schedule(STEP_EVERY_MS);
+  }
+
+  /** Rows checked since the start. */
+  get checkedRows(): number {
+    return this.#checkedRows;
+  }
+
+  /** Passes over the whole store completed since the start. */
+  get passes(): number {
+    return this.#passes;
+  }
+
+  /** Stops; resolves when the step under way has ended. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    await this.#running;
+  }
+
+  #schedule(delayMs: number): void {
+    this.#timer = this.#options.clock.setTimer(delayMs, () => {
+      this.#running = this.#step();
+    });
+  }
+
+  async #step(): Promise<void> {
+    try {
+      const { checked, next } = await this.#options.rows.verify(this.#from, STEP_ROWS);
+      this.#checkedRows += checked;
+      this.#from = next ?? '';
+      if (next === undefined) this.#passes++;
+      if (!this.#stopped) this.#schedule(next === undefined ? REST_MS : STEP_EVERY_MS);
+    } catch (error) {
+      if (!this.#stopped) this.#options.onDamage(error as Error);
+    }
+  }
+}
