@@ -11,8 +11,6 @@ export interface NodeConfig {
   readonly name: string;
   readonly grpc: NetworkAddress;
   readonly http: NetworkAddress;
-  readonly zone: string | undefined;
-  readonly datacentre: string | undefined;
   /** Its data directory, absolute. */
   readonly data: string;
 }
@@ -133,8 +131,6 @@ function resolved(path: string, content: ClusterFileContent): ClusterConfig {
       name: node.name,
       grpc: node.grpc,
       http: node.http,
-      zone: node.zone,
-      datacentre: node.datacentre,
       data: resolve(directory, node.data ?? join('.holdfast', node.name)),
     })),
     storage: {

@@ -66,7 +66,6 @@ function level(value: unknown): { ok: LogLevel } | { problem: string } {
   return found === undefined ? { problem: `must be one of ${LEVELS.join(', ')}` } : { ok: found };
 }
 
-const place = text(/^\S(.{0,62}\S)?$/u, 'must be text of 1 to 64 characters');
 const path = text(/^[^\0]{1,4096}$/u, 'must be the path of a directory');
 
 const node = z.strictObject(
@@ -74,8 +73,6 @@ const node = z.strictObject(
     name: field(text(/^[a-z0-9][a-z0-9-]{0,62}$/, 'must be [a-z0-9][a-z0-9-]{0,62}, such as n1')),
     grpc: field(address),
     http: field(address),
-    zone: optional(place),
-    datacentre: optional(place),
     data: optional(path),
   },
   { error: 'must have the keys name, grpc and http' },

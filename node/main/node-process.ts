@@ -27,8 +27,6 @@ export class NodeProcess {
     this.plan = plan;
     this.#child = spawn(process.execPath, [...process.execArgv, plan.main, ...plan.args], {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      // The default of 4 threads lets a few synced writes hold up every read (node/docs/design.md).
-      env: { ...process.env, UV_THREADPOOL_SIZE: process.env['UV_THREADPOOL_SIZE'] ?? '16' },
     });
     this.#child.on('message', (message) => {
       // Development tools use the channel as well.

@@ -12,8 +12,9 @@ import { kvService } from '../services/kv-service.ts';
 import { verifyLevelFiles } from '../storage/level-verifier.ts';
 import { CallEdge } from '../transport/call-edge.ts';
 import { addService, createGrpcServer, listen, shutdown } from '../transport/grpc-server.ts';
+import { Health } from '../transport/health.ts';
 import { HttpServer } from '../transport/http-server.ts';
-import { Health, addReflection } from '../transport/reflection.ts';
+import { addReflection } from '../transport/reflection.ts';
 import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
 import { openEngine, type Engine } from './engine.ts';
 import { gauges, statusSource, type NodeFacts } from './node-status.ts';
@@ -179,7 +180,7 @@ class Node implements RunningNode {
     const names = services.map(({ service }) => service.typeName);
     const server = (this.#grpc = createGrpcServer(limits));
     for (const service of services) addService(server, edge, service);
-    addReflection(server, names);
+    addReflection(server, edge, [...names, 'grpc.health.v1.Health'], this.#stopping.signal);
     this.#health = new Health(server, names);
     this.#http = new HttpServer({
       edge,

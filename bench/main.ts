@@ -1,0 +1,206 @@
+/** `npm run -s bench -- WORKLOAD`: Holdfast beside its peers, from one Node.js process. */
+import { availableParallelism } from 'node:os';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { SingleBar } from 'cli-progress';
+import { comparisons, medianOf, type Measured } from './report.ts';
+import { SystemMissing, type Driver, type System, type SystemOptions } from './system.ts';
+import { EtcdSystem } from './systems/etcd.ts';
+import { HoldfastSystem } from './systems/holdfast.ts';
+import { LevelSystem } from './systems/level.ts';
+import { RedisSystem } from './systems/redis.ts';
+import { WORKLOADS, load, run, type Workload } from './workload.ts';
+
+interface Options {
+  systems: string[];
+  nodes: number;
+  clients: number;
+  seconds: number;
+  repeat: number;
+  valueBytes: number;
+  keys: number;
+  json: boolean;
+}
+
+/** A system that runs, in one of its client's modes. */
+interface Contender {
+  readonly system: System;
+  readonly driver: Driver;
+}
+
+const SYSTEMS: Readonly<Record<string, (options: SystemOptions) => System[]>> = {
+  holdfast: (options) => [new HoldfastSystem(options)],
+  redis: (options) => [new RedisSystem(options, false), new RedisSystem(options, true)],
+  etcd: (options) => [new EtcdSystem(options)],
+  level: (options) => [new LevelSystem(options)],
+};
+
+const program = new Command('bench')
+  .description('Measures Holdfast beside its peers at equal durability. All are driven from this process.')
+  .argument('<workload>', WORKLOADS.join(', '), workloadName)
+  .addOption(
+    new Option('--systems <names>', 'what to measure; the first is compared with each other')
+      .default(['holdfast'])
+      .argParser(systemNames),
+  )
+  .option('--nodes <n>', 'nodes of each system', whole, 1)
+  .option('--clients <n>', 'concurrent callers', whole, 64)
+  .option('--seconds <s>', 'length of a run', whole, 10)
+  .option('--repeat <r>', 'runs of each system, in turn', whole, 3)
+  .option('--value-bytes <b>', 'size of a value', whole, 1_024)
+  .option('--keys <k>', 'keys, loaded first', whole, 100_000)
+  .option('--json', 'JSON lines', false)
+  .action(bench);
+
+await program.parseAsync();
+
+async function bench(workload: Workload, options: Options): Promise<void> {
+  const contenders = await startAll(options);
+  try {
+    const measured = await measure(workload, options, contenders);
+    for (const summary of comparisons(measured, options.systems, workload, options)) print(options, summary);
+    if (!options.json) printTable(measured);
+    if (measured.some(({ figures }) => figures.errors > 0)) process.exitCode = 1;
+  } finally {
+    for (const { driver, system } of contenders) {
+      await driver.close();
+      await system.stop();
+    }
+  }
+}
+
+async function startAll(options: Options): Promise<Contender[]> {
+  const contenders: Contender[] = [];
+  const settings = { nodes: options.nodes, callers: options.clients, valueBytes: options.valueBytes };
+  for (const name of options.systems) {
+    try {
+      for (const system of SYSTEMS[name]!(settings))
+        contenders.push({ system, driver: await system.connect() });
+    } catch (error) {
+      if (!(error instanceof SystemMissing)) throw error;
+      console.error(`skipped ${name}: ${error.message}`);
+    }
+  }
+  return contenders;
+}
+
+/** Loads, warms up, and runs the systems in turn, so that a slow minute of the machine meets them all. */
+async function measure(
+  workload: Workload,
+  options: Options,
+  contenders: readonly Contender[],
+): Promise<Measured[]> {
+  const shape = { workload, callers: options.clients, valueBytes: options.valueBytes, keys: options.keys };
+  const bar = progress(
+    options,
+    contenders.length * (options.keys + (options.repeat * options.seconds + warmUp(options)) * 1_000),
+  );
+  for (const { driver } of contenders) {
+    await load(driver, options.keys, options.valueBytes, () => undefined);
+    bar.increment(options.keys);
+    await run(driver, { ...shape, seconds: warmUp(options) });
+    bar.increment(warmUp(options) * 1_000);
+  }
+  const measured: Measured[] = [];
+  for (let round = 0; round < options.repeat; round++) {
+    for (const { driver, system } of contenders) {
+      const figures = await run(driver, { ...shape, seconds: options.seconds });
+      measured.push({ system: system.name, description: system.description, round, figures });
+      bar.increment(options.seconds * 1_000);
+      print(options, runLine(system.name, workload, options, figures, system.description));
+    }
+  }
+  bar.stop();
+  return measured;
+}
+
+function warmUp({ seconds }: Options): number {
+  return Math.max(1, Math.min(3, seconds / 2));
+}
+
+function runLine(
+  system: string,
+  workload: string,
+  options: Options,
+  figures: Measured['figures'],
+  description: string,
+) {
+  const { server } = figures;
+  return {
+    system,
+    workload,
+    nodes: options.nodes,
+    clients: options.clients,
+    value_bytes: options.valueBytes,
+    ops_per_second: Math.round(figures.opsPerSecond),
+    p50_us: figures.p50Us,
+    p99_us: figures.p99Us,
+    errors: figures.errors,
+    max_us: figures.maxUs,
+    operations: figures.operations,
+    description,
+    ...(figures.firstError !== undefined && { first_error: figures.firstError }),
+    ...(server && {
+      server: {
+        operations: server.operations,
+        mean_us: server.meanUs,
+        sync_mean_us: server.syncMeanUs,
+        records_per_batch: Number(server.recordsPerBatch.toFixed(1)),
+        bytes_per_batch: server.bytesPerBatch,
+      },
+    }),
+  };
+}
+
+function print({ json }: Options, line: object): void {
+  if (json) console.log(JSON.stringify(line));
+}
+
+function printTable(measured: readonly Measured[]): void {
+  const modes = [...new Set(measured.map(({ description }) => description))];
+  console.table(
+    modes.map((mode) => {
+      const runs = measured.filter(({ description }) => description === mode);
+      const middle = (pick: (run: Measured) => number) => Math.round(medianOf(runs.map(pick)));
+      return {
+        system: runs[0]!.system,
+        'op/s': middle(({ figures }) => figures.opsPerSecond),
+        'p50 µs': middle(({ figures }) => figures.p50Us),
+        'p99 µs': middle(({ figures }) => figures.p99Us),
+        'max µs': middle(({ figures }) => figures.maxUs),
+        errors: runs.reduce((sum, { figures }) => sum + figures.errors, 0),
+        'server µs': middle(({ figures }) => figures.server?.meanUs ?? 0),
+        'sync µs': middle(({ figures }) => figures.server?.syncMeanUs ?? 0),
+        mode: mode.split('; ').slice(1).join('; '),
+      };
+    }),
+  );
+  console.log(`${availableParallelism()} cores, Node.js ${process.version}`);
+}
+
+function progress({ json }: Options, total: number): Pick<SingleBar, 'increment' | 'stop'> {
+  if (json || !process.stderr.isTTY) return { increment: () => undefined, stop: () => undefined };
+  const bar = new SingleBar({ format: '{bar} {percentage}% | {eta_formatted} left', stream: process.stderr });
+  bar.start(total, 0);
+  return bar;
+}
+
+function whole(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1)
+    throw new InvalidArgumentError('a whole number above 0 is needed.');
+  return value;
+}
+
+function workloadName(text: string): Workload {
+  const name = WORKLOADS.find((known) => known === text);
+  if (name === undefined) throw new InvalidArgumentError(`workloads are ${WORKLOADS.join(', ')}.`);
+  return name;
+}
+
+function systemNames(text: string): string[] {
+  const names = text.split(',');
+  const unknown = names.find((name) => SYSTEMS[name] === undefined);
+  if (unknown !== undefined)
+    throw new InvalidArgumentError(`"${unknown}" is not one of ${Object.keys(SYSTEMS).join(', ')}.`);
+  return names;
+}

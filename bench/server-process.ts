@@ -1,0 +1,90 @@
+/** A server that a benchmark started: its process, directory and output. */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { SystemMissing } from './system.ts';
+
+export class ServerProcess {
+  readonly #child: ChildProcess;
+  #output = '';
+  #ended = false;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    child.stdout?.on('data', (bytes: Buffer) => this.#keep(bytes));
+    child.stderr?.on('data', (bytes: Buffer) => this.#keep(bytes));
+    child.on('exit', () => {
+      this.#ended = true;
+    });
+    child.on('error', () => {
+      this.#ended = true;
+    });
+  }
+
+  /** Starts a program and waits until `isReady` says so, at most 30 s. */
+  static async start(
+    command: string,
+    args: readonly string[],
+    isReady: () => Promise<boolean>,
+    env: NodeJS.ProcessEnv = process.env,
+  ): Promise<ServerProcess> {
+    const server = new ServerProcess(spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] }));
+    const deadline = performance.now() + 30_000;
+    while (!(await isReady().catch(() => false))) {
+      if (server.#ended || performance.now() > deadline) {
+        await server.stop();
+        throw new Error(`${command} did not start: ${server.#output.slice(-500)}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    return server;
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  /** Ends the process, gently first. */
+  async stop(): Promise<void> {
+    if (this.#ended) return;
+    const gone = new Promise<void>((resolve) => this.#child.once('exit', () => resolve()));
+    this.#child.kill('SIGTERM');
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), 15_000);
+    await gone;
+    clearTimeout(timer);
+  }
+
+  #keep(bytes: Buffer): void {
+    this.#output = (this.#output + bytes.toString()).slice(-4_000);
+  }
+}
+
+/** A fresh directory below the system's place for temporary files. */
+export function freshDirectory(name: string): { path: string; remove: () => void } {
+  const path = mkdtempSync(join(tmpdir(), `holdfast-bench-${name}-`));
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** Ports that nothing listens on now. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer();
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      return server;
+    }),
+  );
+  const ports = servers.map((server) => (server.address() as AddressInfo).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
+
+/** First line of `command --version`; SystemMissing if there is no such program. */
+export function versionOf(command: string, debianPackage: string): string {
+  const { stdout, error } = spawnSync(command, ['--version'], { encoding: 'utf8' });
+  if (error)
+    throw new SystemMissing(`${command} is not installed (Debian: apt-get install ${debianPackage})`);
+  return stdout.split('\n')[0]!.trim();
+}

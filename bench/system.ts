@@ -1,0 +1,47 @@
+/** What a benchmark needs of a system under test: how it is started, and the operations. */
+
+/** A system that a benchmark starts by itself, with a fresh directory and free ports. */
+export interface System {
+  readonly name: string;
+  /** Versions and the durability that it runs with, for the record. */
+  readonly description: string;
+  /** Starts it and connects; the client is the best that Node.js has for it. */
+  connect(): Promise<Driver>;
+  /** Ends what was started and removes its directory. */
+  stop(): Promise<void>;
+}
+
+/** Operations on a running system. Each resolves when the system has acknowledged it. */
+export interface Driver {
+  put(key: string, value: Uint8Array): Promise<unknown>;
+  get(key: string): Promise<unknown>;
+  increment(key: string): Promise<unknown>;
+  /** Reads up to `limit` entries from `start` on, in order; undefined: the system has no such thing. */
+  scan?(start: string, limit: number): Promise<unknown>;
+  /** Counters of the server, where it tells them. */
+  metrics?(): Promise<ServerCounters>;
+  close(): Promise<void>;
+}
+
+/** What Holdfast's `/metrics` says, cumulative since the start. */
+export interface ServerCounters {
+  readonly operations: number;
+  readonly operationSeconds: number;
+  readonly syncs: number;
+  readonly syncSeconds: number;
+  readonly batches: number;
+  readonly batchRecords: number;
+  readonly batchBytes: number;
+}
+
+/** How a system is to be started. */
+export interface SystemOptions {
+  readonly nodes: number;
+  readonly callers: number;
+  readonly valueBytes: number;
+}
+
+/** A system that cannot be started here, and why; the benchmark goes on without it. */
+export class SystemMissing extends Error {
+  override readonly name = 'SystemMissing';
+}

@@ -1,0 +1,102 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { connect, type Holdfast } from '@holdfast/client';
+import { ServerProcess, freePorts, freshDirectory } from '../server-process.ts';
+import type { Driver, ServerCounters, System, SystemOptions } from '../system.ts';
+
+/** Holdfast as `npm start` runs it: every write fsynced before it is acknowledged. */
+export class HoldfastSystem implements System {
+  readonly name = 'holdfast';
+  readonly description =
+    'this checkout; every write synced before its acknowledgement; its TypeScript client';
+  readonly #directory = freshDirectory('holdfast');
+  #servers: ServerProcess[] = [];
+  #grpc: number[] = [];
+  #http: number[] = [];
+
+  constructor({ nodes }: SystemOptions) {
+    if (nodes !== 1) throw new Error('holdfast runs one node in this version: --nodes 1');
+  }
+
+  async connect(): Promise<Driver> {
+    if (this.#servers.length === 0) await this.#start();
+    const client = await connect({ endpoints: this.#grpc.map((port) => `127.0.0.1:${port}`) });
+    return new HoldfastDriver(client, this.#http);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#servers.map((server) => server.stop()));
+    this.#directory.remove();
+  }
+
+  async #start(): Promise<void> {
+    const [grpc, http] = (await freePorts(2)) as [number, number];
+    this.#grpc = [grpc];
+    this.#http = [http];
+    const config = join(this.#directory.path, 'cluster.yaml');
+    writeFileSync(
+      config,
+      `cluster: bench\nnodes:\n  - name: n1\n    grpc: 127.0.0.1:${grpc}\n    http: 127.0.0.1:${http}\nlog:\n  level: warn\n`,
+    );
+    const main = new URL('../../node/bin/holdfast.js', import.meta.url).pathname;
+    const args = [main, 'start', '--config', config, '--node', 'n1', '--data-dir', this.#directory.path];
+    const profile = process.env['HOLDFAST_BENCH_PROFILE'];
+    const flags = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
+    const isReady = async () => (await fetch(`http://127.0.0.1:${http}/readyz`)).ok;
+    this.#servers = [await ServerProcess.start(process.execPath, [...flags, ...args], isReady)];
+  }
+}
+
+class HoldfastDriver implements Driver {
+  readonly #client: Holdfast;
+  readonly #keyspace: ReturnType<Holdfast['keyspace']>;
+  readonly #http: readonly number[];
+
+  constructor(client: Holdfast, http: readonly number[]) {
+    this.#client = client;
+    this.#keyspace = client.keyspace('default');
+    this.#http = http;
+  }
+
+  put(key: string, value: Uint8Array): Promise<unknown> {
+    return this.#keyspace.put(key, value);
+  }
+
+  get(key: string): Promise<unknown> {
+    return this.#keyspace.get(key);
+  }
+
+  increment(key: string): Promise<unknown> {
+    return this.#keyspace.increment(`count/${key}`);
+  }
+
+  async scan(start: string, limit: number): Promise<unknown> {
+    let bytes = 0;
+    for await (const entry of this.#keyspace.scan({ start, limit })) bytes += entry.bytes.length;
+    return bytes;
+  }
+
+  async metrics(): Promise<ServerCounters> {
+    const texts = await Promise.all(
+      this.#http.map(async (port) => (await fetch(`http://127.0.0.1:${port}/metrics`)).text()),
+    );
+    const sum = (name: string) =>
+      texts.reduce((total, text) => {
+        const lines = text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'));
+        return [...lines].reduce((each, [, value]) => each + Number(value), total);
+      }, 0);
+    return {
+      operations: sum('holdfast_pipeline_operation_duration_seconds_count'),
+      operationSeconds: sum('holdfast_pipeline_operation_duration_seconds_sum'),
+      syncs: sum('holdfast_log_sync_duration_seconds_count'),
+      syncSeconds: sum('holdfast_log_sync_duration_seconds_sum'),
+      batches: sum('holdfast_log_batch_records_count'),
+      batchRecords: sum('holdfast_log_batch_records_sum'),
+      batchBytes: sum('holdfast_log_batch_bytes_sum'),
+    };
+  }
+
+  async close(): Promise<void> {
+    await this.#client.close();
+  }
+}

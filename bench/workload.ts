@@ -1,0 +1,145 @@
+/** The workloads, and one measured run: closed loops of callers in this process. */
+import type { Driver, ServerCounters } from './system.ts';
+
+export const WORKLOADS = ['kv-put', 'kv-get', 'kv-mixed', 'kv-incr', 'kv-scan'] as const;
+export type Workload = (typeof WORKLOADS)[number];
+
+export interface RunOptions {
+  readonly workload: Workload;
+  readonly callers: number;
+  readonly seconds: number;
+  readonly valueBytes: number;
+  readonly keys: number;
+}
+
+/** Figures of one run. Times are in microseconds. */
+export interface RunFigures {
+  readonly operations: number;
+  readonly seconds: number;
+  readonly opsPerSecond: number;
+  readonly p50Us: number;
+  readonly p99Us: number;
+  readonly maxUs: number;
+  readonly errors: number;
+  readonly firstError: string | undefined;
+  readonly server: ServerFigures | undefined;
+}
+
+/** What the server says of the same time. */
+export interface ServerFigures {
+  readonly operations: number;
+  readonly meanUs: number;
+  readonly syncMeanUs: number;
+  readonly recordsPerBatch: number;
+  readonly bytesPerBatch: number;
+}
+
+/** Mixed load: this part of the operations reads. */
+const READ_SHARE = 0.7;
+const SCAN_ENTRIES = 100;
+
+/** The i-th key, 50 bytes long. */
+export function keyName(i: number): string {
+  return `key/${i.toString().padStart(12, '0')}/`.padEnd(50, 'k');
+}
+
+/** Loads all keys, 512 at a time. */
+export async function load(
+  driver: Driver,
+  keys: number,
+  valueBytes: number,
+  onProgress: (done: number) => void,
+): Promise<void> {
+  const values = randomValues(valueBytes);
+  let next = 0;
+  const loader = async () => {
+    for (let i = next++; i < keys; i = next++) {
+      await driver.put(keyName(i), values[i % values.length]!);
+      if (i % 1_000 === 0) onProgress(i);
+    }
+  };
+  await Promise.all(Array.from({ length: 512 }, loader));
+  onProgress(keys);
+}
+
+/** Runs the workload for some time. */
+export async function run(driver: Driver, options: RunOptions): Promise<RunFigures> {
+  const operation = operations(driver, options);
+  const latencies: number[] = [];
+  let errors = 0;
+  let firstError: string | undefined;
+  const before = await driver.metrics?.();
+  const started = performance.now();
+  const end = started + options.seconds * 1_000;
+  const caller = async () => {
+    for (let now = performance.now(); now < end;) {
+      try {
+        await operation();
+      } catch (error) {
+        errors++;
+        firstError ??= String(error);
+      }
+      const done = performance.now();
+      latencies.push(done - now);
+      now = done;
+    }
+  };
+  await Promise.all(Array.from({ length: options.callers }, caller));
+  const seconds = (performance.now() - started) / 1_000;
+  const after = await driver.metrics?.();
+  return {
+    ...summary(latencies),
+    seconds,
+    opsPerSecond: latencies.length / seconds,
+    errors,
+    firstError,
+    server: before && after && difference(before, after),
+  };
+}
+
+function operations(driver: Driver, { workload, keys, valueBytes }: RunOptions): () => Promise<unknown> {
+  const values = randomValues(valueBytes);
+  const key = () => keyName(Math.floor(Math.random() * keys));
+  let turn = 0;
+  const put = () => driver.put(key(), values[turn++ % values.length]!);
+  switch (workload) {
+    case 'kv-put':
+      return put;
+    case 'kv-get':
+      return () => driver.get(key());
+    case 'kv-mixed':
+      return () => (Math.random() < READ_SHARE ? driver.get(key()) : put());
+    case 'kv-incr':
+      return () => driver.increment(key());
+    case 'kv-scan':
+      if (driver.scan === undefined) throw new Error('this system has no ordered scan');
+      return () => driver.scan!(key(), SCAN_ENTRIES);
+  }
+}
+
+/** Values that do not compress. */
+function randomValues(bytes: number): Uint8Array[] {
+  return Array.from({ length: 64 }, () =>
+    Uint8Array.from({ length: bytes }, () => Math.floor(Math.random() * 256)),
+  );
+}
+
+function summary(latencies: number[]): Pick<RunFigures, 'operations' | 'p50Us' | 'p99Us' | 'maxUs'> {
+  const sorted = Float64Array.from(latencies).sort();
+  const at = (share: number) =>
+    Math.round((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0) * 1_000);
+  return { operations: sorted.length, p50Us: at(0.5), p99Us: at(0.99), maxUs: at(1) };
+}
+
+function difference(before: ServerCounters, after: ServerCounters): ServerFigures {
+  const change = (name: keyof ServerCounters) => after[name] - before[name];
+  const mean = (sum: keyof ServerCounters, count: keyof ServerCounters) =>
+    change(count) === 0 ? 0 : change(sum) / change(count);
+  return {
+    operations: change('operations'),
+    meanUs: Math.round(mean('operationSeconds', 'operations') * 1e6),
+    syncMeanUs: Math.round(mean('syncSeconds', 'syncs') * 1e6),
+    recordsPerBatch: mean('batchRecords', 'batches'),
+    bytesPerBatch: Math.round(mean('batchBytes', 'batches')),
+  };
+}

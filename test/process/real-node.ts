@@ -1,0 +1,258 @@
+/**
+ * A real node in a process of its own, run from the compiled program as a person would
+ * start it, over a directory that goes away with it. The node also has a channel to this
+ * process: if this one is killed, the node stops by itself, so nothing is left behind.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const HOLDFAST = fileURLToPath(new URL('../../node/bin/holdfast.js', import.meta.url));
+
+/**
+ * Where nodes of tests listen. On Linux not 127.0.0.1: while a node is down, a client that
+ * keeps connecting to a port from the kernel's range may be given that very port as its own
+ * and so connect to itself, and the node finds its port in use.
+ */
+export const HOST = process.platform === 'linux' ? '127.0.0.2' : '127.0.0.1';
+
+const START_MS = 30_000;
+const STOP_MS = 30_000;
+
+export interface RealNodeOptions {
+  /** Parent of the data directory; default: a fresh temporary directory. */
+  readonly under?: string;
+  /** Lines below `storage:` of cluster.yaml. */
+  readonly storage?: readonly string[];
+  /** Lines below `limits:` of cluster.yaml. */
+  readonly limits?: readonly string[];
+}
+
+/** How a process ended. */
+export interface ProcessEnd {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+/** What the node said of its last start. */
+export interface StartReport {
+  /** From spawn to ready. */
+  readonly startMs: number;
+  /** Of that, by the node's own account, opening the data. */
+  readonly recoveryMs: number;
+  readonly replayedEntries: number;
+  readonly tornBytes: number;
+}
+
+const living = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of living) child.kill('SIGKILL');
+});
+
+/** Free ports, found by the kernel; held all at once, so they differ. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(Array.from({ length: count }, () => listening(0)));
+  const ports = servers.map((server) => (server.address() as { port: number }).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
+
+/** Something else that has a port; 0: any. */
+export function listening(port: number): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(port, HOST, () => resolve(server));
+  });
+}
+
+/** A cluster.yaml of one node, n1. */
+export function clusterYaml(
+  { storage = [], limits = [] }: RealNodeOptions,
+  grpc: string,
+  http: string,
+): string {
+  const settings = storage.length > 0 ? storage : ['segment_bytes: 1MiB', 'min_free_bytes: 8MiB'];
+  const section = (name: string, lines: readonly string[]) =>
+    lines.length === 0 ? [] : [`${name}:`, ...lines.map((line) => `  ${line}`)];
+  return [
+    'cluster: test',
+    'nodes:',
+    '  - name: n1',
+    `    grpc: ${grpc}`,
+    `    http: ${http}`,
+    ...section('storage', settings),
+    ...section('limits', limits),
+    '',
+  ].join('\n');
+}
+
+export class RealNode implements AsyncDisposable {
+  /** Directory of cluster.yaml. */
+  readonly directory: string;
+  readonly dataDirectory: string;
+  readonly grpc: string;
+  readonly http: string;
+  readonly #args: readonly string[];
+  #child: ChildProcess | undefined;
+  #ended: Promise<ProcessEnd> | undefined;
+  #output = '';
+  #onOutput: () => void = () => undefined;
+
+  private constructor(directory: string, dataParent: string, grpcPort: number, httpPort: number) {
+    this.directory = directory;
+    this.dataDirectory = join(dataParent, 'n1');
+    this.grpc = `${HOST}:${grpcPort}`;
+    this.http = `${HOST}:${httpPort}`;
+    const config = join(directory, 'cluster.yaml');
+    this.#args = ['start', '--node', 'n1', '--config', config, '--data-dir', dataParent];
+  }
+
+  /** A node that is set up and not started. */
+  static async prepare(options: RealNodeOptions = {}): Promise<RealNode> {
+    const directory = mkdtempSync(join(tmpdir(), 'holdfast-process-'));
+    const [grpcPort, httpPort] = await freePorts(2);
+    const node = new RealNode(directory, options.under ?? join(directory, 'data'), grpcPort!, httpPort!);
+    writeFileSync(join(directory, 'cluster.yaml'), clusterYaml(options, node.grpc, node.http));
+    return node;
+  }
+
+  /** A node that takes calls. */
+  static async start(options: RealNodeOptions = {}): Promise<RealNode> {
+    const node = await RealNode.prepare(options);
+    try {
+      await node.start();
+    } catch (error) {
+      await node[Symbol.asyncDispose]();
+      throw error;
+    }
+    return node;
+  }
+
+  /** URL of the HTTP port. */
+  get url(): string {
+    return `http://${this.http}`;
+  }
+
+  get pid(): number {
+    return this.#child!.pid!;
+  }
+
+  /** What the processes of this node have printed. */
+  get output(): string {
+    return this.#output;
+  }
+
+  get isRunning(): boolean {
+    return this.#child !== undefined && living.has(this.#child);
+  }
+
+  /** Starts the process, a new one on the same data when there was one; resolves when it is ready. */
+  async start(): Promise<StartReport> {
+    const startedMs = performance.now();
+    const from = this.#output.length;
+    const ended = this.spawn();
+    const report = await this.shows(() => readyLine(this.#output.slice(from)), ended, START_MS);
+    const startMs = performance.now() - startedMs;
+    const ready = await fetch(`${this.url}/readyz`);
+    if (ready.status !== 200) throw new Error(`ready, but /readyz says ${ready.status}: ${this.#output}`);
+    return { ...report, startMs };
+  }
+
+  /** Starts the process and does not wait for more than its end. */
+  spawn(): Promise<ProcessEnd> {
+    if (this.isRunning) throw new Error('the node runs already');
+    const { HOLDFAST_ENDPOINTS: _, UV_THREADPOOL_SIZE: __, ...env } = process.env;
+    const child = spawn(process.execPath, [HOLDFAST, ...this.#args], {
+      cwd: this.directory,
+      env,
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    });
+    living.add(child);
+    this.#child = child;
+    for (const stream of [child.stdout!, child.stderr!]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        this.#output += text;
+        this.#onOutput();
+      });
+    }
+    this.#ended = new Promise((resolve, reject) => {
+      child.on('error', reject);
+      child.on('close', (code, signal) => {
+        living.delete(child);
+        resolve({ code, signal });
+      });
+    });
+    return this.#ended;
+  }
+
+  /** kill -9. */
+  kill(): Promise<ProcessEnd> {
+    this.#child!.kill('SIGKILL');
+    return this.#ended!;
+  }
+
+  /** SIGTERM; a node that has not ended in time is killed, and that is an error. */
+  async stop(): Promise<ProcessEnd & { readonly stopMs: number }> {
+    const startedMs = performance.now();
+    this.#child!.kill('SIGTERM');
+    const end = await within(this.#ended!, STOP_MS, () => `the node does not stop: ${this.#output}`);
+    return { ...end, stopMs: performance.now() - startedMs };
+  }
+
+  /** Resolves with what `look` finds when it finds something after some output. */
+  async shows<T>(look: () => T | undefined, ended: Promise<ProcessEnd>, withinMs: number): Promise<T> {
+    const found = new Promise<T>((resolve, reject) => {
+      this.#onOutput = () => {
+        const result = look();
+        if (result !== undefined) resolve(result);
+      };
+      this.#onOutput();
+      void ended.then(({ code, signal }) => {
+        reject(new Error(`the node ended (${signal ?? code}): ${this.#output}`));
+      }, reject);
+    });
+    return within(found, withinMs, () => `not seen in ${withinMs} ms: ${this.#output}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.isRunning) await this.kill();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+function readyLine(output: string): Omit<StartReport, 'startMs'> | undefined {
+  const line = output.split('\n').find((one) => one.startsWith('{') && one.includes('"node is ready"'));
+  if (line === undefined || !line.endsWith('}')) return undefined;
+  const { recovery_ms, replayed_entries, torn_bytes } = JSON.parse(line) as Record<string, number>;
+  return { recoveryMs: recovery_ms!, replayedEntries: replayed_entries!, tornBytes: torn_bytes! };
+}
+
+/** The promise's result, or an error when it takes longer than that. */
+export async function within<T>(promise: Promise<T>, ms: number, what: () => string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(what())), ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Asks again and again until the answer is yes; an error when that takes longer than `ms`. */
+export async function until(
+  ask: () => boolean | Promise<boolean>,
+  ms: number,
+  what: () => string,
+): Promise<void> {
+  const endMs = performance.now() + ms;
+  while (!(await ask())) {
+    if (performance.now() > endMs) throw new Error(`not so after ${ms} ms: ${what()}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
