@@ -24,16 +24,19 @@ export interface CallContext {
   readonly traceparent: string | undefined;
 }
 
-/** Both directions of a stream. Messages are delivered and sent in order. */
-export interface MessageStream<Request, Response> {
-  /** Sets who takes the messages. */
-  onMessage(receive: (message: Request) => void): void;
+/**
+ * Both directions of a stream, as encoded messages: streams are where throughput matters,
+ * and their handlers have better codecs than the generic one. In order, both ways.
+ */
+export interface MessageStream {
+  /** Sets who takes the messages. What it throws ends the stream. */
+  onMessage(receive: (message: Buffer) => void): void;
   /** The caller sends no more. */
   onEnd(ended: () => void): void;
   /** The stream is gone, whoever ended it; nothing can be sent. */
   onClose(closed: () => void): void;
   /** Sends; false: the transport's buffer is full, wait for `onDrain`. */
-  send(message: Response): boolean;
+  send(message: Uint8Array): boolean;
   onDrain(drained: () => void): void;
   /** Stops and resumes the delivery of messages; the caller is slowed down by the transport. */
   pause(): void;
@@ -47,8 +50,8 @@ type Handler<M> =
     ? (context: CallContext, request: MessageShape<I>) => Promise<MessageShape<O>>
     : M extends DescMethodServerStreaming<infer I, infer O>
       ? (context: CallContext, request: MessageShape<I>) => AsyncIterable<MessageShape<O>>
-      : M extends DescMethodBiDiStreaming<infer I, infer O>
-        ? (context: CallContext, stream: MessageStream<MessageShape<I>, MessageShape<O>>) => void
+      : M extends DescMethodBiDiStreaming
+        ? (context: CallContext, stream: MessageStream) => void
         : never;
 
 /** A handler for every method of a service. */

@@ -48,7 +48,11 @@ const CONTINUATION_FORMAT = 1;
 
 /** A 64-bit integer that names a place in a log or a version; beyond 53 bits there are none. */
 export function safeInteger(value: bigint, field: string): number {
-  if (value <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(value);
+  return safeNumber(Number(value), field);
+}
+
+function safeNumber(value: number, field: string): number {
+  if (value <= Number.MAX_SAFE_INTEGER) return value;
   throw refuse(
     'INVALID_FIELD',
     field,
@@ -90,8 +94,8 @@ export function writeContext(options: WriteOptions | undefined, offset = 0): Wri
       ? undefined
       : writeIdentity(
           sequence.clientId,
-          sequence.sequence + BigInt(offset),
-          sequence.ackedBelow,
+          Number(sequence.sequence) + offset,
+          Number(sequence.ackedBelow),
           sequence.open,
         );
   return { identity, fence: writeFence(options?.fence) };
@@ -99,8 +103,8 @@ export function writeContext(options: WriteOptions | undefined, offset = 0): Wri
 
 export function writeIdentity(
   clientId: Uint8Array,
-  sequence: bigint,
-  ackedBelow: bigint,
+  sequence: number,
+  ackedBelow: number,
   open: boolean,
 ): WriteIdentity {
   if (clientId.byteLength !== 16) {
@@ -112,7 +116,7 @@ export function writeIdentity(
       '16',
     );
   }
-  if (sequence === 0n)
+  if (sequence === 0)
     throw refuse(
       'INVALID_FIELD',
       'sequence',
@@ -122,8 +126,8 @@ export function writeIdentity(
     );
   return {
     clientId,
-    sequence: safeInteger(sequence, 'sequence'),
-    ackedBelow: safeInteger(ackedBelow, 'acked_below'),
+    sequence: safeNumber(sequence, 'sequence'),
+    ackedBelow: safeNumber(ackedBelow, 'acked_below'),
     open,
   };
 }
@@ -177,6 +181,17 @@ export function mutationCommand({ key, operation }: Mutation, limits: KeyspaceLi
         'the mutation says not what to do: set put, create, compare_and_set, increment or delete. Nothing was written.',
       );
   }
+}
+
+/** A put or create as a command. */
+export function putCommand(
+  key: Uint8Array,
+  isCreate: boolean,
+  given: { readonly value: Uint8Array; readonly ttlMs?: bigint | undefined },
+  limits: KeyspaceLimits,
+): MutationCommand {
+  checkKey(key, limits);
+  return withValue(isCreate ? MutationKind.create : MutationKind.put, key, given, limits);
 }
 
 function bare(kind: MutationKind, key: Uint8Array): MutationCommand {

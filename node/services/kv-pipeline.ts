@@ -7,20 +7,14 @@
  *  3. What is taken and unanswered is bounded: above it, and while the caller does not
  *     read its answers, no more is taken.
  */
-import { create } from '@bufbuild/protobuf';
+import { toBinary } from '@bufbuild/protobuf';
 import type { Clock } from '@holdfast/client/clock';
-import type { HoldfastError } from '@holdfast/client/error';
+import { HoldfastError } from '@holdfast/client/error';
 import { errorToMessage } from '@holdfast/client/error-mapping';
-import {
-  PipelineResponseSchema,
-  PipelineResultSchema,
-  type PipelineCall,
-  type PipelineRequest,
-  type PipelineResponse,
-  type PipelineResult,
-} from '@holdfast/proto/kv/v1/kv';
+import { ErrorSchema } from '@holdfast/proto/error/v1/error';
 import type { KeyValue, WriteSink } from '../kv/key-value.ts';
 import type { OpenKeyspace, Keyspaces } from '../kv/keyspaces.ts';
+import type { MutationCommand } from '../kv/kv-command.ts';
 import type { MutationOutcome } from '../kv/kv-outcome.ts';
 import type { StoredValue } from '../kv/kv-rows.ts';
 import {
@@ -36,12 +30,19 @@ import type { MessageStream } from './handler.ts';
 import {
   asHoldfastError,
   checkReadOptions,
-  getMessage,
   mutationCommand,
-  mutationMessage,
+  putCommand,
   writeFence,
   writeIdentity,
 } from './kv-messages.ts';
+import {
+  answerBytes,
+  decodeBatch,
+  encodeAnswers,
+  type PipelineAnswer,
+  type PipelineBatch,
+  type PipelineCallFields,
+} from './pipeline-codec.ts';
 
 /** Calls of one stream that may be unanswered. */
 const MAX_UNANSWERED = 4 * MAX_BATCH_OPERATIONS;
@@ -73,14 +74,14 @@ interface KeyOrder {
 
 export class KvPipeline {
   readonly #dependencies: PipelineDependencies;
-  readonly #stream: MessageStream<PipelineRequest, PipelineResponse>;
+  readonly #stream: MessageStream;
   readonly #orders = new Map<string, KeyOrder>();
   /** What came and has not begun, from `next` on. */
   #backlog: PipelineOperation[] = [];
   #next = 0;
   #yielded = false;
-  #results: PipelineResult[] = [];
-  #resultBytes = 0;
+  #answers: PipelineAnswer[] = [];
+  #answerBytes = 0;
   #scheduled = false;
   #unanswered = 0;
   #unansweredBytes = 0;
@@ -89,7 +90,7 @@ export class KvPipeline {
   #ended = false;
   #closed = false;
 
-  constructor(dependencies: PipelineDependencies, stream: MessageStream<PipelineRequest, PipelineResponse>) {
+  constructor(dependencies: PipelineDependencies, stream: MessageStream) {
     this.#dependencies = dependencies;
     this.#stream = stream;
     stream.onMessage((message) => this.#take(message));
@@ -108,18 +109,15 @@ export class KvPipeline {
     if (dependencies.stopping.aborted) end();
   }
 
-  /** Takes what is answered now; the outcome of a write belongs to this operation. */
-  answer(operation: PipelineOperation, result: PipelineResult['result'], code: string, bytes: number): void {
+  /** Takes the answer of an operation. Invariant 2. */
+  answer(operation: PipelineOperation, answer: PipelineAnswer, code: string): void {
     const { clock, observe } = this.#dependencies;
-    const message = create(PipelineResultSchema);
-    message.id = operation.call.id;
-    message.result = result;
-    this.#results.push(message);
-    this.#resultBytes += bytes;
+    this.#answers.push(answer);
+    this.#answerBytes += answerBytes(answer);
     this.#unanswered--;
     this.#unansweredBytes -= operation.bytes;
-    observe(operation.call.operation.case ?? 'unknown', code, clock.monotonicMs() - operation.startedMs);
-    if (this.#resultBytes >= ANSWER_BYTES) this.#send();
+    observe(operation.kind, code, clock.monotonicMs() - operation.startedMs);
+    if (this.#answerBytes >= ANSWER_BYTES) this.#send();
     else if (!this.#scheduled) {
       this.#scheduled = true;
       clock.afterTurn(() => this.#flush());
@@ -139,17 +137,18 @@ export class KvPipeline {
     if (order.running === 0) this.#orders.delete(operation.orderKey);
   }
 
-  #take(message: PipelineRequest): void {
+  #take(bytes: Buffer): void {
     const startedMs = this.#dependencies.clock.monotonicMs();
+    const batch = decode(bytes);
     let keyspace: OpenKeyspace | HoldfastError;
     try {
-      checkBatch(message.calls.length, 0, 'calls');
-      keyspace = this.#dependencies.keyspaces.get(message.keyspace);
+      checkBatch(batch.calls.length, 0, 'calls');
+      keyspace = this.#dependencies.keyspaces.get(batch.keyspace);
     } catch (error) {
       keyspace = asHoldfastError(error);
     }
-    for (const call of message.calls) {
-      this.#backlog.push(new PipelineOperation(this, this.#dependencies, message, call, keyspace, startedMs));
+    for (const call of batch.calls) {
+      this.#backlog.push(new PipelineOperation(this, this.#dependencies, batch, call, keyspace, startedMs));
     }
     this.#pump();
   }
@@ -220,13 +219,11 @@ export class KvPipeline {
   }
 
   #send(): void {
-    if (this.#results.length > 0 && !this.#closed) {
-      const response = create(PipelineResponseSchema);
-      response.results = this.#results;
-      this.#blocked = !this.#stream.send(response);
-    }
-    this.#results = [];
-    this.#resultBytes = 0;
+    const answers = this.#answers;
+    if (answers.length > 0 && !this.#closed)
+      this.#blocked = !this.#stream.send(encodeAnswers(answers, this.#answerBytes));
+    this.#answers = [];
+    this.#answerBytes = 0;
   }
 
   #onDrain(): void {
@@ -248,45 +245,59 @@ export class KvPipeline {
       this.#ended &&
       this.#backlog.length === 0 &&
       this.#unanswered === 0 &&
-      this.#results.length === 0 &&
+      this.#answers.length === 0 &&
       !this.#closed
     )
       this.#stream.end();
   }
 }
 
+/** Decodes a message; what is not one ends the stream, for nobody can say which calls it had. */
+function decode(bytes: Buffer): PipelineBatch {
+  try {
+    return decodeBatch(bytes);
+  } catch (cause) {
+    const message = `the ${bytes.length} bytes of the message are not a holdfast.kv.v1.PipelineRequest. Nothing of it was done.`;
+    throw new HoldfastError({ reason: 'MESSAGE_MALFORMED', message, outcome: 'NOT_APPLIED', cause });
+  }
+}
+
 /** One call of a pipeline, from its arrival to its answer. */
 export class PipelineOperation implements WriteSink {
-  readonly call: PipelineCall;
+  readonly call: PipelineCallFields;
   readonly startedMs: number;
   readonly bytes: number;
   readonly orderKey: string;
   readonly isRead: boolean;
   readonly #pipeline: KvPipeline;
   readonly #dependencies: PipelineDependencies;
-  readonly #message: PipelineRequest;
+  readonly #batch: PipelineBatch;
   readonly #keyspace: OpenKeyspace | HoldfastError;
   #running = false;
 
   constructor(
     pipeline: KvPipeline,
     dependencies: PipelineDependencies,
-    message: PipelineRequest,
-    call: PipelineCall,
+    batch: PipelineBatch,
+    call: PipelineCallFields,
     keyspace: OpenKeyspace | HoldfastError,
     startedMs: number,
   ) {
     this.#pipeline = pipeline;
     this.#dependencies = dependencies;
-    this.#message = message;
+    this.#batch = batch;
     this.call = call;
     this.#keyspace = keyspace;
     this.startedMs = startedMs;
-    const { operation } = call;
-    this.isRead = operation.case === 'get';
-    const key = operation.value?.key ?? NO_BYTES;
-    this.orderKey = `${message.keyspace}\0${binaryString(key)}`;
-    this.bytes = 64 + key.byteLength + valueBytes(call);
+    this.isRead = call.get !== undefined;
+    this.orderKey = `${batch.keyspace}\0${binaryString(call.key)}`;
+    this.bytes = 64 + call.key.byteLength + (call.put?.value.byteLength ?? 0);
+  }
+
+  /** For metrics. */
+  get kind(): string {
+    if (this.isRead) return 'get';
+    return this.call.put === undefined && this.call.mutation === undefined ? 'unknown' : 'mutation';
   }
 
   /** Begins; true: it is not done yet and `release` will be called. */
@@ -294,14 +305,7 @@ export class PipelineOperation implements WriteSink {
     try {
       const keyspace = this.#keyspace;
       if (keyspace instanceof Error) throw keyspace;
-      const { operation } = this.call;
-      if (operation.case === 'get') return this.#read(keyspace, operation.value.key);
-      if (operation.case === 'mutation') return this.#write(keyspace);
-      throw refuse(
-        'OPERATION_MISSING',
-        'calls.operation',
-        'the call says not what to do: set get or mutation. Nothing was done.',
-      );
+      return this.isRead ? this.#read(keyspace) : this.#write(keyspace);
     } catch (error) {
       this.#refuse(asHoldfastError(error));
       return false;
@@ -309,7 +313,7 @@ export class PipelineOperation implements WriteSink {
   }
 
   onDone(outcome: MutationOutcome): void {
-    this.#pipeline.answer(this, { case: 'mutation', value: mutationMessage(outcome) }, 'OK', 32);
+    this.#pipeline.answer(this, { id: this.call.id, kind: 'mutation', outcome }, 'OK');
     if (this.#running) this.#pipeline.release(this);
   }
 
@@ -318,40 +322,34 @@ export class PipelineOperation implements WriteSink {
     if (this.#running) this.#pipeline.release(this);
   }
 
-  #read(keyspace: OpenKeyspace, key: Uint8Array): boolean {
-    const { operation } = this.call;
+  #read(keyspace: OpenKeyspace): boolean {
+    const { key, get } = this.call;
     checkKey(key, keyspace);
-    if (operation.case === 'get') checkReadOptions(operation.value.options);
+    checkReadOptions(get?.options);
     const found = this.#dependencies.kv.get(keyspace, key);
     if (!(found instanceof Promise)) {
-      this.#found(key, found);
+      this.#found(found);
       return false;
     }
     this.#running = true;
     found
-      .then((value) => this.#found(key, value))
+      .then((value) => this.#found(value))
       .catch((error: unknown) => this.#refuse(asHoldfastError(error)))
       .finally(() => this.#pipeline.release(this));
     return true;
   }
 
-  #found(key: Uint8Array, found: StoredValue | undefined): void {
-    this.#pipeline.answer(
-      this,
-      { case: 'get', value: getMessage(key, found) },
-      'OK',
-      64 + key.byteLength + (found?.value.byteLength ?? 0),
-    );
+  #found(found: StoredValue | undefined): void {
+    const { id, key } = this.call;
+    this.#pipeline.answer(this, { id, kind: 'get', key, found }, 'OK');
   }
 
   #write(keyspace: OpenKeyspace): boolean {
-    const { call } = this;
-    if (call.operation.case !== 'mutation') return false;
-    const command = mutationCommand(call.operation.value, keyspace);
-    const { clientId, ackedBelow } = this.#message;
-    const identity =
-      call.sequence === 0n ? undefined : writeIdentity(clientId, call.sequence, ackedBelow, call.open);
-    const context = { identity, fence: writeFence(call.fence) };
+    const { sequence, open, fence } = this.call;
+    const command = this.#command(keyspace);
+    const { clientId, ackedBelow } = this.#batch;
+    const identity = sequence === 0 ? undefined : writeIdentity(clientId, sequence, ackedBelow, open);
+    const context = { identity, fence: writeFence(fence) };
     this.#running = true;
     try {
       this.#dependencies.kv.mutate(keyspace, command, context, this.#deadline(), this);
@@ -360,6 +358,17 @@ export class PipelineOperation implements WriteSink {
       throw error;
     }
     return true;
+  }
+
+  #command(keyspace: OpenKeyspace): MutationCommand {
+    const { key, put, mutation } = this.call;
+    if (put !== undefined) return putCommand(key, put.isCreate, put, keyspace);
+    if (mutation !== undefined) return mutationCommand(mutation, keyspace);
+    throw refuse(
+      'OPERATION_MISSING',
+      'calls.operation',
+      'the call says not what to do: set get or mutation. Nothing was done.',
+    );
   }
 
   #deadline(): number {
@@ -377,17 +386,11 @@ export class PipelineOperation implements WriteSink {
   }
 
   #refuse(error: HoldfastError): void {
-    const shown = this.isRead ? error.withOutcome(undefined) : error;
-    this.#pipeline.answer(this, { case: 'error', value: errorToMessage(shown) }, error.code, 256);
+    const shown = errorToMessage(this.isRead ? error.withOutcome(undefined) : error);
+    this.#pipeline.answer(
+      this,
+      { id: this.call.id, kind: 'error', error: toBinary(ErrorSchema, shown) },
+      error.code,
+    );
   }
-}
-
-const NO_BYTES = new Uint8Array(0);
-
-function valueBytes({ operation }: PipelineCall): number {
-  if (operation.case !== 'mutation') return 0;
-  const change = operation.value.operation;
-  return change.case === 'put' || change.case === 'create' || change.case === 'compareAndSet'
-    ? change.value.value.byteLength
-    : 0;
 }

@@ -284,11 +284,13 @@ export class WriteAheadLog {
     this.#blank.push({ number, bytes: segmentBytes, lastIndexes: new Map() });
   }
 
+  /** Synced in small steps: a large one would make the batches of the log wait behind it. */
   async #zero(file: DiskFile, from: number, to: number): Promise<void> {
     const zeros = Buffer.alloc(Math.min(ZERO_CHUNK_BYTES, to - from));
-    for (let at = from; at < to; at += zeros.length)
+    for (let at = from; at < to; at += zeros.length) {
       await file.write(at, zeros.subarray(0, Math.min(zeros.length, to - at)));
-    await file.sync();
+      await file.sync();
+    }
   }
 
   async #removeUnfinished(): Promise<void> {

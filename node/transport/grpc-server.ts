@@ -78,7 +78,7 @@ function adapt(method: DescMethod, handler: unknown, edge: CallEdge): grpc.Untyp
 
 type UnaryHandler = (context: CallContext, request: Message) => Promise<Message>;
 type ServerStreamingHandler = (context: CallContext, request: Message) => AsyncIterable<Message>;
-type BidiHandler = (context: CallContext, stream: MessageStream<Message, Message>) => void;
+type BidiHandler = (context: CallContext, stream: MessageStream) => void;
 
 function unary(
   method: DescMethod,
@@ -176,7 +176,7 @@ function bidiStreaming(
 }
 
 /** A bidirectional grpc-js call as a handler sees it. */
-class GrpcStream implements MessageStream<Message, Message> {
+class GrpcStream implements MessageStream {
   readonly #method: DescMethod;
   readonly #call: grpc.ServerDuplexStream<Buffer, Buffer>;
   readonly #admitted: AdmittedCall;
@@ -203,11 +203,11 @@ class GrpcStream implements MessageStream<Message, Message> {
     call.on('error', () => this.#finish('UNKNOWN'));
   }
 
-  onMessage(receive: (message: Message) => void): void {
+  onMessage(receive: (message: Buffer) => void): void {
     this.#call.on('data', (bytes: Buffer) => {
       if (this.#over) return;
       try {
-        receive(decode(this.#method.input, bytes));
+        receive(bytes);
       } catch (error) {
         this.end(this.#edge.mapError(this.#method.name, this.#admitted.context.requestId, error));
       }
@@ -223,9 +223,9 @@ class GrpcStream implements MessageStream<Message, Message> {
   }
 
   /** grpc-js counts messages, whatever their size; what must be bounded is bytes. */
-  send(message: Message): boolean {
+  send(message: Uint8Array): boolean {
     if (this.#over) return true;
-    const bytes = encode(this.#method.output, message);
+    const bytes = Buffer.from(message.buffer, message.byteOffset, message.byteLength);
     this.#sentBytes += bytes.length;
     this.#queuedBytes += bytes.length;
     this.#call.write(bytes, () => this.#onWritten(bytes.length));

@@ -15,6 +15,7 @@ import type * as grpc from '@grpc/grpc-js';
 import { StatusCode } from '@holdfast/client/reasons';
 import {
   ServerReflection,
+  ServerReflectionRequestSchema,
   ServerReflectionResponseSchema,
   type ServerReflectionRequest,
   type ServerReflectionResponse,
@@ -25,7 +26,6 @@ import type { CallEdge } from './call-edge.ts';
 import { addService } from './grpc-server.ts';
 
 type Answer = ServerReflectionResponse['messageResponse'];
-type ReflectionStream = MessageStream<ServerReflectionRequest, ServerReflectionResponse>;
 
 /** Adds reflection of these services, under its present and its earlier name. */
 export function addReflection(
@@ -36,7 +36,7 @@ export function addReflection(
 ): void {
   const names = [...services, ServerReflection.typeName, ServerReflectionAlpha.typeName];
   const contracts = new ReflectedContracts(readDescriptors(), names);
-  const serverReflectionInfo = (_: unknown, stream: ReflectionStream) => answer(contracts, stream, stopping);
+  const serverReflectionInfo = (_: unknown, stream: MessageStream) => answer(contracts, stream, stopping);
   addService(server, edge, serve(ServerReflection, { serverReflectionInfo }));
   addService(server, edge, serve(ServerReflectionAlpha, { serverReflectionInfo }));
 }
@@ -45,13 +45,15 @@ function readDescriptors(): Uint8Array {
   return readFileSync(fileURLToPath(import.meta.resolve('@holdfast/proto/descriptors')));
 }
 
-function answer(contracts: ReflectedContracts, stream: ReflectionStream, stopping: AbortSignal): void {
+function answer(contracts: ReflectedContracts, stream: MessageStream, stopping: AbortSignal): void {
   const end = () => stream.end();
   // Tools keep the stream open for as long as they live; a stopping node does not wait for them.
   stopping.addEventListener('abort', end, { once: true });
   stream.onClose(() => stopping.removeEventListener('abort', end));
-  stream.onMessage((request) => {
-    if (!stream.send(contracts.answer(request))) stream.pause();
+  stream.onMessage((bytes) => {
+    // Both versions of the protocol look alike on the wire.
+    const response = contracts.answer(fromBinary(ServerReflectionRequestSchema, bytes));
+    if (!stream.send(toBinary(ServerReflectionResponseSchema, response))) stream.pause();
   });
   stream.onDrain(() => stream.resume());
   stream.onEnd(end);

@@ -1,5 +1,5 @@
 /** The key-value services over a simulated node, called as a transport would. */
-import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { create, fromBinary, toBinary, type MessageInitShape } from '@bufbuild/protobuf';
 import {
   BatchGetRequestSchema,
   BatchWriteRequestSchema,
@@ -9,6 +9,8 @@ import {
   GetRequestSchema,
   IncrementRequestSchema,
   KvService,
+  PipelineRequestSchema,
+  PipelineResponseSchema,
   PutRequestSchema,
   ScanRequestSchema,
   TransactRequestSchema,
@@ -147,7 +149,7 @@ export class KvRig {
 }
 
 /** The transport's side of a pipeline. */
-export class TestStream implements MessageStream<PipelineRequest, PipelineResponse> {
+export class TestStream implements MessageStream {
   readonly answers: PipelineResponse['results'][number][] = [];
   messages = 0;
   /** What `send` returns: whether there is room. */
@@ -156,12 +158,14 @@ export class TestStream implements MessageStream<PipelineRequest, PipelineRespon
   ended = false;
   error: Error | undefined;
   take: (message: PipelineRequest) => void = () => undefined;
+  takeBytes: (message: Buffer) => void = () => undefined;
   halfClose: () => void = () => undefined;
   drain: () => void = () => undefined;
   closed: () => void = () => undefined;
 
-  onMessage(receive: (message: PipelineRequest) => void): void {
-    this.take = receive;
+  onMessage(receive: (message: Buffer) => void): void {
+    this.take = (message) => receive(Buffer.from(toBinary(PipelineRequestSchema, message)));
+    this.takeBytes = receive;
   }
   onEnd(ended: () => void): void {
     this.halfClose = ended;
@@ -172,9 +176,9 @@ export class TestStream implements MessageStream<PipelineRequest, PipelineRespon
   onDrain(drained: () => void): void {
     this.drain = drained;
   }
-  send(message: PipelineResponse): boolean {
+  send(message: Uint8Array): boolean {
     this.messages++;
-    this.answers.push(...message.results);
+    this.answers.push(...fromBinary(PipelineResponseSchema, message).results);
     return this.hasRoom;
   }
   pause(): void {
