@@ -225,6 +225,7 @@ export class Keyspaces {
         from = prefixEnd(row.slice(0, 8));
       }
     });
+    this.#removing = this.#removing.catch((error: unknown) => this.#options.onRemoveFailure(error as Error));
   }
 }
 

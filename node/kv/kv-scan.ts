@@ -30,6 +30,8 @@ export interface ScanPart {
 
 const PART_ENTRIES = 500;
 const PART_BYTES = 512 * 1024;
+/** Bytes that are read ahead from all partitions together; of each at least one row. */
+const READ_BYTES = 4 * 1024 * 1024;
 /** Rows read at a time from one partition; together about one part. */
 const MIN_CHUNK_ROWS = 16;
 
@@ -49,8 +51,9 @@ export async function* scanKeyspace(
     MIN_CHUNK_ROWS,
     Math.ceil(Math.min(selection.limit || PART_ENTRIES, PART_ENTRIES) / keyspace.partitions.length) + 1,
   );
+  const chunkBytes = Math.ceil(READ_BYTES / keyspace.partitions.length);
   const cursors = keyspace.partitions.map(
-    (partition) => new PartitionCursor(sources, partition, selection, chunkRows),
+    (partition) => new PartitionCursor(sources, partition, selection, chunkRows, chunkBytes),
   );
   let left = selection.limit === 0 ? Infinity : selection.limit;
   for (;;) {
@@ -86,6 +89,7 @@ class PartitionCursor {
   readonly #sources: ScanSources;
   readonly #partition: LocalPartition;
   readonly #chunkRows: number;
+  readonly #chunkBytes: number;
   readonly #end: RowKey;
   readonly #prefixLength: number;
   #from: RowKey;
@@ -93,10 +97,17 @@ class PartitionCursor {
   #at = 0;
   #exhausted = false;
 
-  constructor(sources: ScanSources, partition: LocalPartition, selection: ScanSelection, chunkRows: number) {
+  constructor(
+    sources: ScanSources,
+    partition: LocalPartition,
+    selection: ScanSelection,
+    chunkRows: number,
+    chunkBytes: number,
+  ) {
     this.#sources = sources;
     this.#partition = partition;
     this.#chunkRows = chunkRows;
+    this.#chunkBytes = chunkBytes;
     const all = partition.machine.keys.data(new Uint8Array(0));
     this.#prefixLength = all.length;
     this.#from = all + selection.start;
@@ -120,7 +131,12 @@ class PartitionCursor {
   /** Reads on until there is an entry or the end. Expired entries are absent. */
   async fill(): Promise<void> {
     while (this.needsFill) {
-      const { rows, more } = await this.#sources.rows.range(this.#from, this.#end, this.#chunkRows);
+      const { rows, more } = await this.#sources.rows.range(
+        this.#from,
+        this.#end,
+        this.#chunkRows,
+        this.#chunkBytes,
+      );
       const all = rows.map(([row, content]) => ({ row, stored: decodeValue(content) }));
       await this.#passExpiry(all);
       const logTimeMs = this.#sources.host.logTimeMs(this.#partition.group);

@@ -25,6 +25,7 @@ import { RecordType, type LogRecord } from '../storage/log-format.ts';
 import { RowStore, type FlushTimes } from '../storage/row-store.ts';
 import { Scrubber } from '../storage/scrubber.ts';
 import { SpaceGuard } from '../storage/space-guard.ts';
+import { SpaceReclaimer } from '../storage/space-reclaimer.ts';
 import { WriteAheadLog, type BatchTimes } from '../storage/write-ahead-log.ts';
 
 const LOG_DIRECTORY = 'log';
@@ -166,13 +167,18 @@ class EngineAssembly {
       clock,
       onRemoveFailure: (error) => host.stopServing('storage failed', error),
     });
+    host.completeRecovery();
     await this.#bootstrap(coordination, keyspaces);
     const identity = await this.#noteStart();
+    const reclaimer = new SpaceReclaimer(rows, clock);
     const space = await SpaceGuard.start({
       disk,
       clock,
       floorBytes: minFreeBytes,
-      ...(onSpaceChange && { onChange: onSpaceChange }),
+      onChange: (low, freeBytes) => {
+        reclaimer.setLow(low);
+        onSpaceChange?.(low, freeBytes);
+      },
     });
     const kv = new KeyValue({ host, rows, clock, space });
     const sweeper = new Sweeper(host, rows, clock, keyspaces);
@@ -188,6 +194,7 @@ class EngineAssembly {
     };
     const stop = async () => {
       space.stop();
+      await reclaimer.stop();
       await sweeper.stop();
       await scrubber.stop();
       await keyspaces.stop();
@@ -205,7 +212,11 @@ class EngineAssembly {
     await this.#store.close().catch(() => undefined);
   }
 
-  async #openLog(): Promise<{ log: WriteAheadLog; entries: Map<number, Entry[]>; tornBytes: number }> {
+  async #openLog(): Promise<{
+    log: WriteAheadLog;
+    entries: Map<number, readonly Entry[]>;
+    tornBytes: number;
+  }> {
     const { disk, clock, segmentBytes, observe } = this.#options;
     const entries = new Map<number, Entry[]>();
     const { log, damage, tornBytes } = await WriteAheadLog.open(
@@ -252,7 +263,7 @@ class EngineAssembly {
     }
   }
 
-  #openHost(log: WriteAheadLog, rows: RowStore, recovered: ReadonlyMap<number, readonly Entry[]>): GroupHost {
+  #openHost(log: WriteAheadLog, rows: RowStore, recovered: Map<number, readonly Entry[]>): GroupHost {
     const { clock, queueBytes, onFailure, observe } = this.#options;
     this.#host = new GroupHost({
       log,

@@ -18,7 +18,7 @@ import { addReflection } from '../transport/reflection.ts';
 import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
 import { openEngine, type Engine } from './engine.ts';
 import { gauges, statusSource, type NodeFacts } from './node-status.ts';
-import { startError } from './start-error.ts';
+import { diskFailed, startError } from './start-error.ts';
 import { VERSION } from './version.ts';
 
 /** Time that a stopping node gives the calls it took. */
@@ -51,7 +51,7 @@ export async function runNode(options: RunNodeOptions): Promise<RunningNode> {
       await node.start();
     } catch (error) {
       await node.abandon();
-      throw error;
+      throw node.diskFailure ?? error; // what failed for lack of a disk says less than the disk did
     }
     return node;
   } catch (error) {
@@ -72,6 +72,7 @@ class Node implements RunningNode {
   #http: HttpServer | undefined;
   #health: Health | undefined;
   #damaged = false;
+  #diskFailure: Error | undefined;
   #close: (end: { error?: Error }) => void = () => undefined;
   #stop: Promise<void> | undefined;
 
@@ -83,6 +84,11 @@ class Node implements RunningNode {
     this.closed = new Promise((resolve) => {
       this.#close = resolve;
     });
+  }
+
+  /** Why the disk can no longer be written. */
+  get diskFailure(): Error | undefined {
+    return this.#diskFailure;
   }
 
   async start(): Promise<void> {
@@ -225,7 +231,9 @@ class Node implements RunningNode {
     this.#damaged = true;
     this.#health?.set(false);
     this.#logger.fatal({ err: error, directory: this.#options.dataDirectory }, cause);
-    if (cause === 'storage failed') this.#close({ error });
+    if (cause !== 'storage failed') return;
+    this.#diskFailure = error;
+    this.#close({ error: diskFailed(error, this.#settings.name, this.#options.dataDirectory) });
   }
 
   #onSpaceChange(low: boolean, freeBytes: number): void {

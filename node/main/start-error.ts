@@ -6,6 +6,13 @@ export class StartError extends Error {
   override readonly name = 'StartError';
 }
 
+interface Cause {
+  readonly name?: string;
+  readonly code?: string;
+  readonly message?: string;
+  readonly cause?: { readonly code?: string };
+}
+
 interface Settings {
   readonly name: string;
   readonly grpc: string;
@@ -14,8 +21,8 @@ interface Settings {
 
 /** Names the cause of a failed start. */
 export function startError(error: unknown, { name, grpc, http }: Settings, directory: string): StartError {
-  const cause = error as { name?: string; code?: string; message?: string; cause?: { code?: string } };
-  const code = cause.code ?? cause.cause?.code;
+  const cause = error as Cause;
+  const code = systemCode(cause);
   const because = (text: string) => new StartError(`${name}: ${text}`, { cause: error });
   switch (code) {
     case 'EADDRINUSE':
@@ -49,3 +56,23 @@ export function startError(error: unknown, { name, grpc, http }: Settings, direc
   if (error instanceof HoldfastError) return because(error.message);
   return because(`${directory}: ${cause.message ?? String(error)}`);
 }
+
+/** Why a node that was running has ended. */
+export function diskFailed(cause: Error, name: string, directory: string): StartError {
+  const todo = systemCode(cause as Cause) === 'ENOSPC' ? 'Free some space' : 'See to the disk';
+  const message = `${name}: ${directory} cannot be written: ${cause.message}. Everything acknowledged is kept. ${todo} and start the node again.`;
+  return new StartError(message, { cause });
+}
+
+/** LevelDB has one code for everything that a disk may say, and puts the rest into words. */
+function systemCode({ code, message, cause }: Cause): string | undefined {
+  const [, said] =
+    LEVEL_WORDS.find(([words]) => code?.startsWith('LEVEL_') && message?.includes(words)) ?? [];
+  return said ?? (cause?.code === 'LEVEL_LOCKED' ? cause.code : (code ?? cause?.code));
+}
+
+const LEVEL_WORDS = [
+  ['No space left on device', 'ENOSPC'],
+  ['Read-only file system', 'EROFS'],
+  ['Permission denied', 'EACCES'],
+] as const;

@@ -30,7 +30,7 @@ export interface GroupHostOptions {
   /** Number of this node as a voter. */
   readonly voter: number;
   /** Entries found in the log, by group. */
-  readonly recovered: ReadonlyMap<number, readonly Entry[]>;
+  readonly recovered: Map<number, readonly Entry[]>;
   /** Storage failed or is damaged: the node must stop serving. */
   readonly onFailure: (cause: 'storage failed' | 'storage damaged', error: Error) => void;
   readonly observe?: HostObserver;
@@ -52,6 +52,7 @@ export class GroupHost {
   #failure: ProposalFailure['cause'] | undefined;
   #flushTimer: Timer | undefined;
   #replayed = 0;
+  #isRecovered = false;
 
   constructor(options: GroupHostOptions) {
     this.#options = options;
@@ -98,6 +99,12 @@ export class GroupHost {
     return replica;
   }
 
+  /** All groups that there are have been added: from now on the log may forget what no group needs. */
+  completeRecovery(): void {
+    this.#options.recovered.clear();
+    this.#isRecovered = true;
+  }
+
   /** Removes a group; what waits for it fails as not applied. */
   removeGroup(group: number): void {
     const replica = this.#replicas.get(group);
@@ -140,7 +147,7 @@ export class GroupHost {
     this.#flushTimer?.cancel();
     await this.#untilIdle();
     await this.#options.rows.flushed();
-    this.#options.rows.startFlush();
+    this.#options.rows.startFlush(); // does nothing when storage failed
     await this.#options.rows.flushed();
     await this.#untilIdle();
     this.#failure ??= 'stopped';
@@ -165,6 +172,7 @@ export class GroupHost {
       payload: new Uint8Array(0),
     });
     this.#schedule();
+    if (!this.#isRecovered) return; // groups that are still to be added need their entries
     const present = new Set(this.#replicas.keys());
     this.#options.log
       .release(stored, present)
@@ -187,6 +195,7 @@ export class GroupHost {
       this.#applyEntry(replica, entry);
       this.#replayed++;
     }
+    this.#options.recovered.delete(replica.group);
     const { lastIndex } = this.#options.log.group(replica.group);
     if (lastIndex > replica.applied.index) {
       throw new StoreDamaged(
@@ -279,14 +288,16 @@ export class GroupHost {
     const { replica, entry, proposals, onApplied } = proposed;
     if (this.#replicas.get(replica.group) !== replica) {
       for (const proposal of proposals) proposal.onFailed({ cause: 'group gone', outcome: 'NOT_APPLIED' });
+      onApplied?.();
       return 0;
     }
     let results: unknown[];
     try {
       results = this.#applyEntry(replica, entry);
     } catch (error) {
-      const unsettled = entries.slice(position).flatMap((each) => each.proposals);
-      for (const proposal of unsettled) proposal.onFailed({ cause: 'storage damaged', outcome: 'UNKNOWN' });
+      // Before anything else can run: half an entry must not reach the store.
+      this.#options.rows.freeze();
+      abandonEntries(entries.slice(position), 'storage damaged');
       throw error;
     }
     for (let i = 0; i < proposals.length; i++) proposals[i]!.onApplied(results[i]);
@@ -308,14 +319,13 @@ export class GroupHost {
   #abandon(durable: readonly ProposedEntry[], error: Error): void {
     const cause = error instanceof StoreDamaged ? 'storage damaged' : 'storage failed';
     this.#stopServing(cause, error);
-    for (const { proposals } of durable) {
-      for (const proposal of proposals) proposal.onFailed({ cause, outcome: 'UNKNOWN' });
-    }
+    abandonEntries(durable, cause);
   }
 
   #stopServing(cause: 'storage failed' | 'storage damaged', error: Error): void {
     if (this.#failure !== undefined) return;
     this.#failure = cause;
+    this.#options.rows.freeze();
     this.#flushTimer?.cancel();
     for (const replica of this.#replicas.values()) {
       for (const proposal of replica.drain()) this.#fail(proposal, { cause, outcome: 'NOT_APPLIED' });
@@ -339,5 +349,13 @@ export class GroupHost {
       this.#options.rows.startFlush();
       this.#scheduleFlush();
     });
+  }
+}
+
+/** Entries that are in the log and will not be applied by this process: their fate is not known. */
+function abandonEntries(entries: readonly ProposedEntry[], cause: ProposalFailure['cause']): void {
+  for (const { proposals, onApplied } of entries) {
+    for (const proposal of proposals) proposal.onFailed({ cause, outcome: 'UNKNOWN' });
+    onApplied?.();
   }
 }

@@ -127,8 +127,10 @@ export class GroupReplica {
   /** Takes everything that waits, when the group or the node is going. */
   drain(): Proposal[] {
     const waiting = this.#waiting;
+    const bare = this.#bare;
     this.#waiting = [];
     this.#bare = [];
+    for (const { onApplied } of bare) onApplied?.(); // who waits for log time looks again, and finds out
     return waiting;
   }
 

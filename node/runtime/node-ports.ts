@@ -25,7 +25,7 @@ export interface NodePorts {
  * directory. Error: code LEVEL_LOCKED when another process has it.
  */
 export async function takeDirectory(directory: string): Promise<NodePorts> {
-  await mkdir(directory, { recursive: true });
+  await makeDirectory(directory);
   const lock = await LevelStore.open(join(directory, 'lock'));
   return {
     clock: new SystemClock(),
@@ -34,4 +34,14 @@ export async function takeDirectory(directory: string): Promise<NodePorts> {
     openStore: () => LevelStore.open(join(directory, 'store')),
     release: () => lock.close(),
   };
+}
+
+/** Of a read-only disk `recursive` says ENOENT; the plain form says what it is. */
+async function makeDirectory(directory: string): Promise<void> {
+  try {
+    await mkdir(directory, { recursive: true });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    await mkdir(directory);
+  }
 }

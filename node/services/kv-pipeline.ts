@@ -76,6 +76,8 @@ export class KvPipeline {
   readonly #dependencies: PipelineDependencies;
   readonly #stream: MessageStream;
   readonly #orders = new Map<string, KeyOrder>();
+  /** Keys whose waiting operations wait for room as well. */
+  readonly #stalled = new Set<string>();
   /** What came and has not begun, from `next` on. */
   #backlog: PipelineOperation[] = [];
   #next = 0;
@@ -129,12 +131,21 @@ export class KvPipeline {
     const order = this.#orders.get(operation.orderKey)!;
     order.running--;
     order.exclusive = false;
+    this.#goOnWith(operation.orderKey, order);
+  }
+
+  /** Starts what waits, unless the answers have no room: reads can be many, and large. Invariants 1, 3. */
+  #goOnWith(orderKey: string, order: KeyOrder): void {
     for (let next = order.waiting[0]; next !== undefined; next = order.waiting[0]) {
       if (order.exclusive || (next.isRead && order.running > 0)) return;
+      if (this.#blocked && !this.#closed) {
+        this.#stalled.add(orderKey);
+        return;
+      }
       order.waiting.shift();
       this.#start(next, order);
     }
-    if (order.running === 0) this.#orders.delete(operation.orderKey);
+    if (order.running === 0) this.#orders.delete(orderKey);
   }
 
   #take(bytes: Buffer): void {
@@ -142,7 +153,7 @@ export class KvPipeline {
     const batch = decode(bytes);
     let keyspace: OpenKeyspace | HoldfastError;
     try {
-      checkBatch(batch.calls.length, 0, 'calls');
+      checkBatch(batch.calls.length, bytes.length, 'calls');
       keyspace = this.#dependencies.keyspaces.get(batch.keyspace);
     } catch (error) {
       keyspace = asHoldfastError(error);
@@ -228,6 +239,12 @@ export class KvPipeline {
 
   #onDrain(): void {
     this.#blocked = false;
+    const stalled = [...this.#stalled];
+    this.#stalled.clear();
+    for (const orderKey of stalled) {
+      const order = this.#orders.get(orderKey);
+      if (order !== undefined) this.#goOnWith(orderKey, order);
+    }
     this.#pump();
   }
 

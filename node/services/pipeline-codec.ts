@@ -127,16 +127,10 @@ function readPut(reader: WireReader, isCreate: boolean): PutFields {
   while (!reader.done) {
     const tag = reader.varint();
     if (tag === 0x0a) put.value = reader.bytes();
-    else if (tag === 0x10) put.ttlMs = signed(reader.varint());
+    else if (tag === 0x10) put.ttlMs = reader.int64();
     else reader.skip(tag);
   }
   return put;
-}
-
-/** An int64 that was read as unsigned. A negative one is out of any range; its size does not matter. */
-function signed(value: number): bigint {
-  if (value <= Number.MAX_SAFE_INTEGER) return BigInt(value);
-  return value >= 2 ** 63 ? -1n : BigInt(value);
 }
 
 /** The answer to one call: what was found, what was done, or an encoded holdfast.error.v1.Error. */

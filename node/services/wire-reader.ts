@@ -27,6 +27,17 @@ export class WireReader {
     }
   }
 
+  /** A signed number of 64 bits, exact. */
+  int64(): bigint {
+    const from = this.#at;
+    const value = this.varint();
+    if (value <= Number.MAX_SAFE_INTEGER) return BigInt(value);
+    let exact = 0n;
+    for (let at = from; at < this.#at; at++)
+      exact |= BigInt(this.#bytes[at]! & 0x7f) << BigInt(7 * (at - from));
+    return BigInt.asIntN(64, exact);
+  }
+
   /** A field's content: bytes, a string or a message. */
   bytes(): Buffer {
     const length = this.varint();

@@ -87,6 +87,8 @@ export class RowStore {
   #live = new Map<RowKey, LiveRow>();
   #mark: StoreMark;
   #flush: Promise<void> | undefined;
+  /** Between which keys rows were removed from the store that it may still hold space for. */
+  #removed: { readonly first: RowKey; readonly last: RowKey } | undefined;
   #failed = false;
 
   constructor(options: RowStoreOptions) {
@@ -177,21 +179,43 @@ export class RowStore {
     });
   }
 
+  /** Writes nothing to the store any more: what was applied last may be incomplete. */
+  freeze(): void {
+    this.#failed = true;
+  }
+
   /** Resolves when the flush under way, if any, is done. */
   async flushed(): Promise<void> {
     await this.#flush;
   }
 
-  /** Up to `count` rows of [start, end) in order, as of one moment, and whether there may be more. */
+  /**
+   * Compacts what lies between the rows that were removed since this was last done, so that
+   * their space becomes free. Needs space itself for a while, less than it gives back.
+   */
+  async reclaim(): Promise<void> {
+    this.startFlush();
+    await this.#flush;
+    const removed = this.#removed;
+    if (removed === undefined) return;
+    this.#removed = undefined;
+    await this.#options.store.compact(binaryBytes(removed.first), binaryBytes(`${removed.last}\0`));
+  }
+
+  /**
+   * Up to `count` rows of [start, end) in order, as of one moment, and whether there may be
+   * more. Ends early, after at least one row, when they are more than `maxBytes`.
+   */
   async range(
     start: RowKey,
     end: RowKey,
     count: number,
+    maxBytes = Infinity,
   ): Promise<{ rows: [RowKey, Uint8Array][]; more: boolean }> {
     const overlaid = this.#overlayRange(start, end);
     const iterator = this.#options.store.iterate(binaryBytes(start), binaryBytes(end));
     try {
-      return await this.#merge(overlaid, iterator, count);
+      return await this.#merge(overlaid, iterator, count, maxBytes);
     } catch (error) {
       throw damaged(error);
     } finally {
@@ -290,11 +314,22 @@ export class RowStore {
     }
     const durationMs = this.#options.clock.monotonicMs() - started;
     this.#options.observe?.({ rows: rows.size, bytes: this.#flushingBytes, durationMs });
+    this.#noteRemoved(rows);
     this.#flushing = undefined;
     this.#flushingBytes = 0;
     this.#mark = mark;
     this.#trimLive();
     this.#options.onFlushed(mark, stored);
+  }
+
+  #noteRemoved(rows: ReadonlyMap<RowKey, Row>): void {
+    let { first, last } = this.#removed ?? { first: undefined, last: undefined };
+    for (const [key, row] of rows) {
+      if (row !== undefined) continue;
+      if (first === undefined || key < first) first = key;
+      if (last === undefined || key > last) last = key;
+    }
+    if (first !== undefined && last !== undefined) this.#removed = { first, last };
   }
 
   /** The rows as they are stored. Gives way between slices: a full overlay is many milliseconds of work. */
@@ -339,25 +374,32 @@ export class RowStore {
     overlaid: [RowKey, Row][],
     iterator: { next(count: number): Promise<[Uint8Array, Uint8Array][]> },
     count: number,
+    maxBytes: number,
   ): Promise<{ rows: [RowKey, Uint8Array][]; more: boolean }> {
     const rows: [RowKey, Uint8Array][] = [];
+    let bytes = 0;
     let at = 0;
+    const take = (key: RowKey, content: Uint8Array) => {
+      rows.push([key, content]);
+      bytes += key.length + content.byteLength;
+    };
     const takeOverlaid = () => {
       const [key, row] = overlaid[at++]!;
-      if (row !== undefined) rows.push([key, row instanceof Uint8Array ? row : row.encode()]);
+      if (row !== undefined) take(key, row instanceof Uint8Array ? row : row.encode());
     };
+    const isFull = () => rows.length >= count || bytes >= maxBytes;
     for (;;) {
       const chunk = await iterator.next(Math.min(1_000, count + 1));
-      for (const [bytes, stored] of chunk) {
-        const key = binaryString(bytes);
-        while (at < overlaid.length && overlaid[at]![0] < key && rows.length < count) takeOverlaid();
-        if (rows.length >= count) return { rows, more: true };
+      for (const [keyBytes, stored] of chunk) {
+        const key = binaryString(keyBytes);
+        while (at < overlaid.length && overlaid[at]![0] < key && !isFull()) takeOverlaid();
+        if (isFull()) return { rows, more: true };
         if (overlaid[at]?.[0] === key) takeOverlaid();
-        else rows.push([key, openRow(key, stored)]);
+        else take(key, openRow(key, stored));
       }
       if (chunk.length === 0) break;
     }
-    while (at < overlaid.length && rows.length < count) takeOverlaid();
+    while (at < overlaid.length && !isFull()) takeOverlaid();
     return { rows, more: at < overlaid.length };
   }
 }

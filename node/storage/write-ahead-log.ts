@@ -78,7 +78,11 @@ export class WriteAheadLog {
   #nextSegment = 1;
   #storeMark = 0;
   #buffer = Buffer.allocUnsafe(256 * 1024);
+  /** One at a time: two would fill the same unfinished file. */
   #preparing: Promise<void> | undefined;
+  /** Why the last attempt at a blank segment failed. */
+  #unprepared: Error | undefined;
+  #releasing: Promise<void> = Promise.resolve();
   #failure: Error | undefined;
   #closed = false;
 
@@ -104,9 +108,9 @@ export class WriteAheadLog {
       log.#failure = new Error('the log is damaged');
       return { log, damage: scan.damage, tornBytes: 0 };
     }
+    if (scan.torn !== undefined) await log.#removeTorn(scan.active!.segment, scan.torn.from, scan.torn.to);
     await log.#resume(scan.segments, sizes, scan.active);
     log.#nextSequence = scan.nextSequence;
-    if (scan.torn !== undefined) await log.#zero(log.#file!, scan.torn.from, scan.torn.to);
     log.#prepareSegments();
     return { log, damage: [], tornBytes: scan.torn === undefined ? 0 : scan.torn.to - scan.torn.from };
   }
@@ -166,8 +170,13 @@ export class WriteAheadLog {
     for (const [group, { index }] of stored) {
       if (present.has(group)) this.#groups.set(group, { ...this.group(group), storedIndex: index });
     }
+    this.#releasing = this.#releasing.then(() => this.#removeStored());
+    await this.#releasing;
+  }
+
+  async #removeStored(): Promise<void> {
     let removed = 0;
-    while (this.#isRemovable(this.#segments[removed]!)) removed++;
+    while (removed < this.#segments.length && this.#isRemovable(this.#segments[removed]!)) removed++;
     for (const segment of this.#segments.splice(0, removed)) {
       await this.#options.disk.remove(this.#path(segment.number));
       // One at a time: unsynced removals may reach the disk in any order, and leave a gap.
@@ -181,6 +190,7 @@ export class WriteAheadLog {
     this.#closed = true;
     this.#failure ??= new Error('the log is closed');
     await this.#preparing;
+    await this.#releasing.catch(() => undefined);
     await this.#file?.close();
   }
 
@@ -222,7 +232,7 @@ export class WriteAheadLog {
     while (this.#blank.length === 0) {
       this.#prepareSegments();
       await this.#preparing;
-      if (this.#blank.length === 0) await this.#prepareOne();
+      if (this.#blank.length === 0) throw this.#unprepared ?? new Error('the log is closed');
     }
     const next = this.#blank.shift()!;
     const file = await this.#options.disk.open(this.#path(next.number), 'existing');
@@ -248,8 +258,11 @@ export class WriteAheadLog {
   #prepareSegments(): void {
     if (this.#preparing !== undefined || this.#closed || this.#blank.length >= SEGMENTS_AHEAD) return;
     this.#preparing = this.#prepareAhead()
-      .catch(() => undefined)
-      .finally(() => {
+      .then(
+        () => (this.#unprepared = undefined),
+        (error: unknown) => (this.#unprepared = error as Error),
+      )
+      .then(() => {
         this.#preparing = undefined;
       });
   }
@@ -297,6 +310,13 @@ export class WriteAheadLog {
     await this.#options.disk.remove(`${this.#options.directory}/unfinished.tmp`);
   }
 
+  async #removeTorn(segment: number, from: number, to: number): Promise<void> {
+    const file = await this.#options.disk.open(this.#path(segment), 'existing');
+    await this.#zero(file, from, to);
+    await file.close();
+  }
+
+  /** Goes on where the scan ended. A segment whose first batch was torn is blank again: it has no opening. */
   async #resume(
     numbers: readonly number[],
     found: ReadonlyMap<number, Segment>,
@@ -308,12 +328,16 @@ export class WriteAheadLog {
       const size = await file.size();
       const bytes = size - (size % BATCH_ALIGNMENT);
       const segment: Segment = { number, bytes, lastIndexes: found.get(number)?.lastIndexes ?? new Map() };
-      if (active !== undefined && number <= active.segment) this.#segments.push(segment);
-      else this.#blank.push(segment);
-      if (number === active?.segment) {
+      const isOpened =
+        active !== undefined &&
+        (number < active.segment || (number === active.segment && active.position > 0));
+      if (isOpened) {
+        this.#segments.push(segment);
+        this.#openedSegment = number;
+      } else this.#blank.push(segment);
+      if (isOpened && number === active.segment) {
         this.#file = file;
         this.#position = active.position;
-        this.#openedSegment = number;
       } else await file.close();
       this.#nextSegment = number + 1;
     }

@@ -131,7 +131,7 @@ async function streamResponses(
       if (signal.aborted) break;
       const bytes = encode(method.output, response);
       sent += bytes.length;
-      if (!call.write(bytes)) await drained(call, signal);
+      await written(call, bytes, signal);
     }
     call.end();
     admitted.end(signal.aborted ? 'CANCELLED' : 'OK', sent);
@@ -142,17 +142,22 @@ async function streamResponses(
   }
 }
 
-/** The client reads again, or has gone. */
-function drained(call: grpc.ServerWritableStream<Buffer, Buffer>, signal: AbortSignal): Promise<void> {
+/**
+ * Sends one part of an answer; resolves when it has left, or the caller has. What `write`
+ * returns would say that there is room for 16 parts, whatever their size.
+ */
+function written(
+  call: grpc.ServerWritableStream<Buffer, Buffer>,
+  bytes: Buffer,
+  signal: AbortSignal,
+): Promise<void> {
   return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
     const done = () => {
-      call.off('drain', done);
       signal.removeEventListener('abort', done);
       resolve();
     };
-    call.once('drain', done);
     signal.addEventListener('abort', done, { once: true });
+    call.write(bytes, done);
   });
 }
 

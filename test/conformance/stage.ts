@@ -52,7 +52,8 @@ export function scene<T>(
 export async function until(clock: Clock, condition: () => boolean, withinMs = 10_000): Promise<void> {
   const deadlineMs = clock.monotonicMs() + withinMs;
   while (!condition()) {
-    if (clock.monotonicMs() > deadlineMs) throw new Error(`not so within ${withinMs} ms: ${condition.toString()}`);
+    if (clock.monotonicMs() > deadlineMs)
+      throw new Error(`not so within ${withinMs} ms: ${condition.toString()}`);
     await sleep(clock, 5);
   }
 }

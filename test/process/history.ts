@@ -23,6 +23,8 @@ function nameOf(value: string): string {
   return value.slice(0, value.indexOf(';'));
 }
 
+const CONFLICTS = new Set<string>(['KEY_EXISTS', 'VERSION_MISMATCH']);
+
 export type Fate = 'acknowledged' | 'unknown' | 'not applied';
 
 interface Write {
@@ -30,6 +32,9 @@ interface Write {
   fate: Fate;
   version: bigint;
 }
+
+/** By key: the greatest acknowledged version, or the number of acknowledged increments. */
+export type Promises = ReadonlyMap<string, bigint>;
 
 interface Counter {
   acknowledged: bigint;
@@ -42,11 +47,13 @@ export interface Totals {
   acknowledged: number;
   unknown: number;
   notApplied: number;
+  /** Calls that failed for lack of a node or of time, and not by their conditions. */
+  cutOff: number;
   reads: number;
 }
 
 export class History {
-  readonly totals: Totals = { acknowledged: 0, unknown: 0, notApplied: 0, reads: 0 };
+  readonly totals: Totals = { acknowledged: 0, unknown: 0, notApplied: 0, cutOff: 0, reads: 0 };
   /** What must not be. */
   readonly violations: string[] = [];
   readonly #writes = new Map<string, Map<string, Write>>();
@@ -55,6 +62,13 @@ export class History {
   /** Keys on which two conditional writes may not both succeed, with the version they expected. */
   readonly #wonConditions = new Set<string>();
   #touched = new Set<string>();
+
+  /** What is acknowledged of these keys by now: no later reader may find less. */
+  promises(keys: readonly string[]): Promises {
+    return new Map(
+      keys.map((key) => [key, this.#counters.get(key)?.acknowledged ?? this.#latest.get(key) ?? 0n]),
+    );
+  }
 
   /** Keys written since this was last asked. */
   takeTouched(): string[] {
@@ -85,7 +99,7 @@ export class History {
       return undefined;
     }
     write.fate = 'acknowledged';
-    this.totals.acknowledged++;
+    this.#acknowledged(key);
     if (write.version > (this.#latest.get(key) ?? 0n)) this.#latest.set(key, write.version);
     if (condition !== undefined) this.#won(key, condition);
     return write.version;
@@ -105,31 +119,34 @@ export class History {
       if (this.#failed(error as HoldfastError) === 'not applied') counter.unknown--;
       return;
     }
-    this.totals.acknowledged++;
+    this.#acknowledged(key);
     counter.unknown--;
     counter.acknowledged++;
     if (counter.results.has(result)) this.violations.push(`${key}: two increments answered ${result}`);
     counter.results.add(result);
   }
 
-  /** Judges what a reader found while no write was under way. Invariants 1, 2 and 4. */
-  check(key: string, entry: Entry | undefined): void {
+  /**
+   * Judges what a reader found that began after `promised` was taken. Writes may be under
+   * way: until it is answered a write is unknown. Invariants 1, 2 and 4.
+   */
+  check(key: string, entry: Entry | undefined, promised: bigint): void {
     this.totals.reads++;
     const counter = this.#counters.get(key);
     const problem =
       counter === undefined
-        ? this.#writeProblem(this.#writes.get(key), this.#latest.get(key) ?? 0n, entry)
-        : counterProblem(counter, entry);
+        ? this.#writeProblem(this.#writes.get(key), promised, entry)
+        : counterProblem(counter, promised, entry);
     if (problem !== undefined) this.violations.push(`${key}: ${problem}`);
   }
 
   #writeProblem(
     writes: Map<string, Write> | undefined,
-    latest: bigint,
+    promised: bigint,
     entry: Entry | undefined,
   ): string | undefined {
     if (entry === undefined)
-      return latest === 0n ? undefined : `acknowledged with version ${latest}, and gone`;
+      return promised === 0n ? undefined : `acknowledged with version ${promised}, and gone`;
     const text = entry.text();
     const name = nameOf(text);
     const found = writes?.get(name);
@@ -138,8 +155,13 @@ export class History {
     if (found.fate === 'not applied') return `${shown} was said to be not applied`;
     if (found.fate === 'acknowledged' && found.version !== entry.version)
       return `${shown} was acknowledged with version ${found.version}`;
-    if (entry.version < latest) return `${shown} hides version ${latest}, which was acknowledged`;
+    if (entry.version < promised) return `${shown} hides version ${promised}, which was acknowledged`;
     return undefined;
+  }
+
+  #acknowledged(key: string): void {
+    this.totals.acknowledged++;
+    this.#touched.add(key);
   }
 
   #writesOf(key: string): Map<string, Write> {
@@ -157,19 +179,21 @@ export class History {
 
   #failed(error: HoldfastError): Fate {
     if (error.name !== 'HoldfastError') throw error;
+    if (!CONFLICTS.has(error.reason)) this.totals.cutOff++;
     if (error.outcome === 'UNKNOWN') {
       this.totals.unknown++;
       return 'unknown';
     }
-    if (error.outcome !== 'NOT_APPLIED') this.violations.push(`an error without an outcome: ${error.message}`);
+    if (error.outcome !== 'NOT_APPLIED')
+      this.violations.push(`an error without an outcome: ${error.message}`);
     this.totals.notApplied++;
     return 'not applied';
   }
 }
 
-function counterProblem(counter: Counter, entry: Entry | undefined): string | undefined {
+function counterProblem(counter: Counter, promised: bigint, entry: Entry | undefined): string | undefined {
   const value = entry === undefined ? 0n : BigInt(entry.text());
   const most = counter.acknowledged + counter.unknown;
-  if (value >= counter.acknowledged && value <= most) return undefined;
-  return `${value}, and ${counter.acknowledged} to ${most} increments were applied`;
+  if (value >= promised && value <= most) return undefined;
+  return `${value}, and ${promised} to ${most} increments were applied`;
 }

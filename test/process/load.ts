@@ -13,6 +13,8 @@ const CLIENTS = 4;
 const WORKERS_A_CLIENT = 8;
 const PATIENT_MS = 30_000;
 const IMPATIENT_MS = 60;
+/** Between the calls of an impatient worker while the node is away. */
+const PAUSE_MS = 25;
 const OWN_KEYS = 8;
 const SHARED_KEYS = 12;
 const COUNTERS = 6;
@@ -21,13 +23,15 @@ export const PAIRS = 'pairs';
 
 export class Load implements AsyncDisposable {
   readonly history = new History();
+  readonly #endpoint: string;
   readonly #clients: Holdfast[];
   readonly #random: SeededRandom;
   #workers: Promise<void>[] = [];
   #stopping = false;
   #serial = 0;
 
-  private constructor(clients: Holdfast[], seed: number) {
+  private constructor(endpoint: string, clients: Holdfast[], seed: number) {
+    this.#endpoint = endpoint;
     this.#clients = clients;
     this.#random = new SeededRandom(seed);
   }
@@ -38,7 +42,7 @@ export class Load implements AsyncDisposable {
     );
     const clients = await Promise.all(timeouts.map((timeout) => connect({ endpoints: endpoint, timeout })));
     await clients[0]!.keyspaces.create(PAIRS, { partitions: 1 });
-    return new Load(clients, seed);
+    return new Load(endpoint, clients, seed);
   }
 
   /** Starts the workers. */
@@ -55,29 +59,34 @@ export class Load implements AsyncDisposable {
     await Promise.all(this.#workers);
   }
 
-  /** Reads keys back while nothing is written, and judges what is there. */
-  async verify(keys: readonly string[]): Promise<void> {
-    const [client] = this.#clients;
-    for (const [keyspace, own] of [
-      [client!.keyspace('default'), keys.filter((key) => !key.startsWith(PAIRS))],
-      [client!.keyspace(PAIRS), keys.filter((key) => key.startsWith(PAIRS))],
-    ] as const) {
-      const entries = await keyspace.getMany(own);
-      for (const [position, key] of own.entries()) this.history.check(key, entries[position]);
+  /**
+   * Reads back what was written since this was last called, as a client that has just come,
+   * and judges what is there. The load may go on meanwhile.
+   */
+  async verifyTouched(): Promise<void> {
+    const touched = this.history.takeTouched();
+    const promises = this.history.promises(touched);
+    await using client = await connect({ endpoints: this.#endpoint, timeout: PATIENT_MS });
+    for (const name of ['default', PAIRS]) {
+      const keys = touched.filter((key) => key.startsWith(PAIRS) === (name === PAIRS));
+      const entries = await client.keyspace(name).getMany(keys);
+      for (const [at, key] of keys.entries()) this.history.check(key, entries[at], promises.get(key)!);
     }
-    await this.#verifyPairs();
+    await this.#verifyPairs(client.keyspace(PAIRS));
   }
 
-  /** Reads everything there is by scans, and judges it and what is missing. */
+  /** Reads everything there is by scans, and judges it and what is missing; returns the number of keys. */
   async verifyAll(): Promise<number> {
-    const left = new Set(this.history.keys);
+    const left = new Map(this.history.promises(this.history.keys));
+    await using client = await connect({ endpoints: this.#endpoint, timeout: PATIENT_MS });
     for (const name of ['default', PAIRS]) {
-      for await (const entry of this.#clients[0]!.keyspace(name).scan()) {
-        left.delete(entry.key as string);
-        this.history.check(entry.key as string, entry);
+      for await (const entry of client.keyspace(name).scan()) {
+        const key = entry.key as string;
+        this.history.check(key, entry, left.get(key) ?? 0n);
+        left.delete(key);
       }
     }
-    for (const key of left) this.history.check(key, undefined);
+    for (const [key, promised] of left) this.history.check(key, undefined, promised);
     return this.history.keys.length;
   }
 
@@ -89,13 +98,17 @@ export class Load implements AsyncDisposable {
 
   async #work(client: Holdfast, worker: string): Promise<void> {
     const kv = client.keyspace('default');
+    const { totals } = this.history;
     while (!this.#stopping) {
+      const { cutOff } = totals;
       const kind = this.#below(100);
       if (kind < 40) await this.#put(kv, `own/${worker}/${this.#below(OWN_KEYS)}`);
       else if (kind < 60) await this.#increment(kv, `counter/${this.#below(COUNTERS)}`);
       else if (kind < 80) await this.#compareAndSet(kv, `shared/${this.#below(SHARED_KEYS)}`);
       else if (kind < 90) await this.#create(kv, worker);
       else await this.#pair(client.keyspace(PAIRS));
+      // A node that is down refuses at once; asking in a loop would only keep it from coming back.
+      if (totals.cutOff > cutOff) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     }
   }
 
@@ -111,7 +124,10 @@ export class Load implements AsyncDisposable {
   async #compareAndSet(kv: Keyspace, key: string): Promise<void> {
     const value = this.#value();
     const before = await kv.get(key).catch(() => null);
-    if (before === null) return; // a read that the kill cut off
+    if (before === null) {
+      this.history.totals.cutOff++;
+      return;
+    }
     if (before === undefined) await this.history.write(key, value, kv.create(key, value), 0n);
     else {
       const ifVersion = before.version;
@@ -139,13 +155,11 @@ export class Load implements AsyncDisposable {
     ]);
   }
 
-  async #verifyPairs(): Promise<void> {
-    const kv = this.#clients[0]!.keyspace(PAIRS);
+  async #verifyPairs(kv: Keyspace): Promise<void> {
     for (let number = 0; number < SHARED_KEYS; number++) {
       const { results } = await kv.transact({ then: pairKeys(number).map((get) => ({ get })) });
       const [left, right] = results.map(({ entry }) => entry?.text());
-      if (left !== right)
-        this.history.violations.push(`pair ${number}: only one of two keys was written`);
+      if (left !== right) this.history.violations.push(`pair ${number}: only one of two keys was written`);
     }
   }
 

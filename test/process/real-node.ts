@@ -25,6 +25,8 @@ const STOP_MS = 30_000;
 export interface RealNodeOptions {
   /** Parent of the data directory; default: a fresh temporary directory. */
   readonly under?: string;
+  /** Default: n1. */
+  readonly name?: string;
   /** Lines below `storage:` of cluster.yaml. */
   readonly storage?: readonly string[];
   /** Lines below `limits:` of cluster.yaml. */
@@ -69,19 +71,19 @@ export function listening(port: number): Promise<Server> {
   });
 }
 
-/** A cluster.yaml of one node, n1. */
-export function clusterYaml(
-  { storage = [], limits = [] }: RealNodeOptions,
+/** A cluster.yaml of one node. */
+function clusterYaml(
+  { name = 'n1', storage = [], limits = [] }: RealNodeOptions,
   grpc: string,
   http: string,
 ): string {
   const settings = storage.length > 0 ? storage : ['segment_bytes: 1MiB', 'min_free_bytes: 8MiB'];
-  const section = (name: string, lines: readonly string[]) =>
-    lines.length === 0 ? [] : [`${name}:`, ...lines.map((line) => `  ${line}`)];
+  const section = (title: string, lines: readonly string[]) =>
+    lines.length === 0 ? [] : [`${title}:`, ...lines.map((line) => `  ${line}`)];
   return [
     'cluster: test',
     'nodes:',
-    '  - name: n1',
+    `  - name: ${name}`,
     `    grpc: ${grpc}`,
     `    http: ${http}`,
     ...section('storage', settings),
@@ -102,20 +104,32 @@ export class RealNode implements AsyncDisposable {
   #output = '';
   #onOutput: () => void = () => undefined;
 
-  private constructor(directory: string, dataParent: string, grpcPort: number, httpPort: number) {
+  private constructor(
+    name: string,
+    directory: string,
+    dataParent: string,
+    grpcPort: number,
+    httpPort: number,
+  ) {
     this.directory = directory;
-    this.dataDirectory = join(dataParent, 'n1');
+    this.dataDirectory = join(dataParent, name);
     this.grpc = `${HOST}:${grpcPort}`;
     this.http = `${HOST}:${httpPort}`;
     const config = join(directory, 'cluster.yaml');
-    this.#args = ['start', '--node', 'n1', '--config', config, '--data-dir', dataParent];
+    this.#args = ['start', '--node', name, '--config', config, '--data-dir', dataParent];
   }
 
   /** A node that is set up and not started. */
   static async prepare(options: RealNodeOptions = {}): Promise<RealNode> {
     const directory = mkdtempSync(join(tmpdir(), 'holdfast-process-'));
     const [grpcPort, httpPort] = await freePorts(2);
-    const node = new RealNode(directory, options.under ?? join(directory, 'data'), grpcPort!, httpPort!);
+    const node = new RealNode(
+      options.name ?? 'n1',
+      directory,
+      options.under ?? join(directory, 'data'),
+      grpcPort!,
+      httpPort!,
+    );
     writeFileSync(join(directory, 'cluster.yaml'), clusterYaml(options, node.grpc, node.http));
     return node;
   }
@@ -139,6 +153,11 @@ export class RealNode implements AsyncDisposable {
 
   get pid(): number {
     return this.#child!.pid!;
+  }
+
+  /** How the process ends, or has ended. */
+  get ended(): Promise<ProcessEnd> {
+    return this.#ended!;
   }
 
   /** What the processes of this node have printed. */

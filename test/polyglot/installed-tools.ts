@@ -1,0 +1,65 @@
+/**
+ * Which tools of other languages this machine has. `npm test` needs none of them: what
+ * cannot run is skipped and says why. `.ci/run` installs them all and allows no skip.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, realpathSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { describe } from 'vitest';
+
+const REFLECTION_PROTOS = '/usr/share/grpc-proto';
+
+/** A tool's path, or what is missing and how to get it. */
+export type Tool = { readonly path: string } | { readonly missing: string };
+
+/** A Python that can import grpc. */
+export const python: Tool = firstThat(
+  ['/usr/bin/python3', ...onPath('python3')],
+  (path) => spawnSync(path, ['-c', 'import grpc, google.protobuf']).status === 0,
+  'no python3 with grpc (Debian: python3-grpcio)',
+);
+export const protoc: Tool = firstThat(onPath('protoc'), runs, 'no protoc (Debian: protobuf-compiler)');
+export const pythonPlugin: Tool = firstThat(
+  onPath('grpc_python_plugin'),
+  existsSync,
+  'no grpc_python_plugin (Debian: protobuf-compiler-grpc)',
+);
+export const curl: Tool = firstThat(onPath('curl'), runs, 'no curl (Debian: curl)');
+export const bash: Tool = firstThat(onPath('bash'), runs, 'no bash');
+/** The reflection contracts as gRPC publishes them, so that nothing of ours vouches for ours. */
+export const reflectionProtos: Tool = firstThat(
+  [REFLECTION_PROTOS],
+  existsSync,
+  'no gRPC contracts (Debian: grpc-proto)',
+);
+
+/** `describe` that is skipped, with the reason in its title, when a tool is missing. */
+export function describeWith(tools: readonly Tool[], title: string, tests: () => void): void {
+  const missing = tools.flatMap((tool) => ('missing' in tool ? [tool.missing] : []));
+  if (missing.length > 0) console.warn(`skipped: ${title}: ${missing.join('; ')}`);
+  const reason = missing.length === 0 ? '' : ` (skipped: ${missing.join('; ')})`;
+  describe.skipIf(missing.length > 0)(title + reason, tests);
+}
+
+/** The path of a tool that was asked for by `describeWith`. */
+export function pathOf(tool: Tool): string {
+  if ('missing' in tool) throw new Error(tool.missing);
+  return tool.path;
+}
+
+/** Files of this name on PATH. */
+export function onPath(name: string): string[] {
+  const candidates = (process.env['PATH'] ?? '').split(delimiter).map((directory) => join(directory, name));
+  return candidates
+    .filter((path) => existsSync(path))
+    .map((path) => (name === 'npm' ? path : realpathSync(path)));
+}
+
+function firstThat(paths: readonly string[], works: (path: string) => boolean, missing: string): Tool {
+  const path = paths.find((one) => existsSync(one) && works(one));
+  return path === undefined ? { missing } : { path };
+}
+
+function runs(path: string): boolean {
+  return spawnSync(path, ['--version']).status === 0;
+}
