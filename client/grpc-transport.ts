@@ -29,7 +29,7 @@ const CHANNEL_OPTIONS: ChannelOptions & Record<string, number> = {
   'grpc.keepalive_timeout_ms': 8_000,
   'grpc.keepalive_permit_without_calls': 1,
   'grpc.initial_reconnect_backoff_ms': 100,
-  'grpc.max_reconnect_backoff_ms': 2_000,
+  'grpc.max_reconnect_backoff_ms': 500,
   'grpc.client_idle_timeout_ms': 30 * 60_000,
   'grpc-node.flow_control_window': 1_048_576,
   'grpc.max_receive_message_length': 16 * 1_048_576,
@@ -47,10 +47,13 @@ export class GrpcTransport implements Transport {
   readonly #tls: TlsOptions | undefined;
   readonly #clients = new Map<string, Client>();
   readonly #pipelines = new Set<GrpcPipeline>();
+  readonly #patient: boolean;
   #closed = false;
 
-  constructor(tls?: TlsOptions) {
+  /** `patient`: a pipeline to a node that is away waits for it; for clients that have no other node. */
+  constructor(tls?: TlsOptions, patient = false) {
     this.#tls = tls;
+    this.#patient = patient;
   }
 
   async unary<I extends DescMessage, O extends DescMessage>(
@@ -114,7 +117,7 @@ export class GrpcTransport implements Transport {
   openPipeline(endpoint: string, events: PipelineEvents): PipelineConnection {
     const pipeline: GrpcPipeline = new GrpcPipeline(
       endpoint,
-      () => this.#connected(endpoint, CONNECT_TIMEOUT_MS),
+      () => this.#connected(endpoint, CONNECT_TIMEOUT_MS, this.#patient),
       events,
       () => this.#pipelines.delete(pipeline),
     );
@@ -133,7 +136,7 @@ export class GrpcTransport implements Transport {
    * Waits until the connection stands, so that what fails before is known not to have been
    * sent: grpc-js by itself takes calls into a queue and does not say how far they came.
    */
-  async #connected(endpoint: string, timeoutMs: number): Promise<Client> {
+  async #connected(endpoint: string, timeoutMs: number, patient = false): Promise<Client> {
     const client = this.#client(endpoint);
     const channel = client.getChannel();
     const deadline = Date.now() + Math.min(timeoutMs, CONNECT_TIMEOUT_MS);
@@ -141,7 +144,8 @@ export class GrpcTransport implements Transport {
       const state = channel.getConnectivityState(true);
       if (state === connectivityState.READY) return client;
       if (state === connectivityState.SHUTDOWN) throw unreachable(endpoint, 'the client is closed');
-      if (state === connectivityState.TRANSIENT_FAILURE) throw unreachable(endpoint, 'it cannot be reached');
+      if (state === connectivityState.TRANSIENT_FAILURE && !patient)
+        throw unreachable(endpoint, 'it cannot be reached');
       await new Promise<void>((resolve, reject) => {
         channel.watchConnectivityState(state, deadline, (error) => {
           if (error === undefined) resolve();

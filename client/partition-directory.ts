@@ -37,9 +37,9 @@ export class PartitionDirectory {
     if (known?.table !== undefined) known.opened[known.table.indexOfHash(hash)] = 1;
   }
 
-  /** What is known may be wrong: the keyspace was dropped, or the client forgotten. */
-  forget(keyspace: string): void {
-    this.#known.delete(keyspace);
+  /** A call was refused: what is known may be wrong when the keyspace is gone or the client forgotten. */
+  refused(keyspace: string, reason: string): void {
+    if (reason === 'KEYSPACE_UNKNOWN' || reason === 'CLIENT_EXPIRED') this.#known.delete(keyspace);
   }
 
   #lookUp(keyspace: string, nowMs: number): Known {

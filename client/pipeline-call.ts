@@ -1,7 +1,7 @@
 import { Expiring } from './deadlines.ts';
 import type { HoldfastError } from './error.ts';
 import type { Answer, EncodableCall } from './pipeline-codec.ts';
-import type { RetryState } from './retry.ts';
+import type { RetriedCall } from './retry.ts';
 
 const EMPTY = new Uint8Array(0);
 
@@ -34,7 +34,7 @@ export interface CallCarrier {
 }
 
 /** One call of a caller, over all its attempts. */
-export class PipelineCall extends Expiring implements EncodableCall, RetryState {
+export class PipelineCall extends Expiring implements EncodableCall, RetriedCall {
   readonly keyspace: string;
   operation: Uint8Array;
   readonly isWrite: boolean;
@@ -46,7 +46,7 @@ export class PipelineCall extends Expiring implements EncodableCall, RetryState 
   readonly #signal: AbortSignal | undefined;
   /** Drawn at the first attempt and kept; 0 before, and for reads. */
   sequence = 0;
-  /** Decided at the first attempt and kept: a repeat must not open what the first did not. */
+  /** Decided at the first attempt and kept, unless that one is known to be refused for it. */
   open = false;
   /** On the stream that carries it. */
   id = 0;
@@ -80,6 +80,10 @@ export class PipelineCall extends Expiring implements EncodableCall, RetryState 
   /** Bytes that the call holds while it is pending. */
   get bytes(): number {
     return this.operation.length + 64;
+  }
+
+  reopen(): void {
+    this.open = true;
   }
 
   /** Lets go of what a settled call holds; it may stay in lists for a while. */

@@ -3,6 +3,8 @@ import {
   BatchWriteRequestSchema,
   GetRequestSchema,
   KvService,
+  type MutationResult,
+  type BatchWriteResponse,
   type PipelineCall as CallMessage,
   PipelineCallSchema,
   type WriteOptionsSchema,
@@ -11,6 +13,7 @@ import type { ClientCore } from './core.ts';
 import { Entry } from './entry.ts';
 import { HoldfastError } from './error.ts';
 import { errorFromMessage } from './error-mapping.ts';
+import type { PartitionDirectory } from './partition-directory.ts';
 import type { PipelineCall } from './pipeline-call.ts';
 import type { Answer } from './pipeline-codec.ts';
 import { callUnary, type UnaryOptions } from './unary.ts';
@@ -18,12 +21,24 @@ import { callUnary, type UnaryOptions } from './unary.ts';
 // For nodes, or proxies before them, that do not serve `Pipeline`: the same call by a
 // unary method. A mutation goes as a BatchWrite of one, which takes every kind as it is.
 
-/** Makes a pipeline call by a unary method, with retries. */
-export async function callByUnary(core: ClientCore, call: PipelineCall): Promise<Answer> {
+/**
+ * Makes a pipeline call by a unary method, with retries. `lost`: an earlier attempt, by a
+ * pipeline, was never answered.
+ */
+export async function callByUnary(
+  core: ClientCore,
+  directory: PartitionDirectory,
+  call: PipelineCall,
+  lost: boolean,
+): Promise<Answer> {
   const message = fromBinary(PipelineCallSchema, call.operation);
-  const options: UnaryOptions = { timeoutMs: call.timeoutMs, signal: call.signal, isWrite: call.isWrite };
+  const options: UnaryOptions = {
+    timeoutMs: call.timeoutMs,
+    signal: call.signal,
+    onRefused: (reason) => directory.refused(call.keyspace, reason),
+  };
   return call.isWrite
-    ? write(core, call, message, { ...options, sequence: call.sequence })
+    ? write(core, call, message, { ...options, isWrite: true, sequence: call.sequence, lost })
     : read(core, call, message, options);
 }
 
@@ -43,12 +58,22 @@ async function write(core: ClientCore, call: PipelineCall, message: CallMessage,
     options: writeOptions(core, call.sequence, call.open, message.fence),
     mutations: [message.operation.value],
   });
-  const response = await callUnary(core, KvService.method.batchWrite, request, options);
+  const response = await callUnary(core, KvService.method.batchWrite, request, {
+    ...options,
+    reopen: () => (request.options!.sequence!.open = true),
+    // Judged like an error of the call itself: it may be safe to repeat, or follow a lost attempt.
+    check: (answer) => void applied(answer),
+  });
+  const { version, counter, existed } = applied(response);
+  return { ...EMPTY, version, counter, existed };
+}
+
+/** The result of a batch of one; throws its error. */
+function applied(response: BatchWriteResponse): MutationResult {
   const result = response.results[0]?.result;
   if (result?.case === 'error') throw errorFromMessage(result.value);
   if (result?.case !== 'applied') throw noResult();
-  const { version, counter, existed } = result.value;
-  return { ...EMPTY, version, counter, existed };
+  return result.value;
 }
 
 /** WriteOptions of a unary write. */

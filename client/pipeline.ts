@@ -7,7 +7,7 @@ import { type Answer, CALL_OVERHEAD } from './pipeline-codec.ts';
 import { callByUnary } from './pipeline-fallback.ts';
 import { lacksPipeline, PipelineStream, type StreamOwner } from './pipeline-stream.ts';
 import { asHoldfastError } from './unary.ts';
-import { finalOutcome, leavesDoubt, mayReopen, mayRetry, retryDelayMs } from './retry.ts';
+import { finalOutcome, judgeAttempt, retryDelayMs } from './retry.ts';
 
 const MAX_CALLS = 4_096;
 const MAX_MESSAGE_BYTES = 1_048_576;
@@ -199,11 +199,12 @@ export class Pipeline implements StreamOwner, CallOwner {
   async #runUnary(call: PipelineCall): Promise<void> {
     if (call.settled) return;
     this.#beginAttempt(call);
+    const { lost } = call;
     call.lost = true; // If the call ends from outside while it is out.
     try {
-      this.#succeed(call, await callByUnary(this.#core, call));
+      this.#succeed(call, await callByUnary(this.#core, this.#directory, call, lost));
     } catch (error) {
-      call.lost = false; // The unary call has seen all attempts and says what became of them.
+      call.lost = lost; // The unary call has seen all its attempts and says what became of them.
       this.#fail(call, asHoldfastError(error));
     }
   }
@@ -211,21 +212,14 @@ export class Pipeline implements StreamOwner, CallOwner {
   /** An answer that is an error. True: the call is to be retried. */
   #onRefused(endpoint: string, call: PipelineCall, error: HoldfastError): boolean {
     if (blamesEndpoint(error)) this.#core.endpoints.failed(endpoint);
-    if (error.reason === 'KEYSPACE_UNKNOWN' || error.reason === 'CLIENT_EXPIRED') {
-      this.#directory.forget(call.keyspace);
-    }
-    if (mayReopen(error, call)) {
-      call.open = true;
-      return true;
-    }
-    if (leavesDoubt(error)) call.lost = true;
+    this.#directory.refused(call.keyspace, error.reason);
     return this.#mayGoOn(call, error);
   }
 
   /** False: the call has ended. */
   #mayGoOn(call: PipelineCall, error: HoldfastError): boolean {
     if (call.settled) return false;
-    if (mayRetry(error, call)) return true;
+    if (judgeAttempt(error, call)) return true;
     this.#fail(call, error);
     return false;
   }

@@ -9,6 +9,11 @@
  *  - `safe`: the node says that it did nothing; any call may be sent again.
  *  - `with-sequence`: what became of the call is not known; reads may be sent again, and
  *    writes that carry a Sequence, because a repeat is answered with the first result.
+ *
+ * `decidedByStateMachine` marks what only the replicated state machine says, after it has
+ * looked the write's sequence up and not found it applied. Every other refusal may come
+ * from the door of a node that knows nothing of an earlier attempt of the same write, so
+ * it says nothing about that one.
  */
 
 /** gRPC status codes by name. */
@@ -43,6 +48,8 @@ export interface ReasonInfo {
   readonly code: number;
   /** When the same call may be sent again. */
   readonly retry: RetryRule;
+  /** Whether it settles what became of earlier attempts as well; see the head of this file. */
+  readonly decidedByStateMachine: boolean;
   /** What happened, and why the retry rule is what it is. */
   readonly description: string;
 }
@@ -50,13 +57,16 @@ export interface ReasonInfo {
 const S = StatusCode;
 
 function never(code: number, description: string): ReasonInfo {
-  return { code, retry: 'never', description };
+  return { code, retry: 'never', decidedByStateMachine: false, description };
+}
+function decided(code: number, description: string): ReasonInfo {
+  return { code, retry: 'never', decidedByStateMachine: true, description };
 }
 function safe(code: number, description: string): ReasonInfo {
-  return { code, retry: 'safe', description };
+  return { code, retry: 'safe', decidedByStateMachine: false, description };
 }
 function withSequence(code: number, description: string): ReasonInfo {
-  return { code, retry: 'with-sequence', description };
+  return { code, retry: 'with-sequence', decidedByStateMachine: false, description };
 }
 
 /** Every reason. */
@@ -73,25 +83,31 @@ export const REASONS = {
   KEYSPACE_NAME_INVALID: never(S.INVALID_ARGUMENT, 'A keyspace name is not [a-z0-9._-]{1,64}.'),
   KEYSPACE_EXISTS: never(S.ALREADY_EXISTS, 'A keyspace has this name already; it stays so until dropped.'),
   MODE_UNSUPPORTED: never(S.UNIMPLEMENTED, 'The keyspace mode, or the operation in it, is not served.'),
-  NOT_A_COUNTER: never(
+  NOT_A_COUNTER: decided(
     S.FAILED_PRECONDITION,
     'The value is not a 64-bit decimal integer; a repeat finds it so.',
   ),
-  COUNTER_OVERFLOW: never(S.OUT_OF_RANGE, 'The sum leaves the range of 64-bit integers; nothing was added.'),
+  COUNTER_OVERFLOW: decided(
+    S.OUT_OF_RANGE,
+    'The sum leaves the range of 64-bit integers; nothing was added.',
+  ),
   COMPARISON_MISSING: never(S.INVALID_ARGUMENT, 'A compare-and-set or comparison says not what to compare.'),
   OPERATION_MISSING: never(S.INVALID_ARGUMENT, 'A mutation, call or operation says not what to do.'),
   DUPLICATE_KEY: never(S.INVALID_ARGUMENT, 'A transaction writes one key twice; it stays wrong.'),
   CROSS_PARTITION: never(S.INVALID_ARGUMENT, 'The keys of a transaction lie in several partitions.'),
-  VERSION_MISMATCH: never(
+  VERSION_MISMATCH: decided(
     S.ABORTED,
     'The key has another version; the caller must decide on what is there now.',
   ),
-  VALUE_MISMATCH: never(S.ABORTED, 'The key has another value; the caller must decide on what is there now.'),
-  KEY_EXISTS: never(
+  VALUE_MISMATCH: decided(
+    S.ABORTED,
+    'The key has another value; the caller must decide on what is there now.',
+  ),
+  KEY_EXISTS: decided(
     S.ALREADY_EXISTS,
     'The key to create exists; the caller must decide on what is there now.',
   ),
-  FENCED: never(
+  FENCED: decided(
     S.FAILED_PRECONDITION,
     'A later holder of the lock has written; this one must stop for good.',
   ),

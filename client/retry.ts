@@ -16,6 +16,26 @@ export interface RetryState {
   readonly lost: boolean;
 }
 
+/** A call whose failed attempts are judged. */
+export interface RetriedCall extends RetryState {
+  lost: boolean;
+  /** Flags the request of a write as opening. */
+  reopen(): void;
+}
+
+/**
+ * Judges an attempt that failed: notes on the call what it means for the next one and for
+ * the outcome. True: the call may be sent again. Every path of a call comes through here.
+ */
+export function judgeAttempt(error: HoldfastError, call: RetriedCall): boolean {
+  if (mayReopen(error, call)) {
+    call.reopen();
+    return true;
+  }
+  if (leavesDoubt(error)) call.lost = true;
+  return mayRetry(error, call);
+}
+
 /** Whether the same call may be sent again after this error, by the table of reasons. */
 export function mayRetry(error: HoldfastError, call: RetryState): boolean {
   const rule = reasonInfo(error.reason)?.retry ?? 'never';
@@ -28,8 +48,8 @@ export function mayRetry(error: HoldfastError, call: RetryState): boolean {
  * Whether a write that was answered CLIENT_EXPIRED may be sent again as opening: only when
  * the refused attempt was the only one, so that no other can have been applied.
  */
-export function mayReopen(error: HoldfastError, call: RetryState): boolean {
-  return error.reason === 'CLIENT_EXPIRED' && call.isWrite && call.attempts === 1 && !call.lost;
+function mayReopen(error: HoldfastError, call: RetryState): boolean {
+  return error.reason === 'CLIENT_EXPIRED' && call.sequence > 0 && call.attempts === 1 && !call.lost;
 }
 
 /**
@@ -45,19 +65,14 @@ export function retryDelayMs(error: HoldfastError, attempts: number, random: Ran
 /** What became of a write that ends in this error. Undefined for reads. */
 export function finalOutcome(error: HoldfastError, call: RetryState, sent: boolean): Outcome | undefined {
   if (!call.isWrite) return undefined;
-  // A node that refuses a repeat at its door knows nothing of the attempt that got lost.
-  if (call.lost && refusedAtDoor(error)) return 'UNKNOWN';
+  // Who refuses a repeat knows nothing of the attempt that got lost, unless it looked it up.
+  if (call.lost && reasonInfo(error.reason)?.decidedByStateMachine !== true) return 'UNKNOWN';
   if (error.outcome !== undefined) return error.outcome;
   return sent && leavesDoubt(error) ? 'UNKNOWN' : 'NOT_APPLIED';
 }
 
 /** Whether an attempt that ended in this error may have been executed all the same. */
-export function leavesDoubt(error: HoldfastError): boolean {
+function leavesDoubt(error: HoldfastError): boolean {
   if (error.outcome !== undefined) return error.outcome === 'UNKNOWN';
   return reasonInfo(error.reason)?.retry !== 'safe';
-}
-
-function refusedAtDoor(error: HoldfastError): boolean {
-  const rule = reasonInfo(error.reason)?.retry ?? 'never';
-  return rule !== 'never' || error.reason === 'DISK_LOW' || error.reason === 'DEADLINE_EXCEEDED';
 }

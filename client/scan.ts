@@ -82,11 +82,20 @@ export class Scan implements AsyncIterable<Entry> {
   }
 
   *#entries(response: ScanResponse): Generator<Entry, void, undefined> {
-    // Counted and continued as a whole: the token stands for the end of the message.
-    this.#given += response.entries.length;
+    const last = response.entries.length - 1;
+    // Noted before each entry is given, because a caller that leaves the loop never comes back.
+    for (const [index, entry] of response.entries.entries()) {
+      this.#given += 1;
+      if (index < last) this.#request.continuation = continuationAfter(entry.key);
+      else this.#messageGiven(response);
+      yield Entry.fromMessage(entry);
+    }
+    if (last < 0) this.#messageGiven(response);
+  }
+
+  #messageGiven(response: ScanResponse): void {
     this.#request.continuation = response.continuation;
     this.#finished = response.continuation.length === 0;
-    for (const entry of response.entries) yield Entry.fromMessage(entry);
   }
 
   /** Returns when the scan may go on; throws when it may not. */
@@ -100,6 +109,17 @@ export class Scan implements AsyncIterable<Entry> {
     if (!mayRetry(error, state) || delayMs * attempts > this.#timeoutMs) throw error;
     await sleep(this.#core.clock, delayMs, this.#ended).catch(() => undefined);
   }
+}
+
+// The token that nodes give for the end of a message, made for a place within one: the
+// number of the format, then the key after which to go on.
+const CONTINUATION_FORMAT = 1;
+
+function continuationAfter(key: Uint8Array): Uint8Array<ArrayBuffer> {
+  const token = new Uint8Array(1 + key.length);
+  token[0] = CONTINUATION_FORMAT;
+  token.set(key, 1);
+  return token;
 }
 
 function scanRequest(keyspace: string, options: ScanOptions): ScanRequest {

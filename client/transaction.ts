@@ -72,8 +72,14 @@ export async function runTransaction(
     thenOperations,
     elseOperations,
   });
-  const callOptions = { timeoutMs: time, signal: options.signal, isWrite: true, sequence };
-  const response = await callUnary(core, KvService.method.transact, request, callOptions);
+  const response = await callUnary(core, KvService.method.transact, request, {
+    timeoutMs: time,
+    signal: options.signal,
+    isWrite: true,
+    sequence,
+    reopen: () => (request.options!.sequence!.open = true),
+    onRefused: (reason) => directory.refused(keyspace, reason),
+  });
   if (hash !== undefined) directory.answered(keyspace, hash);
   return { succeeded: response.succeeded, results: response.results.map(result) };
 }

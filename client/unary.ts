@@ -3,7 +3,7 @@ import { sleep } from './clock.ts';
 import { blamesEndpoint, cancelled, clientClosed, type ClientCore, deadlineExceeded } from './core.ts';
 import { Expiring } from './deadlines.ts';
 import { HoldfastError } from './error.ts';
-import { finalOutcome, leavesDoubt, mayRetry, retryDelayMs, type RetryState } from './retry.ts';
+import { finalOutcome, judgeAttempt, type RetriedCall, retryDelayMs } from './retry.ts';
 
 /** How a unary call is made. */
 export interface UnaryOptions {
@@ -14,8 +14,20 @@ export interface UnaryOptions {
   isWrite?: boolean;
   /** Sequence that the request carries; it is settled when the call is. */
   sequence?: number;
+  /** Whether it was sent before, by other means, and never answered. */
+  lost?: boolean;
+  /** Flags the request of a write with a sequence as opening, for its next attempt. */
+  reopen?: () => void;
+  /** Told the reason of every attempt that failed. */
+  onRefused?: (reason: string) => void;
   /** One attempt only, for work that the client does on its own. */
   once?: boolean;
+}
+
+/** The options of a call whose answer may itself say that it failed. */
+export interface CheckedOptions<T> extends UnaryOptions {
+  /** Throws the error that an answer contains; it counts as the attempt's. */
+  check?: (response: T) => void;
 }
 
 /** Makes a unary call with retries by the table of reasons; settles by its deadline. */
@@ -23,11 +35,11 @@ export function callUnary<I extends DescMessage, O extends DescMessage>(
   core: ClientCore,
   method: DescMethodUnary<I, O>,
   request: MessageShape<I>,
-  options: UnaryOptions = {},
+  options: CheckedOptions<MessageShape<O>> = {},
 ): Promise<MessageShape<O>> {
   return new Promise((resolve, reject) => {
     const task = new UnaryTask(core, options, reject);
-    if (task.start()) void attempts(core, method, request, task, resolve);
+    if (task.start()) void attempts(core, method, request, task, resolve, options.check);
   });
 }
 
@@ -37,11 +49,13 @@ async function attempts<I extends DescMessage, O extends DescMessage>(
   request: MessageShape<I>,
   task: UnaryTask,
   resolve: (response: MessageShape<O>) => void,
+  check: ((response: MessageShape<O>) => void) | undefined,
 ): Promise<void> {
   while (!task.settled) {
     const endpoint = core.endpoints.pick();
     try {
       const response = await core.transport.unary(endpoint, method, request, task.begin(endpoint));
+      check?.(response);
       core.endpoints.answered(endpoint);
       if (task.settle()) resolve(response);
     } catch (cause) {
@@ -53,15 +67,17 @@ async function attempts<I extends DescMessage, O extends DescMessage>(
   }
 }
 
-class UnaryTask extends Expiring implements RetryState {
+class UnaryTask extends Expiring implements RetriedCall {
   readonly isWrite: boolean;
   readonly sequence: number;
   attempts = 0;
-  lost = false;
+  lost: boolean;
   settled = false;
   readonly #core: ClientCore;
   readonly #timeoutMs: number;
   readonly #once: boolean;
+  readonly #reopen: (() => void) | undefined;
+  readonly #onRefused: ((reason: string) => void) | undefined;
   readonly #signal: AbortSignal | undefined;
   readonly #reject: (error: HoldfastError) => void;
   readonly #abort = new AbortController();
@@ -75,9 +91,12 @@ class UnaryTask extends Expiring implements RetryState {
     this.#timeoutMs = timeoutMs;
     this.#signal = options.signal;
     this.#once = options.once ?? false;
+    this.#reopen = options.reopen;
+    this.#onRefused = options.onRefused;
     this.#reject = reject;
     this.isWrite = options.isWrite ?? false;
     this.sequence = options.sequence ?? 0;
+    this.lost = options.lost ?? false;
   }
 
   /** False: the call is over before it began. */
@@ -98,16 +117,20 @@ class UnaryTask extends Expiring implements RetryState {
 
   /** Ends the call, or returns when it is time for the next attempt. */
   async onAttemptFailed(error: HoldfastError): Promise<void> {
+    this.#onRefused?.(error.reason);
     if (this.settled) return;
     this.#outTo = undefined;
     const delayMs = retryDelayMs(error, this.attempts, this.#core.random);
     const inTime = this.#core.clock.monotonicMs() + delayMs < this.deadlineMs;
-    if (this.#once || !inTime || !mayRetry(error, this)) {
+    if (!judgeAttempt(error, this) || this.#once || !inTime) {
       this.#end(error, true);
       return;
     }
-    if (leavesDoubt(error)) this.lost = true;
     await sleep(this.#core.clock, delayMs, this.#abort.signal).catch(() => undefined);
+  }
+
+  reopen(): void {
+    this.#reopen?.();
   }
 
   override expire(): void {

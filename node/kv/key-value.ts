@@ -11,7 +11,7 @@ import type { Command } from '../raft/entry.ts';
 import { StoreDamaged, type RowStore } from '../storage/row-store.ts';
 import type { SpaceGuard } from '../storage/space-guard.ts';
 import { binaryString } from '../storage/row-key.ts';
-import { scanKeyspace, type ScanSelection, type ScanPart } from './kv-scan.ts';
+import { assertPresent, scanKeyspace, type ScanSelection, type ScanPart } from './kv-scan.ts';
 import {
   MutationKind,
   encodeMutate,
@@ -54,10 +54,12 @@ export class KeyValue {
     this.#assertServing();
     const partition = keyspace.partitionOf(key);
     const { host, clock } = this.#options;
+    this.#assertPresent(partition);
     const stored = this.#guard(() => partition.machine.value(key, host.logTimeMs(partition.group)));
     if (stored?.expiresAtMs === undefined || stored.expiresAtMs > clock.wallMs()) return stored;
     return host.advanceTime(partition.group).then(() => {
       this.#assertServing();
+      this.#assertPresent(partition);
       return this.#guard(() => partition.machine.value(key, host.logTimeMs(partition.group)));
     });
   }
@@ -120,6 +122,11 @@ export class KeyValue {
     if (cause === undefined) return;
     const error = proposalError({ cause, outcome: 'NOT_APPLIED' });
     throw error.withOutcome(undefined);
+  }
+
+  /** A keyspace may be dropped while a call on it waits. */
+  #assertPresent(partition: LocalPartition): void {
+    assertPresent(this.#options.host, partition);
   }
 
   #guard<T>(read: () => T): T {

@@ -14,9 +14,13 @@ import { KvStateMachine } from './kv-state-machine.ts';
 import { checkKeyspaceName, refuse, type KeyspaceLimits } from './limits.ts';
 
 const PREFIX = '/holdfast/keyspaces/';
+/** Names of keyspaces that were dropped: their versions are not used again. */
+const DROPPED = '/holdfast/dropped-keyspaces/';
 const NEXT_GROUP = '/holdfast/groups/next';
 const NEXT_KEYSPACE = '/holdfast/keyspace-ids/next';
 const ATTEMPTS = 20;
+/** No partition gives out more versions in a millisecond, so what an earlier keyspace used lies below. */
+const VERSIONS_PER_MS = 1_024n;
 
 /** What keyspaces need of the coordination tree. */
 export interface KeyspaceTree {
@@ -63,6 +67,7 @@ export interface KeyspacesOptions {
 export class Keyspaces {
   readonly #options: KeyspacesOptions;
   readonly #open = new Map<string, OpenKeyspace>();
+  readonly #nameByGroup = new Map<number, string>();
   #removing: Promise<void> = Promise.resolve();
   #stopped = false;
 
@@ -103,9 +108,7 @@ export class Keyspaces {
 
   /** Name of the keyspace that a group belongs to. */
   nameOf(group: number): string {
-    return (
-      this.list().find((each) => each.partitions.some((partition) => partition.group === group))?.name ?? ''
-    );
+    return this.#nameByGroup.get(group) ?? '';
   }
 
   /** Creates a keyspace; resolves when it takes requests. Error: KEYSPACE_EXISTS. */
@@ -123,7 +126,8 @@ export class Keyspaces {
       }
       const group = counter(tree, NEXT_GROUP);
       const id = counter(tree, NEXT_KEYSPACE);
-      const descriptor = describe(settings, group.next, id.next, clock.wallMs());
+      const wasDropped = tree.get(DROPPED + settings.name) !== undefined;
+      const descriptor = describe(settings, group.next, id.next, clock.wallMs(), wasDropped);
       const key = PREFIX + settings.name;
       const { succeeded } = await tree.transact({
         comparisons: [{ key, modRevision: 0 }, group.comparison, id.comparison],
@@ -146,7 +150,10 @@ export class Keyspaces {
       const comparisons = [{ key, modRevision: node?.modRevision ?? 0 }];
       const { succeeded } = await this.#options.tree.transact({
         comparisons,
-        changes: [{ key, value: undefined }],
+        changes: [
+          { key, value: undefined },
+          { key: DROPPED + name, value: Buffer.from('1') },
+        ],
       });
       return succeeded ? true : undefined;
     });
@@ -177,8 +184,9 @@ export class Keyspaces {
     const table = new PartitionTable(descriptor.partitions);
     const partitions = table.arcs.map((arc): LocalPartition => {
       const group = Number(arc.group);
-      const machine = new KvStateMachine(group, rows);
+      const machine = new KvStateMachine(group, rows, Number(descriptor.versionsAbove));
       host.addGroup(group, machine);
+      this.#nameByGroup.set(group, descriptor.name);
       return { group, machine };
     });
     this.#open.set(descriptor.name, {
@@ -197,6 +205,7 @@ export class Keyspaces {
     this.#open.delete(name);
     for (const { group } of keyspace.partitions) {
       this.#options.host.removeGroup(group);
+      this.#nameByGroup.delete(group);
       this.#removeRows(group);
     }
   }
@@ -229,7 +238,13 @@ export class Keyspaces {
   }
 }
 
-function describe(settings: KeyspaceSettings, firstGroup: number, id: number, nowMs: number): Keyspace {
+function describe(
+  settings: KeyspaceSettings,
+  firstGroup: number,
+  id: number,
+  nowMs: number,
+  wasDropped: boolean,
+): Keyspace {
   return create(KeyspaceSchema, {
     name: settings.name,
     mode: KeyspaceMode.RAFT,
@@ -241,6 +256,7 @@ function describe(settings: KeyspaceSettings, firstGroup: number, id: number, no
     maxValueBytes: settings.maxValueBytes,
     id: BigInt(id),
     createdAtMs: BigInt(nowMs),
+    versionsAbove: wasDropped ? BigInt(nowMs) * VERSIONS_PER_MS : 0n,
   });
 }
 

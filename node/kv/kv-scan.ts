@@ -4,6 +4,7 @@
  */
 import type { Clock } from '@holdfast/client/clock';
 import type { GroupHost } from '../raft/group-host.ts';
+import { proposalError } from '../raft/propose.ts';
 import { binaryString, prefixEnd, type RowKey } from '../storage/row-key.ts';
 import type { RowStore } from '../storage/row-store.ts';
 import { decodeValue, type StoredValue } from './kv-rows.ts';
@@ -137,6 +138,7 @@ class PartitionCursor {
         this.#chunkRows,
         this.#chunkBytes,
       );
+      assertPresent(this.#sources.host, this.#partition);
       const all = rows.map(([row, content]) => ({ row, stored: decodeValue(content) }));
       await this.#passExpiry(all);
       const logTimeMs = this.#sources.host.logTimeMs(this.#partition.group);
@@ -160,6 +162,12 @@ class PartitionCursor {
     );
     if (between) await host.advanceTime(this.#partition.group);
   }
+}
+
+/** Refuses to read a partition that is gone: what is left of it is not what it was. */
+export function assertPresent(host: GroupHost, { group, machine }: LocalPartition): void {
+  if (host.replica(group)?.machine === machine) return;
+  throw proposalError({ cause: 'group gone', outcome: 'NOT_APPLIED' }).withOutcome(undefined);
 }
 
 /** The selection of all keys that begin with `prefix`. */

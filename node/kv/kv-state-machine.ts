@@ -47,8 +47,11 @@ type Staged = Map<string, { key: Uint8Array; value: StoredValue | undefined }>;
 export class KvStateMachine implements StateMachine {
   readonly keys: KvRowKeys;
   readonly #rows: KvRows;
+  readonly #versionsAbove: number;
 
-  constructor(group: number, rows: KvRows) {
+  /** Versions given out are greater than `versionsAbove`. */
+  constructor(group: number, rows: KvRows, versionsAbove = 0) {
+    this.#versionsAbove = versionsAbove;
     this.keys = new KvRowKeys(group, 0);
     this.#rows = rows;
   }
@@ -164,7 +167,7 @@ export class KvStateMachine implements StateMachine {
   /** Writes or deletes a key. Invariant 3. */
   #write(key: Uint8Array, value: StoredValue | undefined, outcome: MutationOutcome): MutationOutcome {
     const row = this.keys.versions();
-    const versions = this.#rows.live(row, VersionCounter.decode) ?? new VersionCounter(0);
+    const versions = this.#rows.live(row, VersionCounter.decode) ?? new VersionCounter(this.#versionsAbove);
     const version = versions.next();
     this.#rows.putLive(row, versions);
     if (value === undefined) {
@@ -285,7 +288,8 @@ function kept(outcome: MutationOutcome | TransactOutcome): KeptResult {
   let bytes = 0;
   const results = outcome.results.map((result) => {
     bytes += 24;
-    if (result.case === 'mutation' || result.found === undefined) return result;
+    if (result.case === 'mutation') return result;
+    if (result.found === undefined) return { case: 'get' as const, key: NO_BYTES, found: undefined };
     bytes += result.key.byteLength + result.found.value.byteLength;
     const found = { ...result.found, value: Uint8Array.from(result.found.value) };
     return { case: 'get' as const, key: Uint8Array.from(result.key), found };

@@ -37,6 +37,10 @@ export interface EngineOptions {
   readonly disk: Disk;
   /** What is wrong with the files of the ordered store; asked before it is opened. */
   readonly verifyStore: () => Promise<readonly string[]>;
+  /** Checks the file of the ordered store that follows `after`; undefined: there is none. */
+  readonly verifyNextFile: (
+    after: string,
+  ) => Promise<{ name: string; problem: string | undefined } | undefined>;
   readonly openStore: () => Promise<OrderedStore>;
   readonly clock: Clock;
   readonly random: Random;
@@ -185,6 +189,7 @@ class EngineAssembly {
     const scrubber = new Scrubber({
       rows,
       clock,
+      verifyNextFile: this.#options.verifyNextFile,
       onDamage: (error) => host.stopServing('storage damaged', error),
     });
     const recovery = {

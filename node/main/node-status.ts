@@ -45,6 +45,7 @@ export function statusSource(engine: Engine, facts: NodeFacts): StatusSource {
 
 function nodeState(engine: Engine, facts: NodeFacts): NodeState {
   if (facts.isStopping()) return NodeState.STOPPING;
+  if (engine.host.failure !== undefined) return NodeState.DAMAGED;
   return engine.space.isLow ? NodeState.DISK_LOW : NodeState.RUNNING;
 }
 

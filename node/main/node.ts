@@ -9,7 +9,7 @@ import { clusterService } from '../services/cluster-service.ts';
 import type { ServedService } from '../services/handler.ts';
 import { keyspaceService } from '../services/keyspace-service.ts';
 import { kvService } from '../services/kv-service.ts';
-import { verifyLevelFiles } from '../storage/level-verifier.ts';
+import { verifyLevelFiles, verifyNextTable } from '../storage/level-verifier.ts';
 import { CallEdge } from '../transport/call-edge.ts';
 import { addService, createGrpcServer, listen, shutdown } from '../transport/grpc-server.ts';
 import { Health } from '../transport/health.ts';
@@ -134,6 +134,7 @@ class Node implements RunningNode {
       random,
       openStore,
       verifyStore: () => verifyLevelFiles(disk, 'store'),
+      verifyNextFile: (after) => verifyNextTable(disk, 'store', after),
       nodeName: this.#settings.name,
       segmentBytes: storage.segmentBytes,
       minFreeBytes: storage.minFreeBytes,
@@ -216,10 +217,7 @@ class Node implements RunningNode {
     this.#health?.set(false);
     this.#stopping.abort();
     const { clock } = this.#ports;
-    await Promise.all([
-      shutdown(this.#grpc!, clock, STOP_MS),
-      this.#http?.close(clock.monotonicMs() + STOP_MS),
-    ]);
+    await Promise.all([shutdown(this.#grpc!, clock, STOP_MS), this.#http?.close(STOP_MS)]);
     await this.#engine?.stop();
     await this.#ports.release();
     this.#logger.info('node has stopped');

@@ -2,6 +2,7 @@
  * What a handler is: written once, served by every transport. A handler checks and
  * maps messages and calls a feature; it holds no logic of its own.
  */
+import type { HoldfastError } from '@holdfast/client/error';
 import type {
   DescMethodBiDiStreaming,
   DescMethodServerStreaming,
@@ -22,6 +23,18 @@ export interface CallContext {
   readonly requestId: string;
   /** W3C trace context, if the caller sent one. */
   readonly traceparent: string | undefined;
+  /** What streams charge for the messages that they hold. */
+  readonly budget: ByteBudget;
+}
+
+/** Bytes of all requests that the node is handling, against one bound. */
+export interface ByteBudget {
+  /** Charges bytes; false: they do not fit. */
+  tryTake(bytes: number): boolean;
+  /** Gives charged bytes back. */
+  give(bytes: number): void;
+  /** The error for what did not fit. */
+  refusal(): HoldfastError;
 }
 
 /**

@@ -26,7 +26,7 @@ import {
   refuse,
 } from '../kv/limits.ts';
 import { binaryString } from '../storage/row-key.ts';
-import type { MessageStream } from './handler.ts';
+import type { ByteBudget, MessageStream } from './handler.ts';
 import {
   asHoldfastError,
   checkReadOptions,
@@ -87,12 +87,16 @@ export class KvPipeline {
   #scheduled = false;
   #unanswered = 0;
   #unansweredBytes = 0;
+  /** Bytes of all calls that came and are not answered, as charged. */
+  #heldBytes = 0;
   #paused = false;
   #blocked = false;
+  readonly #budget: ByteBudget;
   #ended = false;
   #closed = false;
 
-  constructor(dependencies: PipelineDependencies, stream: MessageStream) {
+  constructor(dependencies: PipelineDependencies, stream: MessageStream, budget: ByteBudget) {
+    this.#budget = budget;
     this.#dependencies = dependencies;
     this.#stream = stream;
     stream.onMessage((message) => this.#take(message));
@@ -105,7 +109,7 @@ export class KvPipeline {
     stream.onEnd(end);
     dependencies.stopping.addEventListener('abort', end);
     stream.onClose(() => {
-      this.#closed = true;
+      this.#close();
       dependencies.stopping.removeEventListener('abort', end);
     });
     if (dependencies.stopping.aborted) end();
@@ -118,9 +122,11 @@ export class KvPipeline {
     this.#answerBytes += answerBytes(answer);
     this.#unanswered--;
     this.#unansweredBytes -= operation.bytes;
+    this.#heldBytes -= operation.bytes;
+    if (!this.#closed) this.#budget.give(operation.bytes);
     observe(operation.kind, code, clock.monotonicMs() - operation.startedMs);
     if (this.#answerBytes >= ANSWER_BYTES) this.#send();
-    else if (!this.#scheduled) {
+    if (!this.#scheduled) {
       this.#scheduled = true;
       clock.afterTurn(() => this.#flush());
     }
@@ -158,7 +164,13 @@ export class KvPipeline {
     } catch (error) {
       keyspace = asHoldfastError(error);
     }
+    const charge = batch.calls.reduce((sum, call) => sum + operationBytes(call), 0);
+    if (!this.#budget.tryTake(charge)) {
+      keyspace = this.#budget.refusal();
+      this.#budget.give(-charge); // held all the same until it is refused, which is at once
+    }
     for (const call of batch.calls) {
+      this.#heldBytes += operationBytes(call);
       this.#backlog.push(new PipelineOperation(this, this.#dependencies, batch, call, keyspace, startedMs));
     }
     this.#pump();
@@ -257,6 +269,16 @@ export class KvPipeline {
     else this.#stream.resume();
   }
 
+  /** Nobody waits for an answer any more: what has not begun is dropped, what has goes on. */
+  #close(): void {
+    this.#closed = true;
+    this.#budget.give(this.#heldBytes);
+    this.#backlog = [];
+    this.#next = 0;
+    this.#stalled.clear();
+    for (const order of this.#orders.values()) order.waiting.length = 0;
+  }
+
   #endIfDone(): void {
     if (
       this.#ended &&
@@ -277,6 +299,11 @@ function decode(bytes: Buffer): PipelineBatch {
     const message = `the ${bytes.length} bytes of the message are not a holdfast.kv.v1.PipelineRequest. Nothing of it was done.`;
     throw new HoldfastError({ reason: 'MESSAGE_MALFORMED', message, outcome: 'NOT_APPLIED', cause });
   }
+}
+
+/** What a call holds in memory, about. */
+function operationBytes({ bytes }: PipelineCallFields): number {
+  return 64 + bytes;
 }
 
 /** One call of a pipeline, from its arrival to its answer. */
@@ -308,7 +335,7 @@ export class PipelineOperation implements WriteSink {
     this.startedMs = startedMs;
     this.isRead = call.get !== undefined;
     this.orderKey = `${batch.keyspace}\0${binaryString(call.key)}`;
-    this.bytes = 64 + call.key.byteLength + (call.put?.value.byteLength ?? 0);
+    this.bytes = operationBytes(call);
   }
 
   /** For metrics. */

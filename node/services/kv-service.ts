@@ -58,7 +58,7 @@ export function kvService(options: KvServiceOptions): ServedService {
     ...reads(options),
     ...writes(options),
     ...batches(options),
-    pipeline: (_, stream) => void new KvPipeline(options, stream),
+    pipeline: ({ budget }, stream) => void new KvPipeline(options, stream, budget),
   });
 }
 

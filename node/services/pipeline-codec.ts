@@ -34,6 +34,8 @@ export interface PipelineCallFields {
   fence: Fence | undefined;
   key: Uint8Array;
   get: { readonly options: ReadOptions | undefined } | undefined;
+  /** Length of the encoded call. */
+  readonly bytes: number;
   /** A put or create, the writes that are hot. */
   put: PutFields | undefined;
   /** Any other write. */
@@ -71,6 +73,7 @@ function readCall(reader: WireReader): PipelineCallFields {
     open: false,
     fence: undefined,
     key: NO_BYTES,
+    bytes: reader.left,
     get: undefined,
     put: undefined,
     mutation: undefined,

@@ -14,6 +14,11 @@ export class WireReader {
     return this.#at >= this.#end;
   }
 
+  /** Bytes not yet read. */
+  get left(): number {
+    return this.#end - this.#at;
+  }
+
   /** An unsigned number. Beyond 2^53 it is not exact, and greater than MAX_SAFE_INTEGER. */
   varint(): number {
     let byte = this.#next();

@@ -404,9 +404,10 @@ export class RowStore {
   }
 }
 
-/** A store that cannot be read is damaged, whatever it calls that. */
-function damaged(error: unknown): StoreDamaged {
-  if (error instanceof StoreDamaged) return error;
+/** What the store calls corrupt is damage. Another failure to read says nothing of the data. */
+function damaged(error: unknown): unknown {
+  const { code, message } = error as { code?: string; message?: string };
+  if (code !== 'LEVEL_CORRUPTION' && !message?.startsWith('Corruption')) return error;
   return new StoreDamaged(`the ordered store cannot be read: ${(error as Error).message}`, { cause: error });
 }
 

@@ -5,7 +5,7 @@
  */
 import type { Clock, Timer } from '@holdfast/client/clock';
 import type { RowKey } from './row-key.ts';
-import type { RowStore } from './row-store.ts';
+import { StoreDamaged, type RowStore } from './row-store.ts';
 
 /** Rows read at a time, and the pause after them: some thousand rows a second at most. */
 const STEP_ROWS = 500;
@@ -16,6 +16,10 @@ const REST_MS = 3_600_000;
 export interface ScrubberOptions {
   readonly rows: RowStore;
   readonly clock: Clock;
+  /** Checks the file of the store that follows `after`; undefined: there is none. */
+  readonly verifyNextFile: (
+    after: string,
+  ) => Promise<{ name: string; problem: string | undefined } | undefined>;
   /** A row fails its checksum, or cannot be read. */
   readonly onDamage: (error: Error) => void;
 }
@@ -24,6 +28,7 @@ export class Scrubber {
   readonly #options: ScrubberOptions;
   #timer: Timer | undefined;
   #from: RowKey = '';
+  #file = '';
   #running: Promise<void> = Promise.resolve();
   #stopped = false;
   #checkedRows = 0;
@@ -59,13 +64,29 @@ export class Scrubber {
 
   async #step(): Promise<void> {
     try {
+      if (await this.#checkFile()) return this.#stopped ? undefined : this.#schedule(STEP_EVERY_MS);
       const { checked, next } = await this.#options.rows.verify(this.#from, STEP_ROWS);
       this.#checkedRows += checked;
       this.#from = next ?? '';
-      if (next === undefined) this.#passes++;
+      if (next === undefined) {
+        this.#passes++;
+        this.#file = '';
+      }
       if (!this.#stopped) this.#schedule(next === undefined ? REST_MS : STEP_EVERY_MS);
     } catch (error) {
-      if (!this.#stopped) this.#options.onDamage(error as Error);
+      if (this.#stopped) return;
+      // A file or row that cannot be read now may be readable later; damage stays.
+      if (error instanceof StoreDamaged) this.#options.onDamage(error);
+      else this.#schedule(REST_MS);
     }
+  }
+
+  /** First the files, block by block, then the rows. False: all files have been checked. */
+  async #checkFile(): Promise<boolean> {
+    const file = await this.#options.verifyNextFile(this.#file);
+    if (file === undefined) return false;
+    this.#file = file.name;
+    if (file.problem !== undefined) throw new StoreDamaged(`${file.name}: ${file.problem}`);
+    return true;
   }
 }

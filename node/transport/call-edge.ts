@@ -5,12 +5,12 @@
 import type { Clock } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
 import type { Random } from '@holdfast/client/random';
-import type { CallContext } from '../services/handler.ts';
+import type { ByteBudget, CallContext } from '../services/handler.ts';
 
 /** Longest deadline of a call; a longer one is cut to it. */
-const MAX_DEADLINE_MS = 300_000;
+const MAX_TIMEOUT_MS = 300_000;
 /** Deadline of a call that brings none. */
-const DEFAULT_DEADLINE_MS = 60_000;
+const DEFAULT_TIMEOUT_MS = 5_000;
 
 /** Says who calls, or throws UNAUTHENTICATED or PERMISSION_DENIED. */
 export type Authoriser = (call: {
@@ -48,6 +48,8 @@ export interface ArrivingCall {
   readonly method: string;
   readonly requestBytes: number;
   readonly timeoutMs: number | undefined;
+  /** A stream without a deadline may take as long as the longest. */
+  readonly isStream?: boolean;
   readonly requestId: string | undefined;
   readonly traceparent: string | undefined;
   readonly authorization: string | undefined;
@@ -76,6 +78,19 @@ export class CallEdge {
     return this.#inFlightBytes;
   }
 
+  /** The bytes that streams hold, charged against the same bound. */
+  readonly budget: ByteBudget = {
+    tryTake: (bytes) => {
+      if (this.#inFlightBytes + bytes > this.#options.inFlightBytes && this.#inFlightBytes > 0) return false;
+      this.#inFlightBytes += bytes;
+      return true;
+    },
+    give: (bytes) => {
+      this.#inFlightBytes -= bytes;
+    },
+    refusal: () => this.#overloaded(),
+  };
+
   get inFlight(): number {
     return this.#inFlight;
   }
@@ -89,7 +104,10 @@ export class CallEdge {
     if (this.#inFlightBytes + call.requestBytes > inFlightBytes && this.#inFlight > 0)
       throw this.#overloaded();
     const startedMs = clock.monotonicMs();
-    const timeoutMs = Math.min(call.timeoutMs ?? DEFAULT_DEADLINE_MS, MAX_DEADLINE_MS);
+    const timeoutMs = Math.min(
+      call.timeoutMs ?? (call.isStream ? MAX_TIMEOUT_MS : DEFAULT_TIMEOUT_MS),
+      MAX_TIMEOUT_MS,
+    );
     const requestId = call.requestId ?? Buffer.from(random.bytes(8)).toString('hex');
     const controller = new AbortController();
     this.#inFlight++;
@@ -102,6 +120,7 @@ export class CallEdge {
         principal,
         requestId,
         traceparent: call.traceparent,
+        budget: this.budget,
       },
       cancel: () => controller.abort(),
       end: (code, responseBytes) => {

@@ -152,7 +152,7 @@ export class ConnectRoutes {
     }
   }
 
-  #admit({ parent, name }: DescMethod, context: HandlerContext): HttpCall {
+  #admit({ parent, name, methodKind }: DescMethod, context: HandlerContext): HttpCall {
     const exchange = context.values.get(EXCHANGE)!;
     const { request, response, requestBytes } = exchange;
     const timeoutMs = context.timeoutMs();
@@ -162,6 +162,7 @@ export class ConnectRoutes {
       method: `${parent.typeName}/${name}`,
       requestBytes,
       timeoutMs,
+      isStream: methodKind !== 'unary',
     });
     return exchange.call;
   }

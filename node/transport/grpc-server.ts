@@ -96,11 +96,13 @@ function unary(
       admitted = edge.admit(arriving(method, call, call.request.length));
       const { context, end, cancel } = admitted;
       call.on('cancelled', cancel);
-      handler(context, decode(method.input, call.request)).then((response) => {
-        const bytes = encode(method.output, response);
-        callback(null, bytes);
-        end('OK', bytes.length);
-      }, fail);
+      handler(context, decode(method.input, call.request))
+        .then((response) => {
+          const bytes = encode(method.output, response);
+          callback(null, bytes);
+          end('OK', bytes.length);
+        })
+        .catch(fail);
     } catch (error) {
       fail(error);
     }
@@ -124,7 +126,7 @@ async function streamResponses(
   let admitted: AdmittedCall | undefined;
   let sent = 0;
   try {
-    admitted = edge.admit(arriving(method, call, call.request.length));
+    admitted = edge.admit({ ...arriving(method, call, call.request.length), isStream: true });
     call.on('cancelled', admitted.cancel);
     const { signal } = admitted.context;
     for await (const response of handler(admitted.context, decode(method.input, call.request))) {
@@ -169,7 +171,7 @@ function bidiStreaming(
   return (call) => {
     let admitted: AdmittedCall | undefined;
     try {
-      admitted = edge.admit({ ...arriving(method, call, 0), timeoutMs: undefined });
+      admitted = edge.admit({ ...arriving(method, call, 0), isStream: true });
       call.sendMetadata(new grpc.Metadata()); // tells the client that the stream stands
       handler(admitted.context, new GrpcStream(method, call, admitted, edge));
     } catch (error) {

@@ -29,6 +29,7 @@ export interface HttpCallInit {
   readonly method: string;
   readonly requestBytes: number;
   readonly timeoutMs: number | undefined;
+  readonly isStream: boolean;
 }
 
 export class HttpCall {
@@ -53,6 +54,7 @@ export class HttpCall {
       method: init.method,
       requestBytes: init.requestBytes,
       timeoutMs: init.timeoutMs,
+      isStream: init.isStream,
       requestId: requestId(init.request),
       traceparent: textHeader(headers['traceparent']),
       authorization: textHeader(headers.authorization),

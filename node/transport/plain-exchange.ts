@@ -151,13 +151,14 @@ export class PlainExchange {
     return isRead ? error.withOutcome(undefined) : error;
   }
 
-  #admit({ parent, name }: DescMethodUnary | DescMethodServerStreaming): HttpCall {
+  #admit({ parent, name, methodKind }: DescMethodUnary | DescMethodServerStreaming): HttpCall {
     this.#call = new HttpCall(this.#port, {
       request: this.request,
       response: this.response,
       method: `${parent.typeName}/${name}`,
       requestBytes: this.#body?.length ?? 0,
       timeoutMs: this.#timeoutMs,
+      isStream: methodKind !== 'unary',
     });
     return this.#call;
   }

@@ -35,6 +35,9 @@ import {
 import { ERROR_TYPE_URL, errorToMessage } from '@holdfast/client/error-mapping';
 import { HoldfastError } from '@holdfast/client/error';
 
+/** Entries of a message of a scan. */
+const SCAN_PART = 4;
+
 interface Row {
   key: Uint8Array;
   value: Uint8Array;
@@ -112,15 +115,19 @@ export class FakeKv {
 
   scan(request: ScanRequest) {
     const prefix = request.selection.case === 'prefix' ? hex(request.selection.value) : '';
-    const after = hex(request.continuation);
+    const after = hex(request.continuation.subarray(1));
     const rows = [...this.rows]
       .filter(([key]) => key.startsWith(prefix) && (after === '' || key > after))
       .sort(([a], [b]) => (a < b ? -1 : 1));
     const taken = rows.slice(0, request.limit || rows.length);
-    return taken.map(([, row], index) =>
+    const parts = Array.from({ length: Math.ceil(taken.length / SCAN_PART) }, (_, index) =>
+      taken.slice(index * SCAN_PART, (index + 1) * SCAN_PART).map(([, row]) => row),
+    );
+    return parts.map((part) =>
       create(ScanResponseSchema, {
-        entries: [create(EntrySchema, row)],
-        continuation: index + 1 < rows.length ? row.key : new Uint8Array(0),
+        entries: part.map((row) => create(EntrySchema, row)),
+        continuation:
+          part.at(-1) === rows.at(-1)![1] ? new Uint8Array(0) : Buffer.from([1, ...part.at(-1)!.key]),
       }),
     );
   }

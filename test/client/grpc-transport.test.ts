@@ -64,6 +64,23 @@ test('scans stream, are limited, and continue', async () => {
   }
 });
 
+test('a scan that is left early, wherever, continues with the next entry', async () => {
+  const hf = await client((await start()).endpoint);
+  const kv = hf.keyspace('default');
+  const all = Array.from({ length: 9 }, (_, i) => `k/${i}`);
+  await kv.putMany(all.map((key) => [key, 'v'] as const));
+  for (let taken = 1; taken <= all.length; taken += 1) {
+    const keys: unknown[] = [];
+    const scan = kv.scan({ prefix: 'k/' });
+    for await (const entry of scan) if (keys.push(entry.key) === taken) break;
+    expect(scan.continuation === undefined).toBe(taken === all.length);
+    if (scan.continuation === undefined) continue;
+    for await (const entry of kv.scan({ prefix: 'k/', continuation: scan.continuation }))
+      keys.push(entry.key);
+    expect(keys).toEqual(all);
+  }
+});
+
 test('transactions, status and error details', async () => {
   const hf = await client((await start()).endpoint);
   const result = await hf.keyspace('default').transact({
@@ -108,6 +125,19 @@ test('the client comes back after the node was restarted', async () => {
   const again = await startServer(kv, first.port);
   cleanups.push(() => again.stop());
   expect((await during)?.text()).toBe('1');
+});
+
+test('with one endpoint a call is answered as soon as the node is back', async () => {
+  const first = await startServer(new FakeKv());
+  first.stop();
+  const hf = await client(first.endpoint);
+  const put = hf.keyspace('default').put('a', '1');
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  const again = await startServer(new FakeKv(), first.port);
+  cleanups.push(() => again.stop());
+  const backMs = performance.now();
+  await put;
+  expect(performance.now() - backMs).toBeLessThan(900); // Back-off of 500 ms and its jitter.
 });
 
 test('an endpoint where nobody listens is left for one that answers', async () => {

@@ -467,6 +467,35 @@ describe('keyspaces', () => {
     });
   });
 
+  test('versions are not used again by a keyspace of the same name', async () => {
+    await make('orders', { partitions: 1 });
+    let last = 0n;
+    for (let i = 0; i < 5; i++)
+      last = (await rig.put({ keyspace: 'orders', key: bytes('k'), value: bytes('v') })).version;
+    expect(last).toBe(5n);
+    for (let round = 0; round < 3; round++) {
+      await rig.run(rig.keyspaces.dropKeyspace(rig.context(), { name: 'orders' } as never));
+      await rig.node.world.runFor(10);
+      await make('orders', { partitions: 1 });
+      const { version } = await rig.put({ keyspace: 'orders', key: bytes('k'), value: bytes('other') });
+      expect(version).toBeGreaterThan(last);
+      last = version;
+    }
+  });
+
+  test('a read that waits for log time ends when its keyspace is dropped', async () => {
+    await make('orders', { partitions: 1 });
+    await rig.put({ keyspace: 'orders', key: bytes('k'), value: bytes('v'), ttlMs: 100n });
+    await rig.node.world.runFor(150);
+    const dropped = rig.keyspaces.dropKeyspace(rig.context(), { name: 'orders' } as never);
+    const read = rig.get({ keyspace: 'orders', key: bytes('k') });
+    await rig.run(dropped);
+    const ended = await read.catch((error: { reason: string }) => error.reason);
+    expect(typeof ended === 'string' ? ended : ended.entry).toSatisfy(
+      (end: unknown) => end === undefined || end === 'KEYSPACE_UNKNOWN',
+    );
+  });
+
   test('a dropped one leaves no rows, and a new one of its name is empty, also across restarts', async () => {
     await make('orders', { partitions: 2 });
     for (let i = 0; i < 100; i++)

@@ -18,6 +18,7 @@ import {
   type PipelineResponse,
 } from '@holdfast/proto/kv/v1/kv';
 import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
+import { HoldfastError } from '../../client/error.ts';
 import type { Engine } from '../../node/main/engine.ts';
 import type { Handlers, MessageStream } from '../../node/services/handler.ts';
 import { keyspaceService } from '../../node/services/keyspace-service.ts';
@@ -70,6 +71,11 @@ export class KvRig {
       principal: 'test',
       requestId: '',
       traceparent: undefined,
+      budget: {
+        tryTake: () => true,
+        give: () => undefined,
+        refusal: () => new HoldfastError({ reason: 'OVERLOADED', message: 'full' }),
+      },
     };
   }
 

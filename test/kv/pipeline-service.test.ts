@@ -2,7 +2,8 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { PipelineRequestSchema } from '@holdfast/proto/kv/v1/kv';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { KvRig, bytes, text } from './kv-rig.ts';
+import { HoldfastError } from '../../client/error.ts';
+import { KvRig, TestStream, bytes, text } from './kv-rig.ts';
 
 let rig: KvRig;
 beforeEach(async () => {
@@ -205,5 +206,56 @@ describe('a pipeline', () => {
     await rig.node.world.runFor(1_000);
     expect(stream.answers).toEqual([]);
     expect(text((await rig.get({ key: bytes('a') })).entry?.value)).toBe('1');
+  });
+});
+
+describe('the bytes that pipelines hold', () => {
+  test('are charged until they are answered, also when the stream goes', async () => {
+    let held = 0;
+    const budget = {
+      tryTake: (bytes: number) => {
+        if (held + bytes > 5_000_000 && held > 0) return false;
+        held += bytes;
+        return true;
+      },
+      give: (bytes: number) => {
+        held -= bytes;
+      },
+      refusal: () =>
+        new HoldfastError({ reason: 'OVERLOADED', message: 'full', outcome: 'NOT_APPLIED', retryAfterMs: 1 }),
+    };
+    const open = () => {
+      const stream = new TestStream();
+      rig.kv.pipeline({ ...rig.context(), budget }, stream);
+      return stream;
+    };
+    const large = (from: number) =>
+      message(Array.from({ length: 4 }, (_, i) => put(from + i, `k${from + i}`, 'x'.repeat(1_000_000))));
+    const [first, second, gone] = [open(), open(), open()];
+    first.take(large(1));
+    expect(held).toBeGreaterThan(4_000_000);
+    second.take(large(11));
+    await rig.node.world.runUntilTrue(() => second.answers.length === 4, 5_000);
+    expect(second.answers.map(({ result }) => result.case === 'error' && result.value.reason)).toEqual(
+      Array(4).fill('OVERLOADED'),
+    );
+    await rig.node.world.runUntilTrue(() => first.answers.length === 4, 60_000);
+    expect(held).toBe(0);
+    gone.take(message([put(21, 'a', 'x'.repeat(1_000_000)), get(22, 'a'), put(23, 'a', 'never')]));
+    gone.closed();
+    expect(held).toBe(0);
+    await rig.node.world.runFor(2_000);
+    expect(held).toBe(0);
+    expect((await rig.get({ key: bytes('a') })).entry?.value).toHaveLength(1_000_000);
+  });
+
+  test('a message of many large calls is taken, whatever the bound of one stream', async () => {
+    const stream = rig.pipeline();
+    for (let i = 0; i < 6; i++)
+      stream.take(
+        message(Array.from({ length: 7 }, (_, j) => put(i * 7 + j + 1, `k${j}`, 'x'.repeat(1_000_000)))),
+      );
+    await rig.node.world.runUntilTrue(() => stream.answers.length === 42, 120_000);
+    expect(stream.answers.every(({ result }) => result.case === 'mutation')).toBe(true);
   });
 });

@@ -5,7 +5,7 @@ import { MutationKind, type MutationCommand } from '../../node/kv/kv-command.ts'
 import type { Engine } from '../../node/main/engine.ts';
 import { HEAD_BYTES, TABLE_ENTRY_BYTES } from '../../node/storage/log-format.ts';
 import { binaryBytes } from '../../node/storage/row-key.ts';
-import { SimulatedNode } from './simulated-node.ts';
+import { SimulatedNode, type NodeSettings } from './simulated-node.ts';
 
 const SEGMENT = 'log/000000000001.seg';
 const BATCH = 4_096;
@@ -312,5 +312,84 @@ describe('space', () => {
     await node.world.runFor(1_000);
     expect(await node.run(write(engine, 'key/1', 'value 1'))).toBe('done');
     expect(node.failures).toEqual([]);
+  });
+});
+
+describe('what a review found', () => {
+  test('an entry that fails half-way is not stored half, and is applied once after a restart', async () => {
+    const node = new SimulatedNode('half');
+    const engine = await node.run(node.start());
+    const keyspace = engine.keyspaces.get('default');
+    const { group } = keyspace.partitionOf(Buffer.from('n0'));
+    const keys = Array.from({ length: 400 }, (_, i) => `n${i}`).filter(
+      (key) => keyspace.partitionOf(Buffer.from(key)).group === group,
+    );
+    const store = node.store!;
+    const get = store.get.bind(store);
+    const last = binaryBytes(
+      keyspace.partitionOf(Buffer.from('n0')).machine.keys.data(Buffer.from(keys.at(-1)!)),
+    );
+    store.get = (key) => {
+      if (Buffer.compare(key, last) === 0)
+        throw Object.assign(new Error('Corruption: once'), { code: 'LEVEL_CORRUPTION' });
+      return get(key);
+    };
+    const increment = (key: string) => ({ ...put(key, ''), kind: MutationKind.increment, delta: 1n });
+    const ended = keys.map(
+      (key) =>
+        new Promise<string>((resolve) => {
+          engine.kv.mutate(keyspace, increment(key), { identity: undefined, fence: undefined }, Infinity, {
+            onDone: () => resolve('done'),
+            onError: ({ outcome }) => resolve(outcome ?? ''),
+          });
+        }),
+    );
+    expect(new Set(await node.run(Promise.all(ended)))).toEqual(new Set(['UNKNOWN']));
+    await node.run(engine.stop());
+    node.crash('keep-all');
+    const again = await node.run(node.start());
+    for (const key of keys) expect(await node.run(read(again, key)), key).toBe('1');
+  });
+
+  test('a flush while the node opens frees nothing that groups still to be added need', async () => {
+    const settings: NodeSettings = { segmentBytes: 48 * 1024 };
+    const node = new SimulatedNode('opening', settings);
+    const engine = await node.run(node.start());
+    for (let i = 0; i < 12; i++)
+      expect(await node.run(write(engine, `key/${i}`, 'x'.repeat(12_000)))).toBe('done');
+    node.crash('keep-all');
+    settings.readLatencyMs = [3_000, 3_000];
+    await node.run(node.start());
+    node.crash('lose-all');
+    settings.readLatencyMs = [0.1, 0.2];
+    const again = await node.run(node.start());
+    for (let i = 0; i < 12; i++) expect(await node.run(read(again, `key/${i}`))).toHaveLength(12_000);
+  });
+
+  test('a segment whose first batch was torn is opened anew, and says all that the one before said', async () => {
+    const node = new SimulatedNode('torn first', { segmentBytes: 48 * 1024 });
+    const engine = await node.run(node.start());
+    for (let i = 0; i < 12; i++)
+      expect(await node.run(write(engine, `key/${i}`, 'x'.repeat(12_000)))).toBe('done');
+    const segments = () =>
+      node.disk
+        .paths()
+        .filter((path) => path.endsWith('.seg') && node.disk.peek(path).some((byte) => byte !== 0));
+    node.crash('keep-all');
+    const newest = segments().at(-1)!;
+    const bytes = node.disk.peek(newest).slice();
+    bytes.fill(0, 512); // only the head of its first batch reached the disk
+    node.disk.replace(newest, bytes);
+    for (let start = 0; start < 3; start++) {
+      const opened = await node.run(node.start());
+      expect(await node.run(write(opened, 'after', String(start)))).toBe('done');
+      opened.rows.startFlush();
+      await node.run(opened.rows.flushed());
+      await node.world.runFor(1_500);
+      node.crash('lose-all');
+    }
+    const first = Buffer.from(node.disk.peek(segments()[0]!));
+    expect(first[HEAD_BYTES + 8]).toBe(1); // an opening
+    expect(await node.run(read(await node.run(node.start()), 'after'))).toBe('2');
   });
 });

@@ -13,10 +13,13 @@ import type { CrashPolicy } from '../../node/runtime/simulated/crash-policy.ts';
 
 export const SEGMENT_BYTES = 256 * 1024;
 
+/** How a simulated node is set up. */
 export interface NodeSettings {
   readonly segmentBytes?: number;
   readonly minFreeBytes?: number;
   readonly queueBytes?: number;
+  /** Least and most time of a read of the store. */
+  readLatencyMs?: readonly [number, number];
 }
 
 export class SimulatedNode {
@@ -48,8 +51,11 @@ export class SimulatedNode {
     this.engine = await openEngine({
       disk: this.disk,
       verifyStore: async () => [],
+      verifyNextFile: async () => undefined,
       openStore: async () => {
-        this.store = new SimulatedOrderedStore(this.process, this.random.fork('store'), this.medium);
+        this.store = new SimulatedOrderedStore(this.process, this.random.fork('store'), this.medium, {
+          ...(this.settings.readLatencyMs && { readLatencyMs: this.settings.readLatencyMs }),
+        });
         return this.store;
       },
       clock: this.clock,

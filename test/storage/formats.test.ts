@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ByteReader, ByteWriter } from '../../node/storage/byte-codec.ts';
-import { crc32c } from '../../node/storage/level-verifier.ts';
+import { crc32c } from '../../node/storage/level-checksum.ts';
 import {
   BATCH_ALIGNMENT,
   SECTOR_BYTES,

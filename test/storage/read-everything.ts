@@ -8,7 +8,7 @@ import { SystemRandom } from '../../client/system-random.ts';
 import { openEngine } from '../../node/main/engine.ts';
 import { FileDisk } from '../../node/runtime/file-disk.ts';
 import { LevelStore } from '../../node/runtime/level-store.ts';
-import { verifyLevelFiles } from '../../node/storage/level-verifier.ts';
+import { verifyLevelFiles, verifyNextTable } from '../../node/storage/level-verifier.ts';
 
 const [directory, count] = process.argv.slice(2) as [string, string];
 const disk = new FileDisk(directory);
@@ -18,6 +18,7 @@ async function read(): Promise<'refused' | 'errors' | 'untouched' | 'wrong'> {
   const engine = await openEngine({
     disk,
     verifyStore: () => verifyLevelFiles(disk, 'store'),
+    verifyNextFile: (after) => verifyNextTable(disk, 'store', after),
     openStore: () => LevelStore.open(join(directory, 'store')),
     clock: new SystemClock(),
     random: new SystemRandom(),

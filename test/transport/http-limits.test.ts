@@ -133,7 +133,7 @@ describe('a caller that does not read', () => {
       const [response] = (await once(request.end(), 'response')) as [import('node:http').IncomingMessage];
       expect(response.statusCode).toBe(200);
       const recorded = rig.recorded();
-      rig.clock.pass(60_000); // the deadline of a call that brings none
+      rig.clock.pass(300_000); // the deadline of a stream that brings none
       rig.clock.pass(1_000); // and the time for the answer to leave
       const record = await recorded;
       expect(record.method).toBe('holdfast.kv.v1.KvService/Scan');

@@ -76,6 +76,7 @@ const STATES: Readonly<Record<NodeState, string>> = {
   [NodeState.RUNNING]: 'running',
   [NodeState.STOPPING]: 'stopping',
   [NodeState.DISK_LOW]: 'disk_low',
+  [NodeState.DAMAGED]: 'damaged',
 };
 
 function nodeJson(node: NodeStatus, asked: KnownEndpoint | undefined): NodeJson & Record<string, unknown> {
