@@ -1,10 +1,11 @@
 /**
  * What a partition remembers of one client, so that a write that is sent again is
- * applied once: every applied sequence from `ackedBelow` on, with its result.
+ * decided once: every sequence from `ackedBelow` on that was applied or refused, with its result.
  */
 import { ByteReader, ByteWriter } from '../storage/byte-codec.ts';
 import type { LiveRow } from '../storage/row-store.ts';
-import type { MutationOutcome, TransactOutcome } from './kv-outcome.ts';
+import type { Reason } from '@holdfast/client/reasons';
+import type { MutationOutcome, Refusal, TransactOutcome } from './kv-outcome.ts';
 
 /** Longest memory after a client's last write; longer than the longest deadline (5 min). */
 export const CLIENT_MEMORY_MS = 15 * 60_000;
@@ -14,7 +15,7 @@ export const CLIENT_RESULTS = 16_384;
 export const KEPT_RESULT_BYTES = 4_096;
 
 /** A result as kept. */
-export type KeptResult = MutationOutcome | TransactOutcome | 'too large';
+export type KeptResult = MutationOutcome | TransactOutcome | Refusal | 'too large';
 
 export class ClientMemory implements LiveRow {
   #ackedBelow: number;
@@ -83,13 +84,28 @@ export class ClientMemory implements LiveRow {
 function writeKept(writer: ByteWriter, result: KeptResult): void {
   if (result === 'too large') writer.u8(0);
   else if ('results' in result) writeTransact(writer.u8(2), result);
+  else if ('refused' in result) writeRefusal(writer.u8(3), result);
   else writeMutation(writer.u8(1), result);
 }
 
 function readKept(reader: ByteReader): KeptResult {
   const kind = reader.u8();
   if (kind === 0) return 'too large';
+  if (kind === 3) return readRefusal(reader);
   return kind === 1 ? readMutation(reader) : readTransact(reader);
+}
+
+function writeRefusal(writer: ByteWriter, { refused, currentVersion, actual }: Refusal): void {
+  writer
+    .latin1(refused)
+    .u64(currentVersion ?? 0)
+    .latin1(actual ?? '');
+}
+
+function readRefusal(reader: ByteReader): Refusal {
+  const refused = reader.latin1() as Reason;
+  const currentVersion = reader.u64() || undefined;
+  return { refused, currentVersion, actual: reader.latin1() || undefined };
 }
 
 function writeMutation(writer: ByteWriter, outcome: MutationOutcome): void {

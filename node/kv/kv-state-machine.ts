@@ -2,7 +2,7 @@
  * A key-value partition: applies commands to rows, deterministically.
  *
  *  1. A command that is refused changes no data.
- *  2. A write with an identity is applied once: a repeat gets the first result.
+ *  2. A write with an identity is decided once: a repeat gets the first result, be it a refusal.
  *  3. Versions are given out once per partition, in order, and never again.
  *  4. What has expired is decided by log time alone, never by a clock.
  *  5. A write with a token below one accepted for the same lock is refused.
@@ -30,7 +30,6 @@ import {
   type WriteFence,
 } from './kv-command.ts';
 import {
-  isRefusal,
   type CommandOutcome,
   type MutationOutcome,
   type Refusal,
@@ -104,7 +103,8 @@ export class KvStateMachine implements StateMachine {
     this.#rows.putLive(row, memory);
     if (memory.isFull) return { refused: 'OVERLOADED', actual: 'unanswered writes of this client' };
     const outcome = this.#fenced(fence) ?? write();
-    if (!isRefusal(outcome)) memory.keep(identity.sequence, kept(outcome));
+    // A refusal too: a repeat that was overtaken must not be applied after the caller heard no.
+    memory.keep(identity.sequence, kept(outcome));
     return outcome;
   }
 
@@ -283,7 +283,7 @@ function compares(comparator: Comparator, order: number): boolean {
 }
 
 /** A transaction's result is kept only if it is small. Views of the log are copied. */
-function kept(outcome: MutationOutcome | TransactOutcome): KeptResult {
+function kept(outcome: MutationOutcome | TransactOutcome | Refusal): KeptResult {
   if (!('results' in outcome)) return outcome;
   let bytes = 0;
   const results = outcome.results.map((result) => {

@@ -15,6 +15,21 @@ export class HttpConnections {
     socket.once('close', () => this.#answers.delete(socket));
   }
 
+  /**
+   * Resolves when the requests that came before on this connection are answered. Pipelined
+   * requests take effect in the order sent: a read sees the writes before it.
+   */
+  turn(socket: Socket, response: ServerResponse): Promise<void> {
+    const before = [...(this.#answers.get(socket) ?? [])]
+      .filter((each) => each !== response && !each.writableEnded)
+      .at(-1);
+    if (before === undefined) return Promise.resolve();
+    return new Promise((resolve) => {
+      before.once('finish', resolve);
+      before.once('close', resolve);
+    });
+  }
+
   /** A request has arrived; it is answered when `response` closes. */
   answering(socket: Socket, response: ServerResponse): void {
     const answers = this.#answers.get(socket);

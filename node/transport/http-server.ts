@@ -127,6 +127,7 @@ export class HttpServer {
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     response.on('error', () => undefined); // the connection broke; 'close' tells whoever needs to know
     this.#connections.answering(request.socket, response);
+    await this.#connections.turn(request.socket, response);
     const { path, query } = splitTarget(request.url ?? '/');
     const exchange = new PlainExchange(this.#port, request, response, query);
     try {

@@ -195,6 +195,22 @@ describe('a write that is sent again', () => {
     expect((await rig.increment({ key: bytes('n'), options: client(2n, 2n) })).value).toBe(2n);
   });
 
+  test('that was refused stays refused, whatever has changed since', async () => {
+    await rig.put({ key: bytes('a'), value: bytes('1') });
+    const create = () => rig.create({ key: bytes('a'), value: bytes('2'), options: client(1n) });
+    await expect(create()).rejects.toMatchObject({ reason: 'KEY_EXISTS', current: { version: 1n } });
+    await rig.delete({ key: bytes('a') });
+    await rig.node.world.runFor(3_000);
+    rig.node.crash('lose-all');
+    await rig.restart();
+    await expect(create()).rejects.toMatchObject({
+      reason: 'KEY_EXISTS',
+      outcome: 'NOT_APPLIED',
+      current: { version: 1n },
+    });
+    expect((await rig.get({ key: bytes('a') })).entry).toBeUndefined();
+  });
+
   test('is stale once the client has said that it was answered', async () => {
     await rig.increment({ key: bytes('n'), options: client(1n) });
     await rig.increment({ key: bytes('n'), options: client(2n, 2n) });

@@ -330,3 +330,17 @@ function openFileLimit(process: string): number {
 function processLimitsAreShown(): boolean {
   return process.platform === 'linux';
 }
+
+it('requests that are pipelined on one HTTP connection take effect in the order sent', async () => {
+  const [host, port] = node.http.split(':') as [string, string];
+  const socket = connectSocket(Number(port), host);
+  const put = (value: number) =>
+    `PUT /v1/kv/default/pipelined HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n${value}`;
+  const get = 'GET /v1/kv/default/pipelined HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
+  let answer = '';
+  socket.on('data', (bytes: Buffer) => (answer += bytes.toString()));
+  socket.write([1, 2, 3, 4, 5].map(put).join('') + get);
+  await within(once(socket, 'close'), 10_000, () => answer);
+  expect(answer.match(/HTTP\/1.1 200/g)).toHaveLength(6);
+  expect(answer.endsWith('\r\n\r\n5')).toBe(true);
+});

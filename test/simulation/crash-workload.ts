@@ -181,8 +181,7 @@ export class CrashWorkload {
 
   /**
    * Sends unanswered writes again, in order, with their sequences. One that survived gets
-   * its first result and changes nothing; one that did not, or that was refused, is
-   * carried out now.
+   * its first result and changes nothing; one that did not is carried out now.
    */
   async #retry(engine: Engine, group: number, partition: Partition): Promise<void> {
     const { settled, sent, survived } = partition;
@@ -190,7 +189,7 @@ export class CrashWorkload {
     for (const [position, write] of sent.entries()) {
       const first = position < survived ? settled.apply(write.command) : undefined;
       if (write.ending !== undefined) compareEndings(write.ending, first!);
-      else again.push({ write, first: first !== undefined && 'outcome' in first ? first : undefined });
+      else again.push({ write, first });
     }
     partition.sent = [];
     for (const { write, first } of again) {

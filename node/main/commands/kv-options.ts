@@ -16,7 +16,12 @@ export interface ValueOptions extends KvOptions {
 
 /** A key of the command line, as text or decoded from base64. */
 export function keyArgument(key: string, options: KvOptions): string | Uint8Array {
-  if (!options.base64Keys) return key;
+  if (!options.base64Keys) {
+    // What the shell hands over and is not UTF-8 arrives as this character: several keys would become one.
+    if (key.includes('\ufffd'))
+      throw usageFailure('the key is not UTF-8; give it in base64 with --base64-keys');
+    return key;
+  }
   const bytes = Buffer.from(key, 'base64');
   // Buffer passes over what is not base64; another key than the one meant must not be written.
   if (bytes.toString('base64').replace(/=+$/, '') === key.replace(/=+$/, '')) return bytes;
