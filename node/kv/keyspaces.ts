@@ -11,7 +11,7 @@ import type { GroupHost } from '../raft/group-host.ts';
 import { groupOf, groupPrefix, prefixEnd } from '../storage/row-key.ts';
 import type { RowStore } from '../storage/row-store.ts';
 import { KvStateMachine } from './kv-state-machine.ts';
-import { checkKeyspaceName, refuse, type KeyspaceLimits } from './limits.ts';
+import { MAX_GROUPS, checkKeyspaceName, refuse, type KeyspaceLimits } from './limits.ts';
 
 const PREFIX = '/holdfast/keyspaces/';
 /** Names of keyspaces that were dropped: their versions are not used again. */
@@ -124,6 +124,7 @@ export class Keyspaces {
           settings.name,
         );
       }
+      this.#checkGroups(settings.partitions);
       const group = counter(tree, NEXT_GROUP);
       const id = counter(tree, NEXT_KEYSPACE);
       const wasDropped = tree.get(DROPPED + settings.name) !== undefined;
@@ -177,6 +178,13 @@ export class Keyspaces {
       outcome: 'NOT_APPLIED',
       retryAfterMs: 500,
     });
+  }
+
+  #checkGroups(more: number): void {
+    const total = this.#nameByGroup.size + more;
+    if (total <= MAX_GROUPS) return;
+    const message = `there would be ${total} partitions in all keyspaces together, limit ${MAX_GROUPS}. Nothing was created. Use fewer partitions, or drop keyspaces.`;
+    throw refuse('INVALID_FIELD', 'partitions', message, String(total), String(MAX_GROUPS));
   }
 
   #add(descriptor: Keyspace): void {

@@ -9,6 +9,8 @@ export const MAX_DEADLINE_MS = 300_000;
 export const DEFAULT_DEADLINE_MS = 5_000;
 export const DEFAULT_PARTITIONS = 8;
 export const MAX_PARTITIONS = 1_024;
+/** Partitions of all keyspaces together: each costs memory and a place in every status. */
+export const MAX_GROUPS = 16_384;
 export const DEFAULT_KEY_BYTES = 4_096;
 export const MAX_KEY_BYTES = 65_536;
 export const DEFAULT_VALUE_BYTES = 1_048_576;

@@ -7,6 +7,7 @@ import {
   NodeStatusSchema,
   StorageStatusSchema,
 } from '@holdfast/proto/cluster/v1/cluster';
+import type { Clock } from '@holdfast/client/clock';
 import type { GaugeSource } from '../observe/metrics.ts';
 import type { StatusSource } from '../services/cluster-service.ts';
 import type { CallEdge } from '../transport/call-edge.ts';
@@ -74,11 +75,18 @@ function storageStatus({ log, rows, space, recovery }: Engine) {
 }
 
 /** Figures that Prometheus reads. */
-export function gauges(engine: Engine, edge: CallEdge): GaugeSource[] {
+export function gauges(engine: Engine, edge: CallEdge, clock: Clock): GaugeSource[] {
   const { log, rows, host, space, recovery, keyspaces, scrubber } = engine;
   const lag = () =>
     host.replicas.reduce((sum, { group, applied }) => sum + applied.index - log.group(group).storedIndex, 0);
+  const ahead = () =>
+    Math.max(0, ...host.replicas.map(({ applied }) => applied.stampMs - clock.wallMs())) / 1_000;
   return [
+    {
+      name: 'holdfast_log_time_ahead_seconds',
+      help: 'How far the log time of any group is ahead of the wall clock: times to live are that much longer.',
+      read: ahead,
+    },
     {
       name: 'holdfast_overlay_rows',
       help: 'Applied rows not yet in the ordered store.',

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import * as grpc from '@grpc/grpc-js';
 import { HoldfastError } from '@holdfast/client/error';
 import { Metrics } from '../observe/metrics.ts';
+import { ClockWatch } from '../observe/clock-watch.ts';
 import { createLogger, type Logger } from '../observe/logger.ts';
 import { takeDirectory, type NodePorts } from '../runtime/node-ports.ts';
 import { clusterService } from '../services/cluster-service.ts';
@@ -75,6 +76,7 @@ class Node implements RunningNode {
   #diskFailure: Error | undefined;
   #close: (end: { error?: Error }) => void = () => undefined;
   #stop: Promise<void> | undefined;
+  #clockWatch: ClockWatch | undefined;
 
   constructor(options: RunNodeOptions, settings: NodeConfig, logger: Logger, ports: NodePorts) {
     this.#options = options;
@@ -93,8 +95,9 @@ class Node implements RunningNode {
 
   async start(): Promise<void> {
     const engine = (this.#engine = await this.#openEngine());
+    this.#clockWatch = new ClockWatch(this.#ports.clock, (byMs) => this.#onClockStep(byMs));
     const edge = this.#createEdge();
-    this.#metrics.addGauges(gauges(engine, edge));
+    this.#metrics.addGauges(gauges(engine, edge, this.#ports.clock));
     const services = this.#services(engine);
     await this.#serve(edge, services);
     const { durationMs, replayedEntries, tornBytes } = engine.recovery;
@@ -118,6 +121,7 @@ class Node implements RunningNode {
 
   /** Gives back what a failed start had taken. */
   async abandon(): Promise<void> {
+    this.#clockWatch?.stop();
     this.#stopping.abort();
     this.#grpc?.forceShutdown();
     await this.#http?.close(0).catch(() => undefined);
@@ -214,6 +218,7 @@ class Node implements RunningNode {
 
   async #shutDown(): Promise<void> {
     this.#logger.info('node is stopping');
+    this.#clockWatch?.stop();
     this.#health?.set(false);
     this.#stopping.abort();
     const { clock } = this.#ports;
@@ -232,6 +237,14 @@ class Node implements RunningNode {
     if (cause !== 'storage failed') return;
     this.#diskFailure = error;
     this.#close({ error: diskFailed(error, this.#settings.name, this.#options.dataDirectory) });
+  }
+
+  #onClockStep(byMs: number): void {
+    const facts = { by_ms: Math.round(byMs) };
+    this.#logger.warn(
+      facts,
+      'the wall clock was set: times to live that are running end earlier or later by as much',
+    );
   }
 
   #onSpaceChange(low: boolean, freeBytes: number): void {

@@ -16,6 +16,7 @@
 import type { Disk } from '../runtime/disk.ts';
 import { asBuffer } from './byte-codec.ts';
 import { crc32c, unmask } from './level-checksum.ts';
+import { liveTables } from './level-manifest.ts';
 import { verifyTable } from './level-table.ts';
 
 const BLOCK_BYTES = 32_768;
@@ -41,7 +42,19 @@ export async function verifyLevelFiles(disk: Disk, directory: string): Promise<s
     const problem = verifyRecords(asBuffer(await disk.read(`${directory}/${name}`)), name === manifest);
     if (problem !== undefined) problems.push(`${directory}/${name}: ${problem}`);
   }
-  return [...problems, ...(await verifyTables(disk, directory, names.filter(isTable)))];
+  if (problems.length > 0) return problems;
+  return verifyTables(disk, directory, await liveNames(disk, directory, names, manifest));
+}
+
+/** Names of the tables that the store lives of, in order; one that is not there is LevelDB's to refuse. */
+async function liveNames(
+  disk: Disk,
+  directory: string,
+  names: readonly string[],
+  manifest: string,
+): Promise<string[]> {
+  const live = liveTables(asBuffer(await disk.read(`${directory}/${manifest}`)));
+  return names.filter((name) => isTable(name) && live.has(Number.parseInt(name, 10)));
 }
 
 /** A table by its name. */
@@ -63,15 +76,19 @@ async function verifyTables(disk: Disk, directory: string, names: readonly strin
 }
 
 /**
- * Checks the table that follows `after` in order of names; undefined at the end. A table
- * that LevelDB has removed meanwhile is sound.
+ * Checks the live table that follows `after` in order of names; undefined at the end. A
+ * table that LevelDB has removed meanwhile is sound.
  */
 export async function verifyNextTable(
   disk: Disk,
   directory: string,
   after: string,
 ): Promise<{ name: string; problem: string | undefined } | undefined> {
-  const name = (await disk.list(directory)).find((each) => isTable(each) && each > after);
+  const names = await disk.list(directory);
+  const manifest = asBuffer(await disk.read(`${directory}/CURRENT`))
+    .toString('latin1')
+    .trim();
+  const name = (await liveNames(disk, directory, names, manifest)).find((each) => each > after);
   if (name === undefined) return undefined;
   try {
     return { name, problem: verifyTable(asBuffer(await disk.read(`${directory}/${name}`))) };
