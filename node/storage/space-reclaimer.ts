@@ -9,11 +9,14 @@ import type { RowStore } from './row-store.ts';
 const EVERY_MS = 1_000;
 /** After a compaction comes a pause of so many times its length: reads need the disk as well. */
 const PAUSE_FACTOR = 5;
+const FURTHER_PASSES = 5;
 
 export class SpaceReclaimer {
   readonly #rows: RowStore;
   readonly #clock: Clock;
   #low = false;
+  /** Compactions still to come when the disk is no longer low. */
+  #passesLeft = 0;
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
 
@@ -22,16 +25,21 @@ export class SpaceReclaimer {
     this.#clock = clock;
   }
 
-  /** Begins when the disk is low, and ends when it is not. */
+  /**
+   * Begins when the disk is low. When it no longer is, a few more compactions take what is
+   * deleted meanwhile, or the first bit of space would be all that comes back.
+   */
   setLow(low: boolean): void {
+    if (this.#low && !low) this.#passesLeft = FURTHER_PASSES;
     this.#low = low;
-    if (!low) this.#timer?.cancel();
-    else if (this.#running === undefined) this.#schedule(EVERY_MS);
+    if (low && this.#running === undefined) this.#schedule(EVERY_MS);
   }
 
   /** Ends for good; resolves when the compaction under way is done. */
   async stop(): Promise<void> {
-    this.setLow(false);
+    this.#low = false;
+    this.#passesLeft = 0;
+    this.#timer?.cancel();
     await this.#running;
   }
 
@@ -48,6 +56,7 @@ export class SpaceReclaimer {
     await this.#rows.reclaim().catch(() => undefined);
     this.#running = undefined;
     const tookMs = this.#clock.monotonicMs() - startedMs;
-    if (this.#low) this.#schedule(Math.max(EVERY_MS, PAUSE_FACTOR * tookMs));
+    if (!this.#low && this.#passesLeft-- <= 0) return;
+    this.#schedule(Math.max(EVERY_MS, PAUSE_FACTOR * tookMs));
   }
 }
