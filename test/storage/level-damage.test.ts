@@ -4,13 +4,12 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync, truncateSync, writeFile
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { SystemClock } from '../../client/system-clock.ts';
-import { SystemRandom } from '../../client/system-random.ts';
 import { MutationKind } from '../../node/kv/kv-command.ts';
-import { openEngine, type Engine } from '../../node/main/engine.ts';
+import type { Engine } from '../../node/main/engine.ts';
 import { FileDisk } from '../../node/runtime/file-disk.ts';
 import { LevelStore } from '../../node/runtime/level-store.ts';
-import { verifyLevelFiles, verifyNextTable } from '../../node/storage/level-verifier.ts';
+import { verifyNextTable } from '../../node/storage/level-verifier.ts';
+import { openLevelEngine } from './level-engine.ts';
 
 const COUNT = 600;
 let directory = '';
@@ -23,20 +22,7 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
 function open(): Promise<Engine> {
-  const disk = new FileDisk(directory);
-  return openEngine({
-    disk,
-    verifyStore: () => verifyLevelFiles(disk, 'store'),
-    verifyNextFile: (after) => verifyNextTable(disk, 'store', after),
-    openStore: () => LevelStore.open(join(directory, 'store')),
-    clock: new SystemClock(),
-    random: new SystemRandom(),
-    nodeName: 'n1',
-    segmentBytes: 1024 * 1024,
-    minFreeBytes: 0,
-    queueBytes: 64 * 1024 * 1024,
-    onFailure: (cause) => failures.push(cause),
-  });
+  return openLevelEngine(directory, failures);
 }
 
 function key(i: number): Buffer {

@@ -2,32 +2,13 @@
  * Opens a data directory and reads keys 0 to COUNT, in a process of its own: LevelDB is
  * native code, and what damage makes it do must not end the tests with it. Prints one word.
  */
-import { join } from 'node:path';
-import { SystemClock } from '../../client/system-clock.ts';
-import { SystemRandom } from '../../client/system-random.ts';
-import { openEngine } from '../../node/main/engine.ts';
-import { FileDisk } from '../../node/runtime/file-disk.ts';
-import { LevelStore } from '../../node/runtime/level-store.ts';
-import { verifyLevelFiles, verifyNextTable } from '../../node/storage/level-verifier.ts';
+import { openLevelEngine } from './level-engine.ts';
 
 const [directory, count] = process.argv.slice(2) as [string, string];
-const disk = new FileDisk(directory);
 const failures: string[] = [];
 
 async function read(): Promise<'refused' | 'errors' | 'untouched' | 'wrong'> {
-  const engine = await openEngine({
-    disk,
-    verifyStore: () => verifyLevelFiles(disk, 'store'),
-    verifyNextFile: (after) => verifyNextTable(disk, 'store', after),
-    openStore: () => LevelStore.open(join(directory, 'store')),
-    clock: new SystemClock(),
-    random: new SystemRandom(),
-    nodeName: 'n1',
-    segmentBytes: 1024 * 1024,
-    minFreeBytes: 0,
-    queueBytes: 64 * 1024 * 1024,
-    onFailure: (cause) => failures.push(cause),
-  }).catch((error: unknown) => error as Error);
+  const engine = await openLevelEngine(directory, failures).catch((error: unknown) => error as Error);
   if (engine instanceof Error) return engine.name === 'DataDamaged' ? 'refused' : 'wrong';
   const keyspace = engine.keyspaces.get('default');
   let errors = 0;
