@@ -103,7 +103,7 @@ async function measure(
   const measured: Measured[] = [];
   for (let round = 0; round < options.repeat; round++) {
     for (const { driver, system } of contenders) {
-      const figures = await run(driver, { ...shape, seconds: options.seconds });
+      const figures = await run(driver, { ...shape, seconds: options.seconds }, system.pids);
       measured.push({ system: system.name, description: system.description, round, figures });
       bar.increment(options.seconds * 1_000);
       print(options, runLine(system.name, workload, options, figures, system.description));
@@ -136,6 +136,8 @@ function runLine(
     p99_us: figures.p99Us,
     errors: figures.errors,
     max_us: figures.maxUs,
+    client_cpu_us: Number(figures.clientCpuUs.toFixed(1)),
+    server_cpu_us: Number(figures.serverCpuUs.toFixed(1)),
     operations: figures.operations,
     description,
     ...(figures.firstError !== undefined && { first_error: figures.firstError }),
@@ -168,6 +170,8 @@ function printTable(measured: readonly Measured[]): void {
         'p99 µs': middle(({ figures }) => figures.p99Us),
         'max µs': middle(({ figures }) => figures.maxUs),
         errors: runs.reduce((sum, { figures }) => sum + figures.errors, 0),
+        'client CPU µs': middle(({ figures }) => figures.clientCpuUs),
+        'server CPU µs': middle(({ figures }) => figures.serverCpuUs),
         'server µs': middle(({ figures }) => figures.server?.meanUs ?? 0),
         'sync µs': middle(({ figures }) => figures.server?.syncMeanUs ?? 0),
         mode: mode.split('; ').slice(1).join('; '),

@@ -1,6 +1,6 @@
 /** A server that a benchmark started: its process, directory and output. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -59,6 +59,18 @@ export class ServerProcess {
   #keep(bytes: Buffer): void {
     this.#output = (this.#output + bytes.toString()).slice(-4_000);
   }
+}
+
+/** CPU time used so far, all threads, user and system; of servers in steps of 10 ms. */
+export function cpuMicroseconds(pids: readonly number[]): { client: number; servers: number } {
+  const { user, system } = process.cpuUsage();
+  let servers = 0;
+  for (const pid of pids) {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' '); // the name before may hold spaces
+    servers += (Number(fields[11]) + Number(fields[12])) * 10_000;
+  }
+  return { client: user + system, servers };
 }
 
 /** A fresh directory below the system's place for temporary files. */

@@ -5,6 +5,8 @@ export interface System {
   readonly name: string;
   /** Versions and the durability that it runs with, for the record. */
   readonly description: string;
+  /** Processes that it started; none when it is embedded. */
+  readonly pids: readonly number[];
   /** Starts it and connects; the client is the best that Node.js has for it. */
   connect(): Promise<Driver>;
   /** Ends what was started and removes its directory. */

@@ -1,4 +1,5 @@
 /** The workloads, and one measured run: closed loops of callers in this process. */
+import { cpuMicroseconds } from './server-process.ts';
 import type { Driver, ServerCounters } from './system.ts';
 
 export const WORKLOADS = ['kv-put', 'kv-get', 'kv-mixed', 'kv-incr', 'kv-scan'] as const;
@@ -22,6 +23,9 @@ export interface RunFigures {
   readonly maxUs: number;
   readonly errors: number;
   readonly firstError: string | undefined;
+  /** CPU time of this process (client and harness) and of the servers, by operation. */
+  readonly clientCpuUs: number;
+  readonly serverCpuUs: number;
   readonly server: ServerFigures | undefined;
 }
 
@@ -63,12 +67,17 @@ export async function load(
 }
 
 /** Runs the workload for some time. */
-export async function run(driver: Driver, options: RunOptions): Promise<RunFigures> {
+export async function run(
+  driver: Driver,
+  options: RunOptions,
+  pids: readonly number[] = [],
+): Promise<RunFigures> {
   const operation = operations(driver, options);
   const latencies: number[] = [];
   let errors = 0;
   let firstError: string | undefined;
   const before = await driver.metrics?.();
+  const cpuBefore = cpuMicroseconds(pids);
   const started = performance.now();
   const end = started + options.seconds * 1_000;
   const caller = async () => {
@@ -86,6 +95,7 @@ export async function run(driver: Driver, options: RunOptions): Promise<RunFigur
   };
   await Promise.all(Array.from({ length: options.callers }, caller));
   const seconds = (performance.now() - started) / 1_000;
+  const cpuAfter = cpuMicroseconds(pids);
   const after = await driver.metrics?.();
   return {
     ...summary(latencies),
@@ -93,6 +103,8 @@ export async function run(driver: Driver, options: RunOptions): Promise<RunFigur
     opsPerSecond: latencies.length / seconds,
     errors,
     firstError,
+    clientCpuUs: (cpuAfter.client - cpuBefore.client) / latencies.length,
+    serverCpuUs: (cpuAfter.servers - cpuBefore.servers) / latencies.length,
     server: before && after && difference(before, after),
   };
 }

@@ -16,6 +16,10 @@ export class EtcdSystem implements System {
     this.description = `${versionOf('etcd', 'etcd-server')}; ${nodes} member(s), every write synced; npm etcd3`;
   }
 
+  get pids(): number[] {
+    return this.#servers.map(({ pid }) => pid);
+  }
+
   async connect(): Promise<Driver> {
     if (this.#servers.length === 0) await this.#start();
     const client = new Etcd3({ hosts: this.#clients.map((port) => `127.0.0.1:${port}`) });

@@ -18,6 +18,10 @@ export class HoldfastSystem implements System {
     if (nodes !== 1) throw new Error('holdfast runs one node in this version: --nodes 1');
   }
 
+  get pids(): number[] {
+    return this.#servers.map(({ pid }) => pid);
+  }
+
   async connect(): Promise<Driver> {
     if (this.#servers.length === 0) await this.#start();
     const client = await connect({ endpoints: this.#grpc.map((port) => `127.0.0.1:${port}`) });

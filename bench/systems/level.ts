@@ -9,6 +9,7 @@ import type { Driver, System, SystemOptions } from '../system.ts';
 export class LevelSystem implements System {
   readonly name = 'level';
   readonly description = 'npm level, embedded; puts of one turn in one batch with sync';
+  readonly pids: readonly number[] = [];
   readonly #directory = freshDirectory('level');
   #level: Level<string, Uint8Array> | undefined;
 

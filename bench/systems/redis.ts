@@ -19,6 +19,10 @@ export class RedisSystem implements System {
     this.description = `${version}; appendonly, appendfsync always; ioredis ${autoPipelining ? 'auto-pipelined' : 'plain'}`;
   }
 
+  get pids(): number[] {
+    return this.#server === undefined ? [] : [this.#server.pid];
+  }
+
   async connect(): Promise<Driver> {
     if (this.#server === undefined) await this.#start();
     const client = new Redis({

@@ -10,12 +10,13 @@ import type { ProposalFailure } from '../raft/state-machine.ts';
 import type { Command } from '../raft/entry.ts';
 import { StoreDamaged, type RowStore } from '../storage/row-store.ts';
 import type { SpaceGuard } from '../storage/space-guard.ts';
-import { binaryString } from '../storage/row-key.ts';
+import { binaryString, type RowKey } from '../storage/row-key.ts';
 import { assertPresent, scanKeyspace, type ScanSelection, type ScanPart } from './kv-scan.ts';
 import {
   MutationKind,
   encodeMutate,
   encodeTransact,
+  type DecodedMutate,
   type MutationCommand,
   type TransactCommand,
   type WriteContext,
@@ -39,6 +40,18 @@ export interface WriteSink {
   onError(error: HoldfastError): void;
 }
 
+/** Where a key is kept. */
+export interface KeyPlace {
+  readonly partition: LocalPartition;
+  /** Name of its row. */
+  readonly row: RowKey;
+}
+
+export function placeOf(keyspace: OpenKeyspace, key: Uint8Array): KeyPlace {
+  const partition = keyspace.partitionOf(key);
+  return { partition, row: partition.machine.keys.data(key) };
+}
+
 export class KeyValue {
   readonly #options: KeyValueOptions;
 
@@ -50,18 +63,25 @@ export class KeyValue {
    * A key's value, linearizable. At once, except when the value has expired by the
    * clock and not yet by log time: then log time is moved on first.
    */
-  get(keyspace: OpenKeyspace, key: Uint8Array): StoredValue | undefined | Promise<StoredValue | undefined> {
-    this.#assertServing();
-    const partition = keyspace.partitionOf(key);
+  get(
+    keyspace: OpenKeyspace,
+    key: Uint8Array,
+    { partition, row }: KeyPlace = placeOf(keyspace, key),
+  ): StoredValue | undefined | Promise<StoredValue | undefined> {
+    const stored = this.#read(partition, row);
     const { host, clock } = this.#options;
-    this.#assertPresent(partition);
-    const stored = this.#guard(() => partition.machine.value(key, host.logTimeMs(partition.group)));
     if (stored?.expiresAtMs === undefined || stored.expiresAtMs > clock.wallMs()) return stored;
-    return host.advanceTime(partition.group).then(() => {
-      this.#assertServing();
-      this.#assertPresent(partition);
-      return this.#guard(() => partition.machine.value(key, host.logTimeMs(partition.group)));
-    });
+    return host.advanceTime(partition.group).then(() => this.#read(partition, row));
+  }
+
+  #read(partition: LocalPartition, row: RowKey): StoredValue | undefined {
+    this.#assertServing();
+    this.#assertPresent(partition);
+    try {
+      return partition.machine.valueOfRow(row, this.#options.host.logTimeMs(partition.group));
+    } catch (error) {
+      throw this.#damaged(error);
+    }
   }
 
   /** Proposes a mutation; its end goes to `sink`. Throws when it is refused at once. */
@@ -71,13 +91,12 @@ export class KeyValue {
     context: WriteContext,
     deadlineMs: number,
     sink: WriteSink,
+    { partition, row }: KeyPlace = placeOf(keyspace, mutation.key),
   ): void {
     const command = encodeMutate(context, mutation);
     this.#admit(command, grows(mutation));
-    this.#options.host.propose(
-      keyspace.partitionOf(mutation.key).group,
-      new MutationProposal(command, deadlineMs, sink),
-    );
+    const proposal = new MutationProposal(command, { context, mutation, row }, deadlineMs, sink);
+    this.#options.host.propose(partition.group, proposal);
   }
 
   /** Applies a transaction whose keys lie in one partition. Errors: CROSS_PARTITION and those of its operations. */
@@ -129,14 +148,6 @@ export class KeyValue {
     assertPresent(this.#options.host, partition);
   }
 
-  #guard<T>(read: () => T): T {
-    try {
-      return read();
-    } catch (error) {
-      throw this.#damaged(error);
-    }
-  }
-
   /** One bad row condemns the store: it is never skipped, and nothing more is served from it. */
   #damaged(error: unknown): unknown {
     if (!(error instanceof StoreDamaged)) return error;
@@ -176,13 +187,15 @@ class MutationProposal {
   readonly kind: number;
   readonly version: number;
   readonly bytes: Uint8Array;
+  readonly decoded: DecodedMutate;
   readonly deadlineMs: number;
   readonly #sink: WriteSink;
 
-  constructor(command: Command, deadlineMs: number, sink: WriteSink) {
+  constructor(command: Command, decoded: DecodedMutate, deadlineMs: number, sink: WriteSink) {
     this.kind = command.kind;
     this.version = command.version;
     this.bytes = command.bytes;
+    this.decoded = decoded;
     this.deadlineMs = deadlineMs;
     this.#sink = sink;
   }

@@ -4,6 +4,7 @@
  */
 import { ByteReader, ByteWriter } from '../storage/byte-codec.ts';
 import type { Command } from '../raft/entry.ts';
+import type { RowKey } from '../storage/row-key.ts';
 
 /** Kinds of commands; numbers are never reused. */
 export const CommandKind = { mutate: 1, transact: 2, expireRows: 3, expireClients: 4 } as const;
@@ -89,6 +90,13 @@ export interface ExpiredRow {
 const VERSION = 1;
 const NO_BYTES = new Uint8Array(0);
 
+/** A mutation with its context; `row` is the name of the key's row, for whoever has it at hand. */
+export interface DecodedMutate {
+  readonly context: WriteContext;
+  readonly mutation: MutationCommand;
+  readonly row?: RowKey | undefined;
+}
+
 export function encodeMutate(context: WriteContext, mutation: MutationCommand): Command {
   const writer = new ByteWriter(
     96 + mutation.key.byteLength + mutation.value.byteLength + mutation.expectedValue.byteLength,
@@ -122,7 +130,7 @@ export function encodeExpireClients(clientIds: readonly Uint8Array[]): Command {
   return { kind: CommandKind.expireClients, version: VERSION, bytes: writer.finish() };
 }
 
-export function decodeMutate(bytes: Uint8Array): { context: WriteContext; mutation: MutationCommand } {
+export function decodeMutate(bytes: Uint8Array): DecodedMutate {
   const reader = new ByteReader(bytes);
   return { context: readContext(reader), mutation: readMutation(reader) };
 }

@@ -8,8 +8,8 @@
  *   m                  the partition's counter of versions
  */
 import { ByteReader, ByteWriter, asBuffer, readU64, writeU64 } from '../storage/byte-codec.ts';
-import { binaryString, groupPrefix, type RowKey } from '../storage/row-key.ts';
-import type { LiveRow } from '../storage/row-store.ts';
+import { RowKeyMaker, binaryString, groupPrefix, type RowKey } from '../storage/row-key.ts';
+import { ROW_HEADER_BYTES, newRow, type LiveRow } from '../storage/row-store.ts';
 
 /** A value as kept. */
 export interface StoredValue {
@@ -25,13 +25,15 @@ const EXPIRES_FLAG = 1;
 /** Names the rows of one partition. */
 export class KvRowKeys {
   readonly #prefix: string;
+  readonly #data: RowKeyMaker;
 
   constructor(group: number, generation: number) {
     this.#prefix = groupPrefix(group, generation);
+    this.#data = new RowKeyMaker(`${this.#prefix}d`);
   }
 
   data(key: Uint8Array): RowKey {
-    return `${this.#prefix}d${binaryString(key)}`;
+    return this.#data.of(key);
   }
 
   /** The user's key of a data row. */
@@ -79,14 +81,15 @@ export class KvRowKeys {
   }
 }
 
-export function encodeValue(stored: StoredValue): Buffer {
-  const header = stored.expiresAtMs === undefined ? 10 : 18;
-  const row = Buffer.allocUnsafe(header + stored.value.byteLength);
-  row[0] = VALUE_FORMAT;
-  row[1] = stored.expiresAtMs === undefined ? 0 : EXPIRES_FLAG;
-  writeU64(row, stored.version, 2);
-  if (stored.expiresAtMs !== undefined) writeU64(row, stored.expiresAtMs, 10);
-  row.set(stored.value, header);
+/** A value as a row of the store, see `newRow`. */
+export function valueRow(version: number, expiresAtMs: number | undefined, value: Uint8Array): Buffer {
+  const header = expiresAtMs === undefined ? 10 : 18;
+  const row = newRow(header + value.byteLength);
+  row[ROW_HEADER_BYTES] = VALUE_FORMAT;
+  row[ROW_HEADER_BYTES + 1] = expiresAtMs === undefined ? 0 : EXPIRES_FLAG;
+  writeU64(row, version, ROW_HEADER_BYTES + 2);
+  if (expiresAtMs !== undefined) writeU64(row, expiresAtMs, ROW_HEADER_BYTES + 10);
+  row.set(value, ROW_HEADER_BYTES + header);
   return row;
 }
 

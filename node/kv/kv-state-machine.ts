@@ -8,7 +8,7 @@
  *  5. A write with a token below one accepted for the same lock is refused.
  */
 import type { RowStore } from '../storage/row-store.ts';
-import { binaryString } from '../storage/row-key.ts';
+import { binaryString, type RowKey } from '../storage/row-key.ts';
 import { ByteReader, ByteWriter } from '../storage/byte-codec.ts';
 import type { Command } from '../raft/entry.ts';
 import type { StateMachine } from '../raft/state-machine.ts';
@@ -23,11 +23,13 @@ import {
   decodeMutate,
   decodeTransact,
   type ComparisonCommand,
+  type DecodedMutate,
   type MutationCommand,
   type OperationCommand,
   type TransactCommand,
   type WriteContext,
   type WriteFence,
+  type WriteIdentity,
 } from './kv-command.ts';
 import {
   type CommandOutcome,
@@ -35,10 +37,17 @@ import {
   type Refusal,
   type TransactOutcome,
 } from './kv-outcome.ts';
-import { KvRowKeys, VersionCounter, decodeValue, encodeValue, type StoredValue } from './kv-rows.ts';
+import { KvRowKeys, VersionCounter, decodeValue, valueRow, type StoredValue } from './kv-rows.ts';
 
 /** The rows that a state machine works on: the overlay over the store. */
-export type KvRows = Pick<RowStore, 'get' | 'put' | 'delete' | 'live' | 'putLive'>;
+export type KvRows = Pick<RowStore, 'get' | 'put' | 'putRow' | 'delete' | 'live' | 'putLive'>;
+
+/** A client that the partition remembers. */
+interface KnownClient {
+  readonly clientId: Buffer;
+  readonly row: RowKey;
+  readonly memory: ClientMemory;
+}
 
 /** Values written by a transaction that is not yet known to succeed. */
 type Staged = Map<string, { key: Uint8Array; value: StoredValue | undefined }>;
@@ -47,11 +56,16 @@ export class KvStateMachine implements StateMachine {
   readonly keys: KvRowKeys;
   readonly #rows: KvRows;
   readonly #versionsAbove: number;
+  readonly #versionsRow: RowKey;
+  #versions: VersionCounter | undefined;
+  /** The client that wrote last, with what is remembered of it: most often it writes next. */
+  #lastClient: KnownClient | undefined;
 
   /** Versions given out are greater than `versionsAbove`. */
   constructor(group: number, rows: KvRows, versionsAbove = 0) {
     this.#versionsAbove = versionsAbove;
     this.keys = new KvRowKeys(group, 0);
+    this.#versionsRow = this.keys.versions();
     this.#rows = rows;
   }
 
@@ -60,8 +74,9 @@ export class KvStateMachine implements StateMachine {
       throw new RangeError(`command ${command.kind} of unknown version ${command.version}`);
     switch (command.kind) {
       case CommandKind.mutate: {
-        const { context, mutation } = decodeMutate(command.bytes);
-        return this.#once(context, stampMs, () => this.#mutate(mutation, stampMs));
+        const decoded = command.decoded as DecodedMutate | undefined;
+        const { context, mutation, row } = decoded ?? decodeMutate(command.bytes);
+        return this.#once(context, stampMs, () => this.#mutate(mutation, stampMs, row));
       }
       case CommandKind.transact: {
         const { context, transact } = decodeTransact(command.bytes);
@@ -77,9 +92,14 @@ export class KvStateMachine implements StateMachine {
 
   /** The value of a key at log time `stampMs`. Invariant 4. */
   value(key: Uint8Array, stampMs: number): StoredValue | undefined {
-    const row = this.#rows.get(this.keys.data(key));
-    if (row === undefined) return undefined;
-    const stored = decodeValue(row);
+    return this.valueOfRow(this.keys.data(key), stampMs);
+  }
+
+  /** The value of a key by its row's name, which is `keys.data(key)`. */
+  valueOfRow(row: RowKey, stampMs: number): StoredValue | undefined {
+    const content = this.#rows.get(row);
+    if (content === undefined) return undefined;
+    const stored = decodeValue(content);
     return stored.expiresAtMs !== undefined && stored.expiresAtMs <= stampMs ? undefined : stored;
   }
 
@@ -91,10 +111,9 @@ export class KvStateMachine implements StateMachine {
   ): CommandOutcome {
     const { identity, fence } = context;
     if (identity === undefined) return this.#fenced(fence) ?? write();
-    const row = this.keys.client(identity.clientId);
-    const memory =
-      this.#rows.live(row, ClientMemory.decode) ?? (identity.open ? new ClientMemory() : undefined);
-    if (memory === undefined) return { refused: 'CLIENT_EXPIRED' };
+    const client = this.#client(identity);
+    if (client === undefined) return { refused: 'CLIENT_EXPIRED' };
+    const { row, memory } = client;
     const known = memory.result(identity.sequence);
     if (known === 'too large') return { refused: 'RESULT_NOT_KEPT' };
     if (known !== undefined) return known;
@@ -108,6 +127,17 @@ export class KvStateMachine implements StateMachine {
     return outcome;
   }
 
+  /** What is remembered of a client; a new one must say that it is. */
+  #client({ clientId, open }: WriteIdentity): KnownClient | undefined {
+    const last = this.#lastClient;
+    if (last !== undefined && last.clientId.equals(clientId)) return last;
+    const row = this.keys.client(clientId);
+    const memory = this.#rows.live(row, ClientMemory.decode) ?? (open ? new ClientMemory() : undefined);
+    if (memory === undefined) return undefined;
+    this.#lastClient = { clientId: Buffer.from(clientId), row, memory };
+    return this.#lastClient;
+  }
+
   #fenced(fence: WriteFence | undefined): Refusal | undefined {
     if (fence === undefined) return undefined;
     const row = this.keys.fence(fence.lock);
@@ -118,11 +148,11 @@ export class KvStateMachine implements StateMachine {
     return undefined;
   }
 
-  #mutate(mutation: MutationCommand, stampMs: number): MutationOutcome | Refusal {
+  #mutate(mutation: MutationCommand, stampMs: number, row?: RowKey): MutationOutcome | Refusal {
     const next = this.#evaluate(mutation, stampMs, (key) => this.value(key, stampMs));
     if ('refused' in next) return next;
     if (next.value === undefined && !next.outcome.existed) return next.outcome;
-    return this.#write(mutation.key, next.value, next.outcome);
+    return this.#write(mutation.key, next.value, next.outcome, row);
   }
 
   /** What a mutation makes of a key, without doing it. */
@@ -165,18 +195,29 @@ export class KvStateMachine implements StateMachine {
   }
 
   /** Writes or deletes a key. Invariant 3. */
-  #write(key: Uint8Array, value: StoredValue | undefined, outcome: MutationOutcome): MutationOutcome {
-    const row = this.keys.versions();
-    const versions = this.#rows.live(row, VersionCounter.decode) ?? new VersionCounter(this.#versionsAbove);
-    const version = versions.next();
-    this.#rows.putLive(row, versions);
+  #write(
+    key: Uint8Array,
+    value: StoredValue | undefined,
+    outcome: MutationOutcome,
+    row = this.keys.data(key),
+  ): MutationOutcome {
+    const version = this.#nextVersion();
     if (value === undefined) {
-      this.#rows.delete(this.keys.data(key));
+      this.#rows.delete(row);
       return outcome;
     }
-    this.#rows.put(this.keys.data(key), encodeValue({ ...value, version }));
-    if (value.expiresAtMs !== undefined) this.#rows.put(this.keys.expiry(value.expiresAtMs, key), NO_BYTES);
-    return { ...outcome, version };
+    const { expiresAtMs } = value;
+    this.#rows.putRow(row, valueRow(version, expiresAtMs, value.value));
+    if (expiresAtMs !== undefined) this.#rows.put(this.keys.expiry(expiresAtMs, key), NO_BYTES);
+    return { version, counter: outcome.counter, existed: outcome.existed };
+  }
+
+  #nextVersion(): number {
+    this.#versions ??=
+      this.#rows.live(this.#versionsRow, VersionCounter.decode) ?? new VersionCounter(this.#versionsAbove);
+    const version = this.#versions.next();
+    this.#rows.putLive(this.#versionsRow, this.#versions);
+    return version;
   }
 
   #transact(transact: TransactCommand, stampMs: number): TransactOutcome | Refusal {
@@ -260,7 +301,9 @@ export class KvStateMachine implements StateMachine {
     for (const clientId of decodeExpireClients(bytes)) {
       const row = this.keys.client(clientId);
       const memory = this.#rows.live(row, ClientMemory.decode);
-      if (memory !== undefined && memory.lastSeenMs + CLIENT_MEMORY_MS <= stampMs) this.#rows.delete(row);
+      if (memory === undefined || memory.lastSeenMs + CLIENT_MEMORY_MS > stampMs) continue;
+      this.#rows.delete(row);
+      if (this.#lastClient?.row === row) this.#lastClient = undefined;
     }
   }
 }

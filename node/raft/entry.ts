@@ -29,6 +29,8 @@ export interface Command {
   readonly kind: number;
   readonly version: number;
   readonly bytes: Uint8Array;
+  /** What `bytes` say, from the proposer: the state machine here need not decode them. Others never see it. */
+  readonly decoded?: unknown;
 }
 
 /** Bytes that a command takes inside an entry. */

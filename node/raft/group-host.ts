@@ -12,7 +12,7 @@ import type { Clock, Timer } from '@holdfast/client/clock';
 import { RecordType, type LogRecord } from '../storage/log-format.ts';
 import { StoreDamaged, type AppliedEntry, type RowStore, type StoreMark } from '../storage/row-store.ts';
 import type { WriteAheadLog } from '../storage/write-ahead-log.ts';
-import { EntryKind, commandBytes, decodeCommands, type Entry } from './entry.ts';
+import { EntryKind, commandBytes, decodeCommands, type Command, type Entry } from './entry.ts';
 import { GroupReplica, entryRecord, type ProposedEntry } from './group-replica.ts';
 import type { Proposal, ProposalFailure, StateMachine } from './state-machine.ts';
 
@@ -293,7 +293,7 @@ export class GroupHost {
     }
     let results: unknown[];
     try {
-      results = this.#applyEntry(replica, entry);
+      results = this.#applyEntry(replica, entry, proposals);
     } catch (error) {
       // Before anything else can run: half an entry must not reach the store.
       this.#options.rows.freeze();
@@ -305,10 +305,11 @@ export class GroupHost {
     return results.length;
   }
 
-  #applyEntry(replica: GroupReplica, entry: Entry): unknown[] {
+  /** `commands`: those of the entry, where they are at hand. */
+  #applyEntry(replica: GroupReplica, entry: Entry, commands?: readonly Command[]): unknown[] {
     const results: unknown[] = [];
     if (entry.kind === EntryKind.commands) {
-      for (const command of decodeCommands(entry.payload))
+      for (const command of commands ?? decodeCommands(entry.payload))
         results.push(replica.machine.apply(command, entry.stampMs));
     }
     replica.noteApplied(entry);

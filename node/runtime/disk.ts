@@ -37,6 +37,8 @@ export interface DiskFile {
   read(position: number, length: number): Promise<Uint8Array>;
   /** Writes all of `data` at `position`, extending the file if needed. Not durable until `sync`. */
   write(position: number, data: Uint8Array): Promise<void>;
+  /** Writes all of `data` at `position` and makes it durable: `write` and `sync` in one. */
+  writeDurably(position: number, data: Uint8Array): Promise<void>;
   /** Makes all completed writes durable, the file's size too (fdatasync). */
   sync(): Promise<void>;
   /** Cuts or extends (with zeros) the file. Not durable until `sync`. */

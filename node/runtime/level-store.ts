@@ -1,3 +1,4 @@
+import { setImmediate as immediate } from 'node:timers/promises';
 import { ClassicLevel } from 'classic-level';
 import type { OrderedStore, RowChange, RowIterator } from './ordered-store.ts';
 
@@ -9,14 +10,18 @@ export interface LevelStoreOptions {
    */
   readonly cacheBytes?: number;
   /**
-   * Bytes of new rows gathered in memory before they become a table; default 16 MiB. More
+   * Bytes of new rows gathered in memory before they become a table; default 64 MiB. More
    * means fewer, larger tables and so less compaction, but up to twice this memory and a
-   * longer opening (the log file is read through). LevelDB's own default is 4 MiB.
+   * longer opening (the log file is read through). LevelDB's own default is 4 MiB: at
+   * tens of megabytes a second it compacts all the time.
    */
   readonly writeBufferBytes?: number;
 }
 
 const MIB = 2 ** 20;
+
+/** Rows of a batch that are gathered before other work gets its turn. */
+const BATCH_SLICE_ROWS = 500;
 
 /** Bytes that one step of an iterator may gather; measured best for long walks. */
 const ITERATOR_STEP_BYTES = MIB;
@@ -43,7 +48,7 @@ export class LevelStore implements OrderedStore {
       valueEncoding: 'view',
       createIfMissing: true,
       cacheSize: options.cacheBytes ?? 32 * MIB,
-      writeBufferSize: options.writeBufferBytes ?? 16 * MIB,
+      writeBufferSize: options.writeBufferBytes ?? 64 * MIB,
     });
     await level.open().catch((error: unknown) => {
       throw openError(directory, error);
@@ -60,10 +65,14 @@ export class LevelStore implements OrderedStore {
   }
 
   async writeBatch(changes: readonly RowChange[]): Promise<void> {
-    const operations = changes.map(([key, value]) =>
-      value === undefined ? ({ type: 'del', key } as const) : ({ type: 'put', key, value } as const),
-    );
-    await this.#level.batch(operations, { sync: true });
+    // Gathered step by step: handing LevelDB an array of objects costs several times as much.
+    const batch = this.#level.batch();
+    for (const [position, [key, value]] of changes.entries()) {
+      if (value === undefined) batch.del(key);
+      else batch.put(key, value);
+      if (position % BATCH_SLICE_ROWS === BATCH_SLICE_ROWS - 1) await immediate();
+    }
+    await batch.write({ sync: true });
   }
 
   iterate(start: Uint8Array, end: Uint8Array): RowIterator {

@@ -12,7 +12,7 @@ import type { Clock } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
 import { errorToMessage } from '@holdfast/client/error-mapping';
 import { ErrorSchema } from '@holdfast/proto/error/v1/error';
-import type { KeyValue, WriteSink } from '../kv/key-value.ts';
+import { placeOf, type KeyPlace, type KeyValue, type WriteSink } from '../kv/key-value.ts';
 import type { OpenKeyspace, Keyspaces } from '../kv/keyspaces.ts';
 import type { MutationCommand } from '../kv/kv-command.ts';
 import type { MutationOutcome } from '../kv/kv-outcome.ts';
@@ -25,7 +25,6 @@ import {
   checkKey,
   refuse,
 } from '../kv/limits.ts';
-import { binaryString } from '../storage/row-key.ts';
 import type { ByteBudget, MessageStream } from './handler.ts';
 import {
   asHoldfastError,
@@ -83,6 +82,8 @@ export class KvPipeline {
   #next = 0;
   #yielded = false;
   #answers: PipelineAnswer[] = [];
+  /** The operations of `#answers`, for the figures. */
+  #answered: { readonly operation: PipelineOperation; readonly code: string }[] = [];
   #answerBytes = 0;
   #scheduled = false;
   #unanswered = 0;
@@ -117,18 +118,17 @@ export class KvPipeline {
 
   /** Takes the answer of an operation. Invariant 2. */
   answer(operation: PipelineOperation, answer: PipelineAnswer, code: string): void {
-    const { clock, observe } = this.#dependencies;
     this.#answers.push(answer);
+    this.#answered.push({ operation, code });
     this.#answerBytes += answerBytes(answer);
     this.#unanswered--;
     this.#unansweredBytes -= operation.bytes;
     this.#heldBytes -= operation.bytes;
     if (!this.#closed) this.#budget.give(operation.bytes);
-    observe(operation.kind, code, clock.monotonicMs() - operation.startedMs);
     if (this.#answerBytes >= ANSWER_BYTES) this.#send();
     if (!this.#scheduled) {
       this.#scheduled = true;
-      clock.afterTurn(() => this.#flush());
+      this.#dependencies.clock.afterTurn(() => this.#flush());
     }
   }
 
@@ -247,6 +247,15 @@ export class KvPipeline {
       this.#blocked = !this.#stream.send(encodeAnswers(answers, this.#answerBytes));
     this.#answers = [];
     this.#answerBytes = 0;
+    this.#observeAnswered();
+  }
+
+  #observeAnswered(): void {
+    const { clock, observe } = this.#dependencies;
+    const now = clock.monotonicMs();
+    for (const { operation, code } of this.#answered)
+      observe(operation.kind, code, now - operation.startedMs);
+    this.#answered = [];
   }
 
   #onDrain(): void {
@@ -311,12 +320,14 @@ export class PipelineOperation implements WriteSink {
   readonly call: PipelineCallFields;
   readonly startedMs: number;
   readonly bytes: number;
+  /** Operations of the same key have the same: the name of its row. */
   readonly orderKey: string;
   readonly isRead: boolean;
   readonly #pipeline: KvPipeline;
   readonly #dependencies: PipelineDependencies;
   readonly #batch: PipelineBatch;
   readonly #keyspace: OpenKeyspace | HoldfastError;
+  readonly #place: KeyPlace | undefined;
   #running = false;
 
   constructor(
@@ -334,7 +345,8 @@ export class PipelineOperation implements WriteSink {
     this.#keyspace = keyspace;
     this.startedMs = startedMs;
     this.isRead = call.get !== undefined;
-    this.orderKey = `${batch.keyspace}\0${binaryString(call.key)}`;
+    this.#place = keyspace instanceof Error ? undefined : placeOf(keyspace, call.key);
+    this.orderKey = this.#place?.row ?? '';
     this.bytes = operationBytes(call);
   }
 
@@ -370,7 +382,7 @@ export class PipelineOperation implements WriteSink {
     const { key, get } = this.call;
     checkKey(key, keyspace);
     checkReadOptions(get?.options);
-    const found = this.#dependencies.kv.get(keyspace, key);
+    const found = this.#dependencies.kv.get(keyspace, key, this.#place);
     if (!(found instanceof Promise)) {
       this.#found(found);
       return false;
@@ -396,7 +408,7 @@ export class PipelineOperation implements WriteSink {
     const context = { identity, fence: writeFence(fence) };
     this.#running = true;
     try {
-      this.#dependencies.kv.mutate(keyspace, command, context, this.#deadline(), this);
+      this.#dependencies.kv.mutate(keyspace, command, context, this.#deadline(), this, this.#place);
     } catch (error) {
       this.#running = false;
       throw error;

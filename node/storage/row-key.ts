@@ -4,7 +4,30 @@
  *
  *   group (8 bytes, big-endian) · replica generation (4) · family (1) · rest
  */
+import { asBuffer } from './byte-codec.ts';
+
 export type RowKey = string;
+
+/** Longest rest that `RowKeyMaker` makes in one step; longer ones cost more. */
+const SHORT_REST_BYTES = 256;
+
+/** Makes the row keys of one family in one step: a string put together of two is taken apart again to be hashed. */
+export class RowKeyMaker {
+  readonly #prefix: string;
+  readonly #scratch: Buffer;
+
+  constructor(prefix: string) {
+    this.#prefix = prefix;
+    this.#scratch = Buffer.alloc(prefix.length + SHORT_REST_BYTES);
+    this.#scratch.write(prefix, 'latin1');
+  }
+
+  of(rest: Uint8Array): RowKey {
+    if (rest.byteLength > SHORT_REST_BYTES) return this.#prefix + binaryString(rest);
+    this.#scratch.set(rest, this.#prefix.length);
+    return this.#scratch.toString('latin1', 0, this.#prefix.length + rest.byteLength);
+  }
+}
 
 /** Group number under which the store keeps its own rows. */
 export const STORE_GROUP_PREFIX = '\xff'.repeat(12);
@@ -24,7 +47,7 @@ export function groupOf(key: RowKey): number {
 
 /** Bytes as a binary string. */
 export function binaryString(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
+  return asBuffer(bytes).toString('latin1');
 }
 
 /** A binary string as bytes. */

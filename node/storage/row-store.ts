@@ -22,8 +22,8 @@ export interface LiveRow {
   encode(): Uint8Array;
 }
 
-/** A row's content; undefined: deleted. */
-type Row = Uint8Array | LiveRow | undefined;
+/** A row as `newRow` made it, an object that is one, or undefined: deleted. */
+type Row = Buffer | LiveRow | undefined;
 
 /** A read met a row whose checksum does not hold. */
 export class StoreDamaged extends Error {
@@ -73,6 +73,8 @@ export const OVERLAY_LIMIT_BYTES = 96 * 1024 * 1024;
 /** Rows made ready for the store at a time. */
 const SLICE_ROWS = 500;
 const ROW_VERSION = 1;
+/** What stands before a row's content in the store: version and checksum. */
+export const ROW_HEADER_BYTES = 5;
 const STORED_FAMILY = 'i';
 const END_OF_STORE: RowKey = '\xff'.repeat(16);
 const MARK_KEY: RowKey = `${STORE_GROUP_PREFIX}m`;
@@ -85,6 +87,8 @@ export class RowStore {
   #flushingBytes = 0;
   #applied = new Map<number, AppliedEntry>();
   #live = new Map<RowKey, LiveRow>();
+  /** Live rows that are in the active overlay: to say so again costs nothing. */
+  #dirty = new Set<LiveRow>();
   #mark: StoreMark;
   #flush: Promise<void> | undefined;
   /** Between which keys rows were removed from the store that it may still hold space for. */
@@ -131,7 +135,7 @@ export class RowStore {
   get(key: RowKey): Uint8Array | undefined {
     const row = this.#overlaid(key);
     if (row === 'absent') return this.#read(key);
-    return row === undefined || row instanceof Uint8Array ? row : row.encode();
+    return row && contentOf(row);
   }
 
   /** A live row's object; `decode` makes it from the stored content. */
@@ -145,14 +149,21 @@ export class RowStore {
     return row;
   }
 
-  /** Sets a row. The content is kept, not copied. */
+  /** Sets a row to a copy of the content. */
   put(key: RowKey, content: Uint8Array): void {
-    this.#activeBytes += key.length + content.byteLength;
-    this.#active.set(key, content);
+    this.putRow(key, rowOf(content));
+  }
+
+  /** Sets a row that `newRow` made and the caller filled. It is kept, not copied. */
+  putRow(key: RowKey, row: Buffer): void {
+    this.#activeBytes += key.length + row.length;
+    this.#active.set(key, row);
   }
 
   /** Sets a live row, or says that the object changed. */
   putLive(key: RowKey, row: LiveRow): void {
+    if (this.#dirty.has(row)) return;
+    this.#dirty.add(row);
     this.#live.set(key, row);
     this.#active.set(key, row);
   }
@@ -160,7 +171,7 @@ export class RowStore {
   /** Removes a row. */
   delete(key: RowKey): void {
     this.#activeBytes += key.length;
-    this.#live.delete(key);
+    this.#forgetLive(key);
     this.#active.set(key, undefined);
   }
 
@@ -226,7 +237,7 @@ export class RowStore {
   /** Removes all rows that begin with `prefix` from overlay and store, in slices. For groups that are gone. */
   async removeRange(prefix: RowKey, end: RowKey, isStopped: () => boolean): Promise<number> {
     for (const key of this.#active.keys()) if (key >= prefix && key < end) this.#active.delete(key);
-    for (const key of this.#live.keys()) if (key >= prefix && key < end) this.#live.delete(key);
+    for (const key of this.#live.keys()) if (key >= prefix && key < end) this.#forgetLive(key);
     await this.#flush;
     const { store } = this.#options;
     let removed = 0;
@@ -274,6 +285,13 @@ export class RowStore {
     return rows[0] === undefined ? undefined : binaryString(rows[0][0]);
   }
 
+  #forgetLive(key: RowKey): void {
+    const row = this.#live.get(key);
+    if (row === undefined) return;
+    this.#live.delete(key);
+    this.#dirty.delete(row);
+  }
+
   #overlaid(key: RowKey): Row | 'absent' {
     const active = this.#active.get(key);
     if (active !== undefined || this.#active.has(key)) return active;
@@ -300,6 +318,7 @@ export class RowStore {
     const stored = this.#applied;
     const mark = { flush: this.#mark.flush + 1, logSequence: this.#options.logSequence() };
     freezeLive(rows);
+    this.#dirty.clear();
     this.#flushing = rows;
     this.#flushingBytes = this.#activeBytes;
     this.#active = new Map();
@@ -340,15 +359,16 @@ export class RowStore {
   ): Promise<RowChange[]> {
     const changes: RowChange[] = [];
     for (const [key, row] of rows) {
-      changes.push(row === undefined ? [binaryBytes(key), undefined] : sealed(key, row as Uint8Array));
+      changes.push(row === undefined ? [binaryBytes(key), undefined] : sealed(key, row as Buffer));
       if (changes.length % SLICE_ROWS === 0)
         await new Promise<void>((resolve) => this.#options.clock.afterTurn(resolve));
     }
     for (const [group, entry] of stored) {
       const content = new ByteWriter(24).u64(entry.index).u64(entry.term).u64(entry.stampMs).finish();
-      changes.push(sealed(storedKey(group), content));
+      changes.push(sealed(storedKey(group), rowOf(content)));
     }
-    changes.push(sealed(MARK_KEY, new ByteWriter(16).u64(mark.flush).u64(mark.logSequence).finish()));
+    const content = new ByteWriter(16).u64(mark.flush).u64(mark.logSequence).finish();
+    changes.push(sealed(MARK_KEY, rowOf(content)));
     return changes;
   }
 
@@ -385,7 +405,7 @@ export class RowStore {
     };
     const takeOverlaid = () => {
       const [key, row] = overlaid[at++]!;
-      if (row !== undefined) take(key, row instanceof Uint8Array ? row : row.encode());
+      if (row !== undefined) take(key, contentOf(row));
     };
     const isFull = () => rows.length >= count || bytes >= maxBytes;
     for (;;) {
@@ -414,33 +434,42 @@ function damaged(error: unknown): unknown {
 /** Live rows go on changing: what is flushed is what they hold now. */
 function freezeLive(rows: Map<RowKey, Row>): void {
   for (const [key, row] of rows)
-    if (row !== undefined && !(row instanceof Uint8Array)) rows.set(key, row.encode());
+    if (row !== undefined && !(row instanceof Uint8Array)) rows.set(key, rowOf(row.encode()));
+}
+
+/** A row for this many bytes of content, which the caller writes from `ROW_HEADER_BYTES` on. */
+export function newRow(contentBytes: number): Buffer {
+  return Buffer.allocUnsafe(ROW_HEADER_BYTES + contentBytes);
+}
+
+function rowOf(content: Uint8Array): Buffer {
+  const row = newRow(content.byteLength);
+  row.set(content, ROW_HEADER_BYTES);
+  return row;
+}
+
+function contentOf(row: Buffer | LiveRow): Uint8Array {
+  return row instanceof Uint8Array ? row.subarray(ROW_HEADER_BYTES) : row.encode();
 }
 
 function storedKey(group: number): RowKey {
   return groupPrefix(group, 0) + STORED_FAMILY;
 }
 
-function sealed(key: RowKey, content: Uint8Array): RowChange {
+/** A row as stored: version, checksum over key and content, content. Written into the row itself. */
+function sealed(key: RowKey, row: Buffer): RowChange {
   const keyBytes = binaryBytes(key);
-  return [keyBytes, sealRow(keyBytes, content)];
-}
-
-/** A row as stored: version, checksum over key and content, content. */
-function sealRow(key: Uint8Array, content: Uint8Array): Buffer {
-  const row = Buffer.allocUnsafe(5 + content.byteLength);
   row[0] = ROW_VERSION;
-  row.writeUInt32LE(crc32(content, crc32(key)), 1);
-  row.set(content, 5);
-  return row;
+  row.writeUInt32LE(crc32(row.subarray(ROW_HEADER_BYTES), crc32(keyBytes)), 1);
+  return [keyBytes, row];
 }
 
 /** The content of a stored row. Invariant 3. */
 function openRow(key: RowKey, stored: Uint8Array): Uint8Array {
   const row = asBuffer(stored);
-  if (row.length < 5 || row[0] !== ROW_VERSION)
+  if (row.length < ROW_HEADER_BYTES || row[0] !== ROW_VERSION)
     throw new StoreDamaged('a row of the ordered store has an unknown version');
-  const content = row.subarray(5);
+  const content = row.subarray(ROW_HEADER_BYTES);
   if (crc32(content, crc32(binaryBytes(key))) !== row.readUInt32LE(1)) {
     throw new StoreDamaged('a row of the ordered store fails its checksum');
   }

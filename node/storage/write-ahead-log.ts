@@ -1,6 +1,6 @@
 /**
  * The write-ahead log: one per node, shared by all groups. `append` makes records
- * durable with one write and one fdatasync; one batch is in flight at a time, and
+ * durable with one write that returns when it is on disk; one batch is in flight at a time, and
  * the caller gathers what becomes ready meanwhile.
  *
  *  1. `append` resolves only when the records are durable.
@@ -46,7 +46,7 @@ export interface LogOptions {
 export interface BatchTimes {
   readonly records: number;
   readonly bytes: number;
-  readonly writeMs: number;
+  /** From the beginning of the write until it is on disk. */
   readonly syncMs: number;
 }
 
@@ -214,11 +214,8 @@ export class WriteAheadLog {
   async #writeAndSync(bytes: Buffer, records: number): Promise<void> {
     const { clock, observe } = this.#options;
     const started = clock.monotonicMs();
-    await this.#file!.write(this.#position, bytes);
-    const written = clock.monotonicMs();
-    await this.#file!.sync();
-    const synced = clock.monotonicMs();
-    observe?.({ records, bytes: bytes.length, writeMs: written - started, syncMs: synced - written });
+    await this.#file!.writeDurably(this.#position, bytes);
+    observe?.({ records, bytes: bytes.length, syncMs: clock.monotonicMs() - started });
   }
 
   /** Makes the next segment active; returns its first record. */
@@ -301,8 +298,7 @@ export class WriteAheadLog {
   async #zero(file: DiskFile, from: number, to: number): Promise<void> {
     const zeros = Buffer.alloc(Math.min(ZERO_CHUNK_BYTES, to - from));
     for (let at = from; at < to; at += zeros.length) {
-      await file.write(at, zeros.subarray(0, Math.min(zeros.length, to - at)));
-      await file.sync();
+      await file.writeDurably(at, zeros.subarray(0, Math.min(zeros.length, to - at)));
     }
   }
 

@@ -81,6 +81,20 @@ export function describeDisk(name: string, factory: () => Promise<Staged<Disk>>)
     );
 
     it(
+      'writes durably between other writes, and closes what that took',
+      play(async (disk) => {
+        const file = await disk.open('a', 'create');
+        await file.write(0, text('aaaa'));
+        await file.writeDurably(2, text('bbbb'));
+        await Promise.all([file.writeDurably(6, text('cc')), file.write(8, text('dd'))]);
+        expect(plain(await file.read(0, 100))).toBe('aabbbbccdd');
+        await file.close();
+        expect(await errorCode(file.writeDurably(0, text('x')))).toBe('EBADF');
+        expect(plain(await disk.read('a'))).toBe('aabbbbccdd');
+      }),
+    );
+
+    it(
       'refuses calls on a closed file',
       play(async (disk) => {
         const file = await disk.open('a', 'create');

@@ -52,6 +52,11 @@ export class SimulatedDiskFile implements DiskFile {
     });
   }
 
+  async writeDurably(position: number, data: Uint8Array): Promise<void> {
+    await this.write(position, data);
+    await this.sync();
+  }
+
   sync(): Promise<void> {
     const pending = this.#file.beginSync();
     return this.#perform('sync', {
