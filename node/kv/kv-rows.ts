@@ -9,7 +9,7 @@
  */
 import { ByteReader, ByteWriter, asBuffer, readU64, writeU64 } from '../storage/byte-codec.ts';
 import { RowKeyMaker, binaryString, groupPrefix, type RowKey } from '../storage/row-key.ts';
-import { ROW_HEADER_BYTES, newRow, type LiveRow } from '../storage/row-store.ts';
+import { ROW_HEADER_BYTES, type LiveRow, type RowStore } from '../storage/row-store.ts';
 
 /** A value as kept. */
 export interface StoredValue {
@@ -81,10 +81,15 @@ export class KvRowKeys {
   }
 }
 
-/** A value as a row of the store, see `newRow`. */
-export function valueRow(version: number, expiresAtMs: number | undefined, value: Uint8Array): Buffer {
+/** A value as a row of the store. */
+export function valueRow(
+  rows: Pick<RowStore, 'newRow'>,
+  version: number,
+  expiresAtMs: number | undefined,
+  value: Uint8Array,
+): Buffer {
   const header = expiresAtMs === undefined ? 10 : 18;
-  const row = newRow(header + value.byteLength);
+  const row = rows.newRow(header + value.byteLength);
   row[ROW_HEADER_BYTES] = VALUE_FORMAT;
   row[ROW_HEADER_BYTES + 1] = expiresAtMs === undefined ? 0 : EXPIRES_FLAG;
   writeU64(row, version, ROW_HEADER_BYTES + 2);

@@ -40,7 +40,7 @@ import {
 import { KvRowKeys, VersionCounter, decodeValue, valueRow, type StoredValue } from './kv-rows.ts';
 
 /** The rows that a state machine works on: the overlay over the store. */
-export type KvRows = Pick<RowStore, 'get' | 'put' | 'putRow' | 'delete' | 'live' | 'putLive'>;
+export type KvRows = Pick<RowStore, 'get' | 'put' | 'newRow' | 'putRow' | 'delete' | 'live' | 'putLive'>;
 
 /** A client that the partition remembers. */
 interface KnownClient {
@@ -207,7 +207,7 @@ export class KvStateMachine implements StateMachine {
       return outcome;
     }
     const { expiresAtMs } = value;
-    this.#rows.putRow(row, valueRow(version, expiresAtMs, value.value));
+    this.#rows.putRow(row, valueRow(this.#rows, version, expiresAtMs, value.value));
     if (expiresAtMs !== undefined) this.#rows.put(this.keys.expiry(expiresAtMs, key), NO_BYTES);
     return { version, counter: outcome.counter, existed: outcome.existed };
   }

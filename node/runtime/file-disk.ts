@@ -1,6 +1,7 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import type { Disk, DiskFile } from './disk.ts';
+import { InlineWrites } from './inline-writes.ts';
 
 /**
  * Files below a directory of this machine. It works on file descriptors through the
@@ -9,6 +10,7 @@ import type { Disk, DiskFile } from './disk.ts';
  */
 export class FileDisk implements Disk {
   readonly #root: string;
+  readonly #inline = new InlineWrites();
 
   /** `root` must exist. */
   constructor(root: string) {
@@ -18,7 +20,7 @@ export class FileDisk implements Disk {
   async open(path: string, mode: 'existing' | 'create'): Promise<DiskFile> {
     const flags = mode === 'create' ? 'wx+' : 'r+';
     const descriptor = await done<number>((end) => fs.open(this.#at(path), flags, 0o644, end));
-    return new FileDiskFile(this.#at(path), descriptor);
+    return new FileDiskFile(this.#at(path), descriptor, this.#inline);
   }
 
   read(path: string): Promise<Uint8Array> {
@@ -64,13 +66,15 @@ export class FileDisk implements Disk {
 class FileDiskFile implements DiskFile {
   readonly #path: string;
   readonly #descriptor: number;
+  readonly #inline: InlineWrites;
   /** The same file, opened so that a write returns when it is on disk; from the first such write on. */
   #durable: Promise<number> | undefined;
   #isClosed = false;
 
-  constructor(path: string, descriptor: number) {
+  constructor(path: string, descriptor: number, inline: InlineWrites) {
     this.#path = path;
     this.#descriptor = descriptor;
+    this.#inline = inline;
   }
 
   async size(): Promise<number> {
@@ -101,7 +105,13 @@ class FileDiskFile implements DiskFile {
     this.#durable ??= this.#call((_, end) =>
       fs.open(this.#path, fs.constants.O_WRONLY | fs.constants.O_DSYNC, end),
     );
-    await this.#writeTo(await this.#durable, position, data);
+    const descriptor = await this.#durable;
+    const started = performance.now();
+    if (!this.#inline.allows(data.length, started)) return this.#writeTo(descriptor, position, data);
+    let written = 0;
+    while (written < data.length)
+      written += fs.writeSync(descriptor, data, written, data.length - written, position + written);
+    this.#inline.note(started, performance.now());
   }
 
   async sync(): Promise<void> {

@@ -15,6 +15,7 @@ import { crc32 } from 'node:zlib';
 import type { Clock } from '@holdfast/client/clock';
 import type { OrderedStore, RowChange } from '../runtime/ordered-store.ts';
 import { ByteReader, ByteWriter, asBuffer } from './byte-codec.ts';
+import { RowArena } from './row-arena.ts';
 import { STORE_GROUP_PREFIX, binaryBytes, binaryString, groupPrefix, type RowKey } from './row-key.ts';
 
 /** A row kept as an object while it changes often; encoded when it is flushed. */
@@ -89,6 +90,8 @@ export class RowStore {
   #live = new Map<RowKey, LiveRow>();
   /** Live rows that are in the active overlay: to say so again costs nothing. */
   #dirty = new Set<LiveRow>();
+  /** Memory of the rows in the active overlay. */
+  readonly #arena = new RowArena();
   #mark: StoreMark;
   #flush: Promise<void> | undefined;
   /** Between which keys rows were removed from the store that it may still hold space for. */
@@ -151,7 +154,14 @@ export class RowStore {
 
   /** Sets a row to a copy of the content. */
   put(key: RowKey, content: Uint8Array): void {
-    this.putRow(key, rowOf(content));
+    const row = this.newRow(content.byteLength);
+    row.set(content, ROW_HEADER_BYTES);
+    this.putRow(key, row);
+  }
+
+  /** A row for this many bytes of content, which the caller writes from `ROW_HEADER_BYTES` on. */
+  newRow(contentBytes: number): Buffer {
+    return this.#arena.take(ROW_HEADER_BYTES + contentBytes);
   }
 
   /** Sets a row that `newRow` made and the caller filled. It is kept, not copied. */
@@ -319,6 +329,7 @@ export class RowStore {
     const mark = { flush: this.#mark.flush + 1, logSequence: this.#options.logSequence() };
     freezeLive(rows);
     this.#dirty.clear();
+    this.#arena.clear();
     this.#flushing = rows;
     this.#flushingBytes = this.#activeBytes;
     this.#active = new Map();
@@ -437,13 +448,8 @@ function freezeLive(rows: Map<RowKey, Row>): void {
     if (row !== undefined && !(row instanceof Uint8Array)) rows.set(key, rowOf(row.encode()));
 }
 
-/** A row for this many bytes of content, which the caller writes from `ROW_HEADER_BYTES` on. */
-export function newRow(contentBytes: number): Buffer {
-  return Buffer.allocUnsafe(ROW_HEADER_BYTES + contentBytes);
-}
-
 function rowOf(content: Uint8Array): Buffer {
-  const row = newRow(content.byteLength);
+  const row = Buffer.allocUnsafe(ROW_HEADER_BYTES + content.byteLength);
   row.set(content, ROW_HEADER_BYTES);
   return row;
 }
