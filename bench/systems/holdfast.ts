@@ -45,7 +45,7 @@ export class HoldfastSystem implements System {
     const main = new URL('../../node/bin/holdfast.js', import.meta.url).pathname;
     const args = [main, 'start', '--config', config, '--node', 'n1', '--data-dir', this.#directory.path];
     const profile = process.env['HOLDFAST_BENCH_PROFILE'];
-    const flags = process.env.XF ? process.env.XF.split(' ') : profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
+    const flags = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
     const isReady = async () => (await fetch(`http://127.0.0.1:${http}/readyz`)).ok;
     this.#servers = [await ServerProcess.start(process.execPath, [...flags, ...args], isReady)];
   }

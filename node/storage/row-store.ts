@@ -65,9 +65,9 @@ export interface RowStoreOptions {
   readonly observe?: (flush: FlushTimes) => void;
 }
 
-/** Rows that start a flush; about the size at which a synced batch costs nothing extra. */
-const FLUSH_ROWS = 2_000;
-const FLUSH_BYTES = 4 * 1024 * 1024;
+/** Rows that start a flush; fewer, larger batches sync less often beside the log. */
+const FLUSH_ROWS = 8_000;
+const FLUSH_BYTES = 16 * 1024 * 1024;
 /** Above this the overlay takes no more: callers wait for the flush. */
 export const OVERLAY_LIMIT_ROWS = 64_000;
 export const OVERLAY_LIMIT_BYTES = 96 * 1024 * 1024;
