@@ -14,7 +14,9 @@ const COUNT_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_09
 export interface GaugeSource {
   readonly name: string;
   readonly help: string;
-  read(): number | Promise<number>;
+  /** What the parts of a figure differ in; it is then read as one number for each value. */
+  readonly label?: string;
+  read(): number | Promise<number> | Readonly<Record<string, number>>;
 }
 
 export class Metrics {
@@ -32,6 +34,8 @@ export class Metrics {
   readonly #flushRows: Counter;
   readonly #applied: Counter;
   readonly #applySeconds: Counter;
+  readonly #cut: Counter<'port' | 'cause'>;
+  readonly #reloads: Counter<'result'>;
 
   constructor() {
     const registers = [this.#registry];
@@ -106,17 +110,32 @@ export class Metrics {
       help: 'Time spent applying entries.',
       registers,
     });
+    this.#cut = new Counter({
+      name: 'holdfast_connections_cut_total',
+      help: 'Connections that the node ended, by port and cause: limit, late, pings, handshake.',
+      labelNames: ['port', 'cause'],
+      registers,
+    });
+    this.#reloads = new Counter({
+      name: 'holdfast_tls_reloads_total',
+      help: 'Changes of the TLS files while the node ran, by result: taken, refused.',
+      labelNames: ['result'],
+      registers,
+    });
   }
 
   /** Adds figures that are read when asked for. */
   addGauges(sources: readonly GaugeSource[]): void {
-    for (const { name, help, read } of sources) {
+    for (const { name, help, label, read } of sources) {
       new Gauge({
         name,
         help,
+        labelNames: label === undefined ? [] : [label],
         registers: [this.#registry],
         async collect() {
-          this.set(await read());
+          const value = await read();
+          if (typeof value === 'number') this.set(value);
+          else for (const [part, number] of Object.entries(value)) this.set({ [label!]: part }, number);
         },
       });
     }
@@ -143,6 +162,14 @@ export class Metrics {
     if (child === undefined)
       this.#operationChildren.set(key, (child = this.#operations.labels(operation, code)));
     child.observe(durationMs / 1_000);
+  }
+
+  connectionCut(port: string, cause: string): void {
+    this.#cut.inc({ port, cause });
+  }
+
+  certificateReload(result: 'taken' | 'refused'): void {
+    this.#reloads.inc({ result });
   }
 
   logBatch(batch: { records: number; bytes: number; writeMs: number; syncMs: number }): void {

@@ -21,6 +21,7 @@ limits:
   connections: 10
   streams_per_connection: 20
   header_bytes: 8KiB
+  connection_in_flight_bytes: 32MiB
 log:
   level: warn
 `;
@@ -66,6 +67,7 @@ describe('a valid file', () => {
       limits: {
         queueBytes: 33_554_432,
         inFlightBytes: 67_108_864,
+        connectionInFlightBytes: 33_554_432,
         connections: 10,
         streamsPerConnection: 20,
         headerBytes: 8_192,
@@ -178,16 +180,16 @@ describe('each field wrong in turn', () => {
       'header_bytes: 2MiB',
       `18: limits.header_bytes is "2MiB": must be 4 KiB to 1 MiB, ${size}`,
     ],
-    ['level: warn', 'level: trace', '20: log.level is "trace": must be one of debug, info, warn, error'],
+    ['level: warn', 'level: trace', '21: log.level is "trace": must be one of debug, info, warn, error'],
     [
       'log:',
       'lgo:',
-      '19: lgo is not a known setting. Did you mean log? Known are cluster, nodes, storage, limits, log',
+      '20: lgo is not a known setting. Did you mean log? Known are cluster, nodes, tls, storage, limits, log',
     ],
     [
       'log:\n  level: warn',
       'log: warn',
-      '19: log is "warn": must hold settings; leave it out for the defaults',
+      '20: log is "warn": must hold settings; leave it out for the defaults',
     ],
   ])('%s → %s', (from, to, problem) => {
     expect(problemsWith(from, to)).toEqual([`cluster.yaml:${problem}`]);
