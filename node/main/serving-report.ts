@@ -2,13 +2,14 @@
 import type { Logger } from '../observe/logger.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import type { TlsEvents } from '../transport/tls-identity.ts';
+import { rfc3339 } from './rfc3339.ts';
 
 /** Tells of certificates that were exchanged, or could not be. */
 export function tlsEvents(logger: Logger, metrics: Metrics): TlsEvents {
   return {
     onReload: ({ subject, notAfterMs, serialNumber }) => {
       metrics.certificateReload('taken');
-      const facts = { subject, serial_number: serialNumber, not_after: new Date(notAfterMs).toISOString() };
+      const facts = { subject, serial_number: serialNumber, not_after: rfc3339(notAfterMs) };
       logger.info(facts, 'new connections get a new certificate');
     },
     onBroken: (error) => {

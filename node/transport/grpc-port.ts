@@ -11,13 +11,7 @@ import type { ByteBudget } from '../services/handler.ts';
 import { ArrivingConnections } from './arriving-connections.ts';
 import { ConnectionBudget } from './connection-budget.ts';
 import type { GrpcCalls } from './grpc-calls.ts';
-import {
-  handshakeError,
-  isStranger,
-  type PortEvents,
-  strangerError,
-  tlsServerOptions,
-} from './port-security.ts';
+import { handshakeError, keepStrangersOut, type PortEvents, tlsServerOptions } from './port-security.ts';
 import { PingLimit } from './ping-limit.ts';
 import type { TlsIdentity } from './tls-identity.ts';
 
@@ -110,12 +104,18 @@ export class GrpcPort {
         this.#options.calls.addStream(stream as http2.ServerHttp2Stream, headers, budget);
     });
     server.on('sessionError', () => undefined); // what a peer does wrong; the connection ends by it
+    if (tls !== undefined) this.#secure(server as http2.Http2SecureServer, tls);
+    return server;
+  }
+
+  #secure(server: http2.Http2SecureServer, tls: TlsIdentity): void {
+    const { events } = this.#options;
     server.on('tlsClientError', (error: Error, socket: TLSSocket) =>
       events.onHandshakeFailure(handshakeError(error, socket)),
     );
     server.on('unknownProtocol', (socket) => socket.destroy());
-    if (tls !== undefined) tls.serve(server as http2.Http2SecureServer);
-    return server;
+    keepStrangersOut(server, (error) => events.onHandshakeFailure(error));
+    tls.serve(server);
   }
 
   #http2Options(): http2.ServerOptions {
@@ -134,13 +134,8 @@ export class GrpcPort {
   }
 
   #onSession(session: http2.ServerHttp2Session): void {
-    const { calls, budget, connectionInFlightBytes, events } = this.#options;
+    const { calls, budget, connectionInFlightBytes } = this.#options;
     const { remoteAddress, remotePort } = session.socket;
-    if (isStranger(session.socket)) {
-      events.onHandshakeFailure(strangerError());
-      session.destroy();
-      return;
-    }
     this.#sessions.set(session, new ConnectionBudget(budget, connectionInFlightBytes));
     session.once('close', () => this.#sessions.delete(session));
     session.once('remoteSettings', () => this.#arriving.arrived({ remoteAddress, remotePort }));

@@ -19,13 +19,7 @@ import { answerGarbage } from './http-garbage.ts';
 import { PlainExchange, type PlainPort } from './plain-exchange.ts';
 import { splitTarget } from './plain-query.ts';
 import { ROUTES, servePlain } from './plain-routes.ts';
-import {
-  handshakeError,
-  isStranger,
-  type PortEvents,
-  strangerError,
-  tlsServerOptions,
-} from './port-security.ts';
+import { handshakeError, keepStrangersOut, type PortEvents, tlsServerOptions } from './port-security.ts';
 import type { TlsIdentity } from './tls-identity.ts';
 
 export interface HttpServerOptions {
@@ -156,13 +150,11 @@ export class HttpServer {
     server.on('secureConnection', (socket) => {
       this.#handshakes.arrived(socket);
       this.#connections.add(socket);
-      if (!isStranger(socket)) return;
-      events?.onHandshakeFailure(strangerError());
-      socket.destroy();
     });
     server.on('tlsClientError', (error: Error, socket: TLSSocket) =>
       events?.onHandshakeFailure(handshakeError(error, socket)),
     );
+    keepStrangersOut(server, (error) => events?.onHandshakeFailure(error));
     tls.serve(server);
     return server;
   }

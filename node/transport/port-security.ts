@@ -1,5 +1,5 @@
 /** What both ports do alike with TLS and with connections that they cut. */
-import type { TlsOptions } from 'node:tls';
+import type { Server, TlsOptions, TLSSocket } from 'node:tls';
 import type { ClientAuth } from './tls-files.ts';
 import type { TlsIdentity } from './tls-identity.ts';
 
@@ -33,24 +33,20 @@ export function handshakeError(error: Error, socket: { readonly authorizationErr
   return new Error(`the certificate of the caller was refused (${authorizationError as string})`);
 }
 
-interface MaybeTlsSocket {
-  readonly authorized?: boolean;
-  getPeerX509Certificate?(): unknown;
-}
-
 /**
- * Whether a caller showed a certificate that no authority of ours has signed. One who may
- * come without any is let in by TLS with a wrong one, too, and must not be.
+ * Keeps callers out whose certificate no authority of ours has signed, before a protocol
+ * says its first word to them. Where a certificate is only asked for, TLS lets in those
+ * with a wrong one as well as those without any.
  */
-export function isStranger(socket: unknown): boolean {
-  const { authorized, getPeerX509Certificate } = socket as MaybeTlsSocket;
-  if (authorized !== false || getPeerX509Certificate === undefined) return false;
-  return (socket as MaybeTlsSocket).getPeerX509Certificate!() !== undefined;
-}
-
-/** Why such a caller was turned away. */
-export function strangerError(): Error {
-  return new Error(
-    'the certificate of the caller was not signed by an authority of tls.ca, or is not valid now',
-  );
+export function keepStrangersOut(server: Server, onStranger: (error: Error) => void): void {
+  const accept = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[];
+  server.removeAllListeners('secureConnection');
+  server.on('secureConnection', (socket) => {
+    if (socket.authorized || socket.getPeerX509Certificate() === undefined) {
+      for (const one of accept) one.call(server, socket);
+      return;
+    }
+    onStranger(handshakeError(new Error('the certificate of the caller was refused'), socket));
+    socket.destroy();
+  });
 }
