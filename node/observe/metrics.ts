@@ -10,6 +10,9 @@ const LATENCY_BUCKETS = [
 const SIZE_BUCKETS = [64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216];
 const COUNT_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096];
 
+/** Gauges with names of counters, which `promtool check metrics` rejects. The same by type stays. */
+const MISNAMED = ['handles', 'requests', 'resources'].map((what) => `nodejs_active_${what}_total`);
+
 /** A figure that is read when Prometheus asks. */
 export interface GaugeSource {
   readonly name: string;
@@ -40,6 +43,7 @@ export class Metrics {
   constructor() {
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry });
+    for (const name of MISNAMED) this.#registry.removeSingleMetric(name);
     this.#requests = new Histogram({
       name: 'holdfast_request_duration_seconds',
       help: 'Time to handle a call, by transport, method and gRPC status. Streams count until they end.',
