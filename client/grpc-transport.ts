@@ -50,13 +50,18 @@ export class GrpcTransport implements Transport {
   readonly #clients = new Map<string, Client>();
   readonly #pipelines = new Set<GrpcPipeline>();
   readonly #endpointCount: number;
+  readonly #patient: boolean;
   /** Nodes with which the last connection failed for TLS. */
   readonly #mistrusted = new Set<string>();
   readonly #diagnoses = new Map<string, Promise<string | undefined>>();
   #closed = false;
 
-  /** `endpointCount`: with one, a pipeline to a node that is away waits for it, as there is no other. */
-  constructor(tls?: TlsOptions, endpointCount = 2) {
+  /**
+   * `endpointCount`: how many nodes must be wrong in TLS for calls to fail for good.
+   * `patient`: a pipeline to a node that is away waits for it, as there is no other.
+   */
+  constructor(tls?: TlsOptions, endpointCount = 2, patient = endpointCount === 1) {
+    this.#patient = patient;
     this.#tls = tls === undefined ? undefined : new ClientTls(tls);
     this.#endpointCount = endpointCount;
   }
@@ -122,7 +127,7 @@ export class GrpcTransport implements Transport {
   openPipeline(endpoint: string, events: PipelineEvents): PipelineConnection {
     const pipeline: GrpcPipeline = new GrpcPipeline(
       endpoint,
-      () => this.#connected(endpoint, CONNECT_TIMEOUT_MS, this.#endpointCount === 1),
+      () => this.#connected(endpoint, CONNECT_TIMEOUT_MS, this.#patient),
       events,
       () => this.#pipelines.delete(pipeline),
     );

@@ -42,7 +42,7 @@ export async function callEndpoints<T>(
 
 function reachable(endpoints: readonly KnownEndpoint[], names: readonly string[]): ReachabilityTransport {
   try {
-    return new ReachabilityTransport(new GrpcTransport(endpoints[0]?.tls, names.length), names);
+    return new ReachabilityTransport(new GrpcTransport(endpoints[0]?.tls, names.length, false), names);
   } catch (error) {
     throw usageFailure((error as Error).message);
   }

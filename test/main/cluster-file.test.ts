@@ -196,6 +196,43 @@ describe('each field wrong in turn', () => {
   });
 });
 
+describe('tls', () => {
+  const TLS = 'tls:\n  cert: certs/{name}.crt\n  key: certs/{name}.key\n';
+
+  it('has paths beside the file and a certificate for each node', () => {
+    const { config, directory } = load(`${VALID}${TLS}  ca: /etc/ca.crt\n  client_auth: require\n`);
+    expect(config!.nodes.map(({ tls }) => tls)).toEqual(
+      ['n1', 'n2'].map((name) => ({
+        cert: join(directory!, `certs/${name}.crt`),
+        key: join(directory!, `certs/${name}.key`),
+        ca: '/etc/ca.crt',
+        clientAuth: 'require',
+        httpClientAuth: 'require',
+      })),
+    );
+  });
+
+  it('asks nobody for a certificate by default', () => {
+    const { config } = load(VALID + TLS);
+    expect(config!.nodes[0]!.tls).toMatchObject({
+      ca: undefined,
+      clientAuth: 'none',
+      httpClientAuth: 'none',
+    });
+  });
+
+  it.each([
+    ['tls:\n  cert: a.crt\n', /tls\.key is missing: must be the path of a PEM file/],
+    ['tls: yes\n', /tls is "yes": must hold cert and key/],
+    [`${TLS}  client_auth: maybe\n`, /tls\.client_auth is "maybe": must be one of none, request, require/],
+    [`${TLS}  client_auth: require\n`, /tls is .*: must name ca/],
+    [`${TLS}  http_client_auth: request\n`, /tls is .*: must name ca/],
+    [`${TLS}  certs: x\n`, /tls\.certs is not a known setting\. Did you mean cert\?/],
+  ])('is refused: %s', (text, words) => {
+    expect(load(VALID + text).problems).toEqual([expect.stringMatching(words)]);
+  });
+});
+
 describe('a file that is wrong as a whole', () => {
   it.each([
     ['', '1: the file is empty: must have the keys cluster and nodes'],
@@ -205,7 +242,7 @@ describe('a file that is wrong as a whole', () => {
     ['cluster: a\nnodes:\n\t- name: n1', '3: a tab; lines are indented with spaces'],
     [
       `cluster: b\n${VALID.replace('cluster: test', '')}cluster: c\n`,
-      '22: the same key stands twice; a key may be given once',
+      '23: the same key stands twice; a key may be given once',
     ],
   ])('%j', (text, problem) => {
     expect(load(text).problems).toEqual([`cluster.yaml:${problem}`]);
@@ -222,6 +259,6 @@ describe('a file that is wrong as a whole', () => {
   it('tells all problems at once, in the order of the file', () => {
     const wrong = VALID.replace('7401', '0').replace('name: n2', 'name: n1').replace('warn', 'loud');
     const lines = load(wrong).problems.map((problem) => problem.split(':')[1]);
-    expect(lines).toEqual(['4', '7', '20']);
+    expect(lines).toEqual(['4', '7', '21']);
   });
 });
