@@ -258,8 +258,8 @@ class GrpcStream implements MessageStream {
         error instanceof HoldfastError
           ? error
           : this.#edge.mapError(this.#method.name, this.#admitted.context.requestId, error);
+      this.#finish(ours.code); // before the stream says that it failed, of which it knows no code
       this.#call.emit('error', serviceError(ours));
-      this.#finish(ours.code);
     }
   }
 

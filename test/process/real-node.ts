@@ -35,6 +35,8 @@ export interface RealNodeOptions {
   readonly tls?: readonly string[];
   /** Lines below `log:` of cluster.yaml. */
   readonly log?: readonly string[];
+  /** More of the environment of its process. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Called with the node's directory before it starts. */
   readonly furnish?: (directory: string) => void;
 }
@@ -108,6 +110,7 @@ export class RealNode implements AsyncDisposable {
   readonly http: string;
   readonly #args: readonly string[];
   readonly #isTls: boolean;
+  readonly #env: Readonly<Record<string, string>>;
   #child: ChildProcess | undefined;
   #ended: Promise<ProcessEnd> | undefined;
   #output = '';
@@ -119,9 +122,10 @@ export class RealNode implements AsyncDisposable {
     dataParent: string,
     grpcPort: number,
     httpPort: number,
-    isTls: boolean,
+    { tls, env = {} }: RealNodeOptions,
   ) {
-    this.#isTls = isTls;
+    this.#isTls = tls !== undefined;
+    this.#env = env;
     this.directory = directory;
     this.dataDirectory = join(dataParent, name);
     this.grpc = `${HOST}:${grpcPort}`;
@@ -140,7 +144,7 @@ export class RealNode implements AsyncDisposable {
       options.under ?? join(directory, 'data'),
       grpcPort!,
       httpPort!,
-      options.tls !== undefined,
+      options,
     );
     writeFileSync(join(directory, 'cluster.yaml'), clusterYaml(options, node.grpc, node.http));
     options.furnish?.(directory);
@@ -202,7 +206,7 @@ export class RealNode implements AsyncDisposable {
     const { HOLDFAST_ENDPOINTS: _, UV_THREADPOOL_SIZE: __, ...env } = process.env;
     const child = spawn(process.execPath, [HOLDFAST, ...this.#args], {
       cwd: this.directory,
-      env,
+      env: { ...env, ...this.#env },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     living.add(child);
