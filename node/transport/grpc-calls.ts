@@ -62,7 +62,7 @@ export class GrpcCalls extends grpc.Server {
     const arrival: Arrival = { budget, received, isStream: isStream ?? false, call: undefined };
     stream.on('data', (chunk: Buffer) => {
       if (!received.add(chunk)) arrival.call?.sendStatus(refusalStatus(budget.refusal()));
-    });
+    }); // before grpc-js does the same, so that it drops what does not fit
     stream.once('close', () => received.release());
     this.#arrival = arrival;
     this.#streams.emit('stream', stream, headers);

@@ -4,7 +4,7 @@
  * connections, time to open one, pings, resets, streams, headers, bytes.
  */
 import * as http2 from 'node:http2';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Clock } from '@holdfast/client/clock';
 import type { ByteBudget } from '../services/handler.ts';
@@ -43,6 +43,7 @@ export class GrpcPort {
   readonly #arriving: ArrivingConnections;
   readonly #sessions = new Map<http2.ServerHttp2Session, ConnectionBudget>();
   readonly #server: AnyServer;
+  #open = 0;
 
   constructor(options: GrpcPortOptions) {
     this.#options = options;
@@ -52,7 +53,7 @@ export class GrpcPort {
 
   /** Open connections. */
   get connections(): number {
-    return this.#sessions.size + this.#arriving.size;
+    return this.#open;
   }
 
   get address(): { readonly host: string; readonly port: number } | undefined {
@@ -96,7 +97,7 @@ export class GrpcPort {
           });
     server.maxConnections = connections;
     server.on('drop', () => events.onCut('limit'));
-    server.on('connection', (socket) => this.#arriving.add(socket));
+    server.on('connection', (socket) => this.#onConnection(socket));
     server.on('session', (session) => this.#onSession(session));
     server.on('stream', (stream, headers) => {
       const budget = this.#sessions.get(stream.session as http2.ServerHttp2Session);
@@ -131,6 +132,12 @@ export class GrpcPort {
       maxSessionMemory: Number.MAX_SAFE_INTEGER,
       maxSendHeaderBlockLength: Number.MAX_SAFE_INTEGER,
     };
+  }
+
+  #onConnection(socket: Socket): void {
+    this.#open++;
+    socket.once('close', () => this.#open--);
+    this.#arriving.add(socket);
   }
 
   #onSession(session: http2.ServerHttp2Session): void {

@@ -15,6 +15,7 @@ export class ReceivedBytes {
   #headBytes = 0;
   #bodyLeft = 0;
   #partial = 0;
+  #isRefused = false;
 
   /** `isStream`: messages go to the handler one by one, and charge for themselves from then on. */
   constructor(budget: ByteBudget, isStream: boolean) {
@@ -24,9 +25,14 @@ export class ReceivedBytes {
 
   /** Charges bytes that came in; false: they do not fit. */
   add(chunk: Uint8Array): boolean {
+    if (this.#isRefused) return true; // the call is over: what still comes is dropped
     const held = this.#isStream ? this.#partialAfter(chunk) : this.#held + chunk.length;
     const more = held - this.#held;
-    if (more > 0 && !this.#budget.tryTake(more)) return false;
+    if (more > 0 && !this.#budget.tryTake(more)) {
+      this.release();
+      this.#isRefused = true;
+      return false;
+    }
     if (more < 0) this.#budget.give(-more);
     this.#held = held;
     return true;
