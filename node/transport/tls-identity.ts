@@ -6,7 +6,6 @@
  * missed. A replacement counts once it was read the same twice, so that one that is being
  * written is not judged, and is taken only if it is right; otherwise the old one stays.
  */
-import { randomBytes } from 'node:crypto';
 import type { SecureContextOptions } from 'node:tls';
 import type { Clock, Timer } from '@holdfast/client/clock';
 import {
@@ -115,10 +114,9 @@ export class TlsIdentity {
       throw new TlsFilesError(`the certificate in ${this.settings.cert} (tls.cert) ${problem}`);
     this.#material = material;
     this.#facts = facts;
-    // New keys for tickets: who resumes a session is not asked for a certificate again, and
-    // would come in by an authority that is no longer trusted.
-    const options = { ...this.contextOptions, ticketKeys: randomBytes(48) };
-    for (const listener of this.#listeners) listener.setSecureContext(options);
+    // A new context has new keys for session tickets, too. Otherwise who resumes a session,
+    // and is not asked for a certificate again, would come in by an authority of the past.
+    for (const listener of this.#listeners) listener.setSecureContext(this.contextOptions);
     this.#events.onReload(facts);
   }
 }

@@ -297,6 +297,9 @@ describe('certificates that change while the node serves', () => {
     const own = { ca: authority.certificate, cert: caller.certificate, key: caller.key };
     const first = await handshake(one.http, own);
     const [session] = (await within(once(first, 'session'), 5_000, () => 'no ticket')) as [Buffer];
+    const control = await handshake(one.http, { ...own, session });
+    expect(control.isSessionReused()).toBe(true);
+    control.destroy();
     writeFileSync(join(one.directory, 'ca.crt'), stranger.certificate);
     await until(
       () => one.output.includes('new certificate'),
