@@ -74,3 +74,13 @@ function invalid(actual: string, what: string): HoldfastError {
     limit: 'host:port',
   });
 }
+
+/** The host of an endpoint, an address without its brackets. */
+export function hostOf(endpoint: string): string {
+  return endpoint.slice(0, endpoint.lastIndexOf(':')).replace(/^\[|\]$/g, '');
+}
+
+/** Whether it is an address of IPv4 or IPv6, not a name. */
+export function isAddress(host: string): boolean {
+  return /^[\d.]+$|:/.test(host);
+}

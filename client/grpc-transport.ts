@@ -15,6 +15,8 @@ import {
   Metadata,
   type ServiceError,
 } from '@grpc/grpc-js';
+import { ClientTls } from './client-tls.ts';
+import { tlsProblem } from './connection-diagnosis.ts';
 import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { HoldfastError } from './error.ts';
 import { errorFromGrpc } from './error-mapping.ts';
@@ -44,16 +46,24 @@ const PIPELINE = methodPath(KvService.method.pipeline);
 
 /** The network, by grpc-js: one channel a node. */
 export class GrpcTransport implements Transport {
-  readonly #tls: TlsOptions | undefined;
+  readonly #tls: ClientTls | undefined;
   readonly #clients = new Map<string, Client>();
   readonly #pipelines = new Set<GrpcPipeline>();
+  readonly #endpointCount: number;
   readonly #patient: boolean;
+  /** Nodes with which the last connection failed for TLS. */
+  readonly #mistrusted = new Set<string>();
+  readonly #diagnoses = new Map<string, Promise<string | undefined>>();
   #closed = false;
 
-  /** `patient`: a pipeline to a node that is away waits for it; for clients that have no other node. */
-  constructor(tls?: TlsOptions, patient = false) {
-    this.#tls = tls;
+  /**
+   * `endpointCount`: how many nodes must be wrong in TLS for calls to fail for good.
+   * `patient`: a pipeline to a node that is away waits for it, as there is no other.
+   */
+  constructor(tls?: TlsOptions, endpointCount = 2, patient = endpointCount === 1) {
     this.#patient = patient;
+    this.#tls = tls === undefined ? undefined : new ClientTls(tls);
+    this.#endpointCount = endpointCount;
   }
 
   async unary<I extends DescMessage, O extends DescMessage>(
@@ -142,10 +152,17 @@ export class GrpcTransport implements Transport {
     const deadline = Date.now() + Math.min(timeoutMs, CONNECT_TIMEOUT_MS);
     for (;;) {
       const state = channel.getConnectivityState(true);
-      if (state === connectivityState.READY) return client;
+      if (state === connectivityState.READY) {
+        this.#mistrusted.delete(endpoint);
+        return client;
+      }
       if (state === connectivityState.SHUTDOWN) throw unreachable(endpoint, 'the client is closed');
-      if (state === connectivityState.TRANSIENT_FAILURE && !patient)
-        throw unreachable(endpoint, 'it cannot be reached');
+      if (state === connectivityState.TRANSIENT_FAILURE) {
+        const problem = await this.#diagnose(endpoint);
+        if (problem !== undefined) throw this.#tlsFailure(endpoint, problem);
+        if (!patient) throw unreachable(endpoint, 'it cannot be reached');
+        if (channel.getConnectivityState(true) !== state) continue;
+      }
       await new Promise<void>((resolve, reject) => {
         channel.watchConnectivityState(state, deadline, (error) => {
           if (error === undefined) resolve();
@@ -155,21 +172,35 @@ export class GrpcTransport implements Transport {
     }
   }
 
+  /** One connection at a time to find out. */
+  #diagnose(endpoint: string): Promise<string | undefined> {
+    let diagnosis = this.#diagnoses.get(endpoint);
+    if (diagnosis === undefined) {
+      diagnosis = tlsProblem(endpoint, this.#tls?.attempt).finally(() => this.#diagnoses.delete(endpoint));
+      this.#diagnoses.set(endpoint, diagnosis);
+    }
+    return diagnosis;
+  }
+
+  /** While another node may be right, the call is to go there; when all are wrong it fails for good. */
+  #tlsFailure(endpoint: string, problem: string): HoldfastError {
+    this.#mistrusted.add(endpoint);
+    if (this.#mistrusted.size < this.#endpointCount) return unreachable(endpoint, problem);
+    const message = `${endpoint}: ${problem}. The call was not sent.`;
+    return new HoldfastError({ reason: 'TLS_FAILED', message, outcome: 'NOT_APPLIED' });
+  }
+
   #client(endpoint: string): Client {
     if (this.#closed) throw unreachable(endpoint, 'the client is closed');
     let client = this.#clients.get(endpoint);
     if (client === undefined) {
-      client = new Client(endpoint, this.#credentials(), CHANNEL_OPTIONS);
+      client = new Client(endpoint, this.#tls?.credentials(endpoint) ?? credentials.createInsecure(), {
+        ...CHANNEL_OPTIONS,
+        ...this.#tls?.channelOptions(endpoint),
+      });
       this.#clients.set(endpoint, client);
     }
     return client;
-  }
-
-  #credentials() {
-    const tls = this.#tls;
-    if (tls === undefined) return credentials.createInsecure();
-    const pem = (bytes: Uint8Array | undefined) => (bytes === undefined ? null : Buffer.from(bytes));
-    return credentials.createSsl(pem(tls.ca), pem(tls.key), pem(tls.certificate));
   }
 }
 

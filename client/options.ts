@@ -17,7 +17,10 @@ export interface ConnectOptions {
    * memory when a node is slow; lower: bursts are refused sooner. Default 64 MiB.
    */
   maxInFlightBytes?: number | undefined;
-  /** TLS: PEM certificates. Default: no TLS. */
+  /**
+   * TLS. Default: none. A node whose certificate is not trusted, or which does not speak TLS,
+   * fails calls with TLS_FAILED, which are not repeated: it would stay so.
+   */
   tls?: TlsOptions | undefined;
   /** The network. Default: gRPC; `tls` belongs to that. */
   transport?: Transport | undefined;
@@ -27,14 +30,16 @@ export interface ConnectOptions {
   random?: Random | undefined;
 }
 
-/** TLS of the connections; all in PEM. */
+/** TLS of the connections, 1.2 or later; certificates and keys in PEM. `{}` is TLS, too. */
 export interface TlsOptions {
-  /** Certificates to trust. Default: those of Node.js. */
-  ca?: Uint8Array | undefined;
-  /** Certificate of this client, for nodes that ask for one. */
-  certificate?: Uint8Array | undefined;
+  /** Authorities whose certificates a node may have. Default: those of Node.js. */
+  ca?: Uint8Array | string | undefined;
+  /** Certificate of this client, for nodes that ask for one; `key` belongs to it. */
+  certificate?: Uint8Array | string | undefined;
   /** Private key of the certificate. */
-  key?: Uint8Array | undefined;
+  key?: Uint8Array | string | undefined;
+  /** Name that the certificates of the nodes are for. Default: the host of the endpoint. */
+  serverName?: string | undefined;
 }
 
 /** Options with their defaults, checked. */
@@ -58,10 +63,17 @@ export function resolveOptions(
       `maxInFlightBytes is ${maxInFlightBytes}, allowed are whole numbers from 1`,
     );
   }
+  checkTls(options.tls);
   const endpoints = options.endpoints ?? (environment['HOLDFAST_ENDPOINTS'] || DEFAULT_ENDPOINT);
   return Object.freeze({
     endpoints: parseEndpoints(endpoints),
     timeoutMs: timeoutMs(options.timeout ?? 5_000),
     maxInFlightBytes,
   });
+}
+
+function checkTls(tls: TlsOptions | undefined): void {
+  if (tls === undefined || (tls.certificate === undefined) === (tls.key === undefined)) return;
+  const missing = tls.key === undefined ? 'key' : 'certificate';
+  throw invalid(`tls.${missing}`, `tls.${missing} is missing: certificate and key are given together`);
 }

@@ -126,6 +126,7 @@ export const REASONS = {
   ),
   CONTINUATION_INVALID: never(S.INVALID_ARGUMENT, 'The token is not one of this scan; start the scan again.'),
   MESSAGE_MALFORMED: never(S.INVALID_ARGUMENT, 'The bytes are not the expected message; they stay so.'),
+  MESSAGE_TOO_LARGE: never(S.RESOURCE_EXHAUSTED, 'A message is over 16 MiB; it stays so.'),
   DISK_LOW: never(
     S.RESOURCE_EXHAUSTED,
     'Too little disk space for writes that grow data; nothing was written. Space returns in minutes, not ' +
@@ -154,6 +155,10 @@ export const REASONS = {
   INTERNAL: never(S.INTERNAL, 'A defect of the program; what it did is not known, a repeat may do it again.'),
   UNAUTHENTICATED: never(S.UNAUTHENTICATED, 'The credentials are missing or wrong; they stay so.'),
   PERMISSION_DENIED: never(S.PERMISSION_DENIED, 'The principal may not do this.'),
+  TLS_FAILED: never(
+    S.UNAVAILABLE,
+    'Made by the client itself: it and the node do not agree on TLS, so nothing was sent; somebody must act.',
+  ),
   CLIENT_CLOSED: never(S.CANCELLED, 'Made by the client itself: close() was called before the answer came.'),
 } as const satisfies Record<string, ReasonInfo>;
 

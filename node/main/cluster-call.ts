@@ -28,7 +28,7 @@ export async function callEndpoints<T>(
   work: ClusterWork<T>,
 ): Promise<T> {
   const names = endpoints.map(({ grpc }) => grpc);
-  const transport = new ReachabilityTransport(new GrpcTransport(), names);
+  const transport = reachable(endpoints, names);
   const client = await connected(names, options, transport);
   try {
     return await work(client, transport.hopeless);
@@ -37,6 +37,14 @@ export async function callEndpoints<T>(
   } finally {
     // Not awaited: the process ends next, and there is nothing left that must settle.
     void client.close({ timeout: 0 });
+  }
+}
+
+function reachable(endpoints: readonly KnownEndpoint[], names: readonly string[]): ReachabilityTransport {
+  try {
+    return new ReachabilityTransport(new GrpcTransport(endpoints[0]?.tls, names.length, false), names);
+  } catch (error) {
+    throw usageFailure((error as Error).message);
   }
 }
 
@@ -56,6 +64,7 @@ function explained(
   if (!(error instanceof HoldfastError) || transport.answered) return asFailure(error);
   if (error.reason === 'DEADLINE_EXCEEDED')
     return new CommandFailure(ExitCode.UNREACHABLE, asFailure(error).json);
+  if (error.reason === 'TLS_FAILED') return new CommandFailure(ExitCode.UNREACHABLE, asFailure(error).json);
   if (!transport.hopeless.aborted) return asFailure(error);
   const message =
     `no node answered (asked ${names.join(', ')}). ${fate(error)}` +

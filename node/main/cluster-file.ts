@@ -3,6 +3,7 @@ import { dirname, join, resolve } from 'node:path';
 import { type ClusterFileContent, clusterSchema, knownKeys, type LogLevel } from './cluster-schema.ts';
 import { findCollisions } from './cluster-collisions.ts';
 import { nearestName } from './nearest-name.ts';
+import type { TlsSettings } from '../transport/tls-files.ts';
 import type { NetworkAddress } from './network-address.ts';
 import { type YamlPath, YamlSource } from './yaml-source.ts';
 
@@ -13,6 +14,8 @@ export interface NodeConfig {
   readonly http: NetworkAddress;
   /** Its data directory, absolute. */
   readonly data: string;
+  /** Its TLS files, absolute; undefined: plain text. */
+  readonly tls?: TlsSettings;
 }
 
 /** cluster.yaml, checked, with its defaults, frozen. Sizes are in bytes. */
@@ -29,6 +32,7 @@ export interface ClusterConfig {
   readonly limits: {
     readonly queueBytes: number;
     readonly inFlightBytes: number;
+    readonly connectionInFlightBytes: number;
     readonly connections: number;
     readonly streamsPerConnection: number;
     readonly headerBytes: number;
@@ -132,6 +136,7 @@ function resolved(path: string, content: ClusterFileContent): ClusterConfig {
       grpc: node.grpc,
       http: node.http,
       data: resolve(directory, node.data ?? join('.holdfast', node.name)),
+      ...(content.tls === undefined ? {} : { tls: tlsOf(node.name, directory, content.tls) }),
     })),
     storage: {
       segmentBytes: storage.segment_bytes,
@@ -140,12 +145,28 @@ function resolved(path: string, content: ClusterFileContent): ClusterConfig {
     limits: {
       queueBytes: limits.queue_bytes,
       inFlightBytes: limits.in_flight_bytes,
+      connectionInFlightBytes: limits.connection_in_flight_bytes,
       connections: limits.connections,
       streamsPerConnection: limits.streams_per_connection,
       headerBytes: limits.header_bytes,
     },
     log: content.log,
   });
+}
+
+function tlsOf(
+  name: string,
+  directory: string,
+  { cert, key, ca, client_auth, http_client_auth }: NonNullable<ClusterFileContent['tls']>,
+): TlsSettings {
+  const path = (text: string) => resolve(directory, text.replaceAll('{name}', name));
+  return {
+    cert: path(cert),
+    key: path(key),
+    ca: ca === undefined ? undefined : path(ca),
+    clientAuth: client_auth,
+    httpClientAuth: http_client_auth ?? client_auth,
+  };
 }
 
 function deepFreeze<T>(value: T): T {

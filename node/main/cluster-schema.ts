@@ -78,6 +78,31 @@ const node = z.strictObject(
   { error: 'must have the keys name, grpc and http' },
 );
 
+const CLIENT_AUTH = ['none', 'request', 'require'] as const;
+
+function clientAuth(value: unknown): { ok: (typeof CLIENT_AUTH)[number] } | { problem: string } {
+  const found = CLIENT_AUTH.find((known) => known === value);
+  return found === undefined ? { problem: `must be one of ${CLIENT_AUTH.join(', ')}` } : { ok: found };
+}
+
+const pemFile = text(/^[^\0]{1,4096}$/u, 'must be the path of a PEM file; {name} in it stands for the node');
+
+const tls = z
+  .strictObject(
+    {
+      cert: field(pemFile),
+      key: field(pemFile),
+      ca: optional(pemFile),
+      client_auth: preset(clientAuth, 'none'),
+      http_client_auth: optional(clientAuth),
+    },
+    { error: 'must hold cert and key; leave it out for no TLS' },
+  )
+  // Without authorities of one's own, everybody with a certificate of any public one would be let in.
+  .refine(({ ca, client_auth, http_client_auth }) => {
+    return ca !== undefined || [client_auth, http_client_auth ?? 'none'].every((auth) => auth === 'none');
+  }, 'must name ca, the authority of the clients, when client_auth or http_client_auth asks for certificates');
+
 const storage = z.strictObject(
   {
     segment_bytes: preset(byteSize(MIB, GIB), 64 * MIB),
@@ -90,6 +115,7 @@ const limits = z.strictObject(
   {
     queue_bytes: preset(byteSize(MIB, 64 * GIB), 64 * MIB),
     in_flight_bytes: preset(byteSize(MIB, 64 * GIB), 256 * MIB),
+    connection_in_flight_bytes: preset(byteSize(MIB, 64 * GIB), 64 * MIB),
     connections: preset(whole(1, 1_000_000), 10_000),
     streams_per_connection: preset(whole(1, 100_000), 1_000),
     header_bytes: preset(byteSize(4 * KIB, MIB), 16 * KIB),
@@ -110,6 +136,7 @@ export const clusterSchema = z.strictObject(
       .array(node, { error: 'must be a list of nodes' })
       .min(1, { error: 'must name at least one node' })
       .max(1_000, { error: 'must name at most 1000 nodes' }),
+    tls: tls.optional(),
     storage: storage.default(() => storage.parse({})),
     limits: limits.default(() => limits.parse({})),
     log: log.default(() => log.parse({})),
@@ -124,6 +151,7 @@ export type ClusterFileContent = z.output<typeof clusterSchema>;
 export function knownKeys(path: readonly PropertyKey[]): string[] {
   if (path.length === 0) return Object.keys(clusterSchema.shape);
   if (path[0] === 'nodes') return Object.keys(node.shape);
+  if (path[0] === 'tls') return Object.keys(tls.shape);
   if (path[0] === 'storage') return Object.keys(storage.shape);
   return Object.keys(path[0] === 'limits' ? limits.shape : log.shape);
 }

@@ -30,6 +30,12 @@ export function formatAddress({ text }: NetworkAddress): string {
   return text;
 }
 
+/** Whether only programs of this machine can reach it. */
+export function isLoopback(address: NetworkAddress): boolean {
+  const host = canonicalHost(address);
+  return isIPv4(host) && host.startsWith('127.');
+}
+
 /** Whether two listeners with these addresses would collide on one machine. */
 export function addressesCollide(a: NetworkAddress, b: NetworkAddress): boolean {
   if (a.port !== b.port) return false;

@@ -1,6 +1,5 @@
 /** One node in this process: engine, transports, metrics, and their life from start to stop. */
 import { join } from 'node:path';
-import * as grpc from '@grpc/grpc-js';
 import { HoldfastError } from '@holdfast/client/error';
 import { Metrics } from '../observe/metrics.ts';
 import { ClockWatch } from '../observe/clock-watch.ts';
@@ -12,13 +11,10 @@ import { keyspaceService } from '../services/keyspace-service.ts';
 import { kvService } from '../services/kv-service.ts';
 import { verifyLevelFiles, verifyNextTable } from '../storage/level-verifier.ts';
 import { CallEdge } from '../transport/call-edge.ts';
-import { addService, createGrpcServer, listen, shutdown } from '../transport/grpc-server.ts';
-import { Health } from '../transport/health.ts';
-import { HttpServer } from '../transport/http-server.ts';
-import { addReflection } from '../transport/reflection.ts';
 import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
 import { openEngine, type Engine } from './engine.ts';
 import { gauges, statusSource, type NodeFacts } from './node-status.ts';
+import { Serving } from './serving.ts';
 import { diskFailed, startError } from './start-error.ts';
 import { VERSION } from './version.ts';
 
@@ -69,9 +65,7 @@ class Node implements RunningNode {
   readonly #metrics = new Metrics();
   readonly #stopping = new AbortController();
   #engine: Engine | undefined;
-  #grpc: grpc.Server | undefined;
-  #http: HttpServer | undefined;
-  #health: Health | undefined;
+  #serving: Serving | undefined;
   #damaged = false;
   #diskFailure: Error | undefined;
   #close: (end: { error?: Error }) => void = () => undefined;
@@ -98,8 +92,17 @@ class Node implements RunningNode {
     this.#clockWatch = new ClockWatch(this.#ports.clock, (byMs) => this.#onClockStep(byMs));
     const edge = this.#createEdge();
     this.#metrics.addGauges(gauges(engine, edge, this.#ports.clock));
-    const services = this.#services(engine);
-    await this.#serve(edge, services);
+    this.#serving = await Serving.start({
+      limits: this.#options.config.limits,
+      settings: this.#settings,
+      clock: this.#ports.clock,
+      logger: this.#logger,
+      metrics: this.#metrics,
+      edge,
+      services: this.#services(engine),
+      readiness: () => this.#readiness(),
+      stopping: this.#stopping.signal,
+    });
     const { durationMs, replayedEntries, tornBytes } = engine.recovery;
     this.#logger.info(
       {
@@ -123,8 +126,7 @@ class Node implements RunningNode {
   async abandon(): Promise<void> {
     this.#clockWatch?.stop();
     this.#stopping.abort();
-    this.#grpc?.forceShutdown();
-    await this.#http?.close(0).catch(() => undefined);
+    await this.#serving?.close(0).catch(() => undefined);
     await this.#engine?.stop().catch(() => undefined);
     await this.#ports.release().catch(() => undefined);
   }
@@ -186,30 +188,6 @@ class Node implements RunningNode {
     ];
   }
 
-  async #serve(edge: CallEdge, services: readonly ServedService[]): Promise<void> {
-    const { limits } = this.#options.config;
-    const names = services.map(({ service }) => service.typeName);
-    const server = (this.#grpc = createGrpcServer(limits));
-    for (const service of services) addService(server, edge, service);
-    addReflection(server, edge, [...names, 'grpc.health.v1.Health'], this.#stopping.signal);
-    this.#health = new Health(server, names);
-    this.#http = new HttpServer({
-      edge,
-      services,
-      clock: this.#ports.clock,
-      headerBytes: limits.headerBytes,
-      connections: limits.connections,
-      metrics: () => this.#metrics.render(),
-      live: () => true,
-      ready: () => this.#readiness(),
-      onDefect: (where, error) =>
-        this.#logger.error({ where, err: error }, 'the HTTP port failed by a defect'),
-    });
-    await listen(server, this.#settings.grpc.text);
-    await this.#http.listen(this.#settings.http.host, this.#settings.http.port);
-    this.#health.set(true);
-  }
-
   #readiness(): { ready: boolean; reason: string } {
     if (this.#stopping.signal.aborted) return { ready: false, reason: 'the node is stopping' };
     if (this.#damaged) return { ready: false, reason: "the node's data is damaged" };
@@ -219,10 +197,9 @@ class Node implements RunningNode {
   async #shutDown(): Promise<void> {
     this.#logger.info('node is stopping');
     this.#clockWatch?.stop();
-    this.#health?.set(false);
+    if (this.#serving !== undefined) this.#serving.healthy = false;
     this.#stopping.abort();
-    const { clock } = this.#ports;
-    await Promise.all([shutdown(this.#grpc!, clock, STOP_MS), this.#http?.close(STOP_MS)]);
+    await this.#serving?.close(STOP_MS);
     await this.#engine?.stop();
     await this.#ports.release();
     this.#logger.info('node has stopped');
@@ -232,7 +209,7 @@ class Node implements RunningNode {
   /** A disk that failed ends the process: what it still holds is unknown. Damage is kept for a look, and refused. */
   #onStorageFailure(cause: 'storage failed' | 'storage damaged', error: Error): void {
     this.#damaged = true;
-    this.#health?.set(false);
+    if (this.#serving !== undefined) this.#serving.healthy = false;
     this.#logger.fatal({ err: error, directory: this.#options.dataDirectory }, cause);
     if (cause !== 'storage failed') return;
     this.#diskFailure = error;

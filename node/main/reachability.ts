@@ -86,7 +86,7 @@ export class ReachabilityTransport implements Transport {
 
   #noted(endpoint: string, error: unknown): unknown {
     if (!(error instanceof HoldfastError)) return error;
-    const silent = ['UNAVAILABLE', 'DEADLINE_EXCEEDED', 'CANCELLED'].includes(error.reason);
+    const silent = ['UNAVAILABLE', 'TLS_FAILED', 'DEADLINE_EXCEEDED', 'CANCELLED'].includes(error.reason);
     if (!silent) this.#answered = true;
     if (error.reason === 'UNAVAILABLE' && error.outcome === 'NOT_APPLIED') this.#unreached.delete(endpoint);
     // In a turn of its own: the client is still settling what failed just now.

@@ -22,7 +22,7 @@ interface Settings {
 /** Names the cause of a failed start. */
 export function startError(error: unknown, { name, grpc, http }: Settings, directory: string): StartError {
   const cause = error as Cause;
-  const code = systemCode(cause);
+  const code = cause.name === 'TlsFilesError' ? undefined : systemCode(cause);
   const because = (text: string) => new StartError(`${name}: ${text}`, { cause: error });
   switch (code) {
     case 'EADDRINUSE':
@@ -51,6 +51,8 @@ export function startError(error: unknown, { name, grpc, http }: Settings, direc
         `no space left for ${directory}. Free some; a node needs space for two log segments to start.`,
       );
   }
+  if (cause.name === 'TlsFilesError')
+    return because(`${cause.message}. Correct tls in cluster.yaml or the file.`);
   if (cause.name === 'DataDamaged' || cause.name === 'IdentityError')
     return because(`${directory}: ${cause.message}`);
   if (error instanceof HoldfastError) return because(error.message);

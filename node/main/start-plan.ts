@@ -21,7 +21,9 @@ export function startCommand({ args }: NodePlan): string {
 export function welcome(cluster: string, plans: readonly NodePlan[]): string {
   const width = Math.max(...plans.map(({ node }) => node.name.length));
   const [first] = plans;
-  const http = `http://${first!.node.http.text}`;
+  const { http: address, tls } = first!.node;
+  const http = `${tls === undefined ? 'http' : 'https'}://${address.text}`;
+  const curl = `curl${tls?.ca === undefined ? '' : ` --cacert ${tls.ca}`} -i`;
   return [
     '',
     `Holdfast is running: cluster ${cluster}, ${plans.length} ${plans.length === 1 ? 'node' : 'nodes'}.`,
@@ -34,8 +36,8 @@ export function welcome(cluster: string, plans: readonly NodePlan[]): string {
     'Try, in another terminal:',
     '  npx holdfast kv put user/1 Ada',
     '  npx holdfast kv get user/1 --json',
-    `  curl -i -X PUT --data Eve ${http}/v1/kv/default/user%2F1`,
-    `  curl -i ${http}/v1/kv/default/user%2F1`,
+    `  ${curl} -X PUT --data Eve ${http}/v1/kv/default/user%2F1`,
+    `  ${curl} ${http}/v1/kv/default/user%2F1`,
     '  npx holdfast cluster status',
     `Metrics: ${http}/metrics`,
     'Ctrl-C stops it; the data stays.',

@@ -11,11 +11,16 @@ const LATENCY_BUCKETS = [
 const SIZE_BUCKETS = [64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216];
 const COUNT_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096];
 
+/** Gauges with names of counters, which `promtool check metrics` rejects. The same by type stays. */
+const MISNAMED = ['handles', 'requests', 'resources'].map((what) => `nodejs_active_${what}_total`);
+
 /** A figure that is read when Prometheus asks. */
 export interface GaugeSource {
   readonly name: string;
   readonly help: string;
-  read(): number | Promise<number>;
+  /** What the parts of a figure differ in; it is then read as one number for each value. */
+  readonly label?: string;
+  read(): number | Promise<number> | Readonly<Record<string, number>>;
 }
 
 export class Metrics {
@@ -32,10 +37,13 @@ export class Metrics {
   readonly #flushRows: Counter;
   readonly #applied: Counter;
   readonly #applySeconds: Counter;
+  readonly #cut: Counter<'port' | 'cause'>;
+  readonly #reloads: Counter<'result'>;
 
   constructor() {
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry });
+    for (const name of MISNAMED) this.#registry.removeSingleMetric(name);
     this.#requests = new Histogram({
       name: 'holdfast_request_duration_seconds',
       help: 'Time to handle a call, by transport, method and gRPC status. Streams count until they end.',
@@ -99,17 +107,32 @@ export class Metrics {
       help: 'Time spent applying entries.',
       registers,
     });
+    this.#cut = new Counter({
+      name: 'holdfast_connections_cut_total',
+      help: 'Connections that the node ended, by port and cause: limit, late, pings, handshake.',
+      labelNames: ['port', 'cause'],
+      registers,
+    });
+    this.#reloads = new Counter({
+      name: 'holdfast_tls_reloads_total',
+      help: 'Changes of the TLS files while the node ran, by result: taken, refused.',
+      labelNames: ['result'],
+      registers,
+    });
   }
 
   /** Adds figures that are read when asked for. */
   addGauges(sources: readonly GaugeSource[]): void {
-    for (const { name, help, read } of sources) {
+    for (const { name, help, label, read } of sources) {
       new Gauge({
         name,
         help,
+        labelNames: label === undefined ? [] : [label],
         registers: [this.#registry],
         async collect() {
-          this.set(await read());
+          const value = await read();
+          if (typeof value === 'number') this.set(value);
+          else for (const [part, number] of Object.entries(value)) this.set({ [label!]: part }, number);
         },
       });
     }
@@ -142,6 +165,14 @@ export class Metrics {
     const series = this.#operations.series({ operation, code });
     byCode.set(code, series);
     return series;
+  }
+
+  connectionCut(port: string, cause: string): void {
+    this.#cut.inc({ port, cause });
+  }
+
+  certificateReload(result: 'taken' | 'refused'): void {
+    this.#reloads.inc({ result });
   }
 
   logBatch(batch: { records: number; bytes: number; syncMs: number }): void {

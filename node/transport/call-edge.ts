@@ -47,6 +47,8 @@ export interface ArrivingCall {
   readonly transport: 'grpc' | 'http';
   readonly method: string;
   readonly requestBytes: number;
+  /** What its bytes are charged against; default: the node's budget alone. */
+  readonly budget?: ByteBudget;
   readonly timeoutMs: number | undefined;
   /** A stream without a deadline may take as long as the longest. */
   readonly isStream?: boolean;
@@ -97,12 +99,12 @@ export class CallEdge {
 
   /** Lets a call in. Errors: OVERLOADED, SHUTTING_DOWN, STARTING, those of the authoriser. */
   admit(call: ArrivingCall): AdmittedCall {
-    const { clock, random, authorise, refusal, inFlightBytes } = this.#options;
+    const { clock, random, authorise, refusal } = this.#options;
     const refused = refusal();
     if (refused !== undefined) throw refused;
     const principal = authorise(call);
-    if (this.#inFlightBytes + call.requestBytes > inFlightBytes && this.#inFlight > 0)
-      throw this.#overloaded();
+    const budget = call.budget ?? this.budget;
+    if (!budget.tryTake(call.requestBytes)) throw budget.refusal();
     const startedMs = clock.monotonicMs();
     const timeoutMs = Math.min(
       call.timeoutMs ?? (call.isStream ? MAX_TIMEOUT_MS : DEFAULT_TIMEOUT_MS),
@@ -111,7 +113,6 @@ export class CallEdge {
     const requestId = call.requestId ?? Buffer.from(random.bytes(8)).toString('hex');
     const controller = new AbortController();
     this.#inFlight++;
-    this.#inFlightBytes += call.requestBytes;
     let ended = false;
     return {
       context: {
@@ -120,13 +121,14 @@ export class CallEdge {
         principal,
         requestId,
         traceparent: call.traceparent,
-        budget: this.budget,
+        budget,
       },
       cancel: () => controller.abort(),
       end: (code, responseBytes) => {
         if (ended) return;
         ended = true;
-        this.#release(call.requestBytes);
+        budget.give(call.requestBytes);
+        this.#release();
         const durationMs = clock.monotonicMs() - startedMs;
         const { transport, method, requestBytes } = call;
         this.#options.observe({
@@ -158,9 +160,8 @@ export class CallEdge {
     if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
-  #release(bytes: number): void {
+  #release(): void {
     this.#inFlight--;
-    this.#inFlightBytes -= bytes;
     if (this.#inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 

@@ -4,35 +4,31 @@
  */
 import { fromBinary, toBinary, type DescMessage, type DescMethod, type Message } from '@bufbuild/protobuf';
 import * as grpc from '@grpc/grpc-js';
-import type { Clock } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
 import { StatusCode } from '@holdfast/client/reasons';
 import type { CallContext, MessageStream, ServedService } from '../services/handler.ts';
 import type { AdmittedCall, ArrivingCall, CallEdge } from './call-edge.ts';
 import { errorStatus } from './error-status.ts';
+import { type ArrivalContext, GrpcCalls } from './grpc-calls.ts';
 
 /** Largest message taken: a full batch and its frame. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 /** Answers of one stream that may wait in the transport. */
 const SEND_QUEUE_BYTES = 4 * 1024 * 1024;
 
-export interface GrpcServerOptions {
-  readonly streamsPerConnection: number;
-  readonly headerBytes: number;
-}
+/** A connection on which nothing was called for so long is closed; clients open another when they need it. */
+const IDLE_MS = 3_600_000;
 
 type Anything = Message & Record<string, unknown>;
 
-/** A grpc-js server with our limits and no services. */
-export function createGrpcServer(options: GrpcServerOptions): grpc.Server {
-  return new grpc.Server({
+/** grpc-js with our limits and no services. */
+export function createGrpcCalls(): GrpcCalls {
+  return new GrpcCalls({
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
     'grpc.max_send_message_length': -1,
-    'grpc.max_concurrent_streams': options.streamsPerConnection,
-    'grpc.max_metadata_size': options.headerBytes,
     'grpc.keepalive_time_ms': 20_000,
     'grpc.keepalive_timeout_ms': 10_000,
-    'grpc.keepalive_permit_without_calls': 1,
+    'grpc.max_connection_idle_ms': IDLE_MS,
     'grpc.enable_channelz': 0,
   });
 }
@@ -262,8 +258,8 @@ class GrpcStream implements MessageStream {
         error instanceof HoldfastError
           ? error
           : this.#edge.mapError(this.#method.name, this.#admitted.context.requestId, error);
+      this.#finish(ours.code); // before the stream says that it failed, of which it knows no code
       this.#call.emit('error', serviceError(ours));
-      this.#finish(ours.code);
     }
   }
 
@@ -285,15 +281,18 @@ class GrpcStream implements MessageStream {
 
 function arriving(
   method: DescMethod,
-  call: { metadata: grpc.Metadata; getDeadline(): Date | number },
+  call: { metadata: grpc.Metadata; getDeadline(): Date | number; getAuthContext(): object },
   requestBytes: number,
 ): ArrivingCall {
+  const { budget, received } = call.getAuthContext() as ArrivalContext;
+  received.release(); // from here on the call is charged for
   const deadline = call.getDeadline();
   const atMs = deadline instanceof Date ? deadline.getTime() : deadline;
   return {
     transport: 'grpc',
     method: `${method.parent.typeName}/${method.name}`,
     requestBytes,
+    budget,
     timeoutMs: Number.isFinite(atMs) ? Math.max(0, atMs - Date.now()) : undefined,
     requestId: text(call.metadata, 'x-request-id'),
     traceparent: text(call.metadata, 'traceparent'),
@@ -331,40 +330,5 @@ function serviceError(error: HoldfastError): grpc.ServiceError {
     code: StatusCode[error.code] as grpc.status,
     details: error.message,
     metadata,
-  });
-}
-
-/** Binds a server and begins to serve; an address in use is an error with code EADDRINUSE. */
-export function listen(server: grpc.Server, address: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.bindAsync(address, grpc.ServerCredentials.createInsecure(), (error) => {
-      if (error === null) resolve();
-      else
-        reject(
-          Object.assign(error, {
-            code: /EADDRINUSE/.test(error.message)
-              ? 'EADDRINUSE'
-              : /EADDRNOTAVAIL/.test(error.message)
-                ? 'EADDRNOTAVAIL'
-                : /ENOTFOUND|resolution/i.test(error.message)
-                  ? 'ENOTFOUND'
-                  : undefined,
-          }),
-        );
-    });
-  });
-}
-
-/** Ends a server when its calls have ended, at the latest after `withinMs`. */
-export function shutdown(server: grpc.Server, clock: Clock, withinMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = clock.setTimer(withinMs, () => {
-      server.forceShutdown(); // tryShutdown can wait for ever
-      resolve();
-    });
-    server.tryShutdown(() => {
-      timer.cancel();
-      resolve();
-    });
   });
 }

@@ -10,6 +10,10 @@ export class HttpConnections {
   readonly #answers = new Map<Socket, Set<ServerResponse>>();
   #stopping = false;
 
+  get size(): number {
+    return this.#answers.size;
+  }
+
   add(socket: Socket): void {
     this.#answers.set(socket, new Set());
     socket.once('close', () => this.#answers.delete(socket));

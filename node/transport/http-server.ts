@@ -4,9 +4,12 @@
  * heads and bodies, time to send them.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer, type Server as SecureServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import type { Clock } from '@holdfast/client/clock';
 import type { ServedService } from '../services/handler.ts';
+import { ArrivingConnections } from './arriving-connections.ts';
 import type { CallEdge } from './call-edge.ts';
 import { ConnectRoutes } from './connect-routes.ts';
 import { BodyReader } from './http-body.ts';
@@ -16,6 +19,8 @@ import { answerGarbage } from './http-garbage.ts';
 import { PlainExchange, type PlainPort } from './plain-exchange.ts';
 import { splitTarget } from './plain-query.ts';
 import { ROUTES, servePlain } from './plain-routes.ts';
+import { handshakeError, keepStrangersOut, type PortEvents, tlsServerOptions } from './port-security.ts';
+import type { TlsIdentity } from './tls-identity.ts';
 
 export interface HttpServerOptions {
   readonly edge: CallEdge;
@@ -28,8 +33,9 @@ export interface HttpServerOptions {
   readonly metrics: () => Promise<{ readonly contentType: string; readonly body: string }>;
   readonly live: () => boolean;
   readonly ready: () => { readonly ready: boolean; readonly reason: string };
-  /** What failed outside of any call, such as accepting connections; for the log. */
-  readonly onDefect?: (where: string, error: unknown) => void;
+  /** Undefined: plain text. */
+  readonly tls?: TlsIdentity | undefined;
+  readonly events?: PortEvents;
   /** Bytes of bodies that are being received, over all connections; default 128 MiB. More: 429. */
   readonly bodyBufferBytes?: number;
   readonly timeouts?: HttpTimeouts;
@@ -47,6 +53,8 @@ export interface HttpTimeouts {
 
 const DEFAULT_TIMEOUTS: HttpTimeouts = { headersMs: 10_000, requestMs: 60_000, keepAliveMs: 30_000 };
 const DEFAULT_BODY_BUFFER_BYTES = 128 * 1024 * 1024;
+/** For the TLS handshake of a connection. */
+const HANDSHAKE_MS = 10_000;
 const TEXT = { 'Content-Type': 'text/plain; charset=utf-8' };
 
 export class HttpServer {
@@ -55,6 +63,7 @@ export class HttpServer {
   readonly #connect: ConnectRoutes;
   readonly #connections = new HttpConnections();
   readonly #server: Server;
+  readonly #handshakes: ArrivingConnections;
   #closed: Promise<void> | undefined;
 
   constructor(options: HttpServerOptions) {
@@ -67,7 +76,13 @@ export class HttpServer {
       bodies: new BodyReader(bodyBufferBytes ?? DEFAULT_BODY_BUFFER_BYTES),
     };
     this.#connect = new ConnectRoutes(this.#port);
+    this.#handshakes = new ArrivingConnections(clock, HANDSHAKE_MS, () => options.events?.onCut('late'));
     this.#server = this.#createServer(options.timeouts ?? DEFAULT_TIMEOUTS);
+  }
+
+  /** Open connections. */
+  get connections(): number {
+    return this.#connections.size + this.#handshakes.size;
   }
 
   /** Where it listens; undefined when it does not. */
@@ -83,7 +98,7 @@ export class HttpServer {
       this.#server.listen(port, host, () => {
         this.#server.off('error', reject);
         // Nobody listening to an error would end the process.
-        this.#server.on('error', (error) => this.#options.onDefect?.('http port', error));
+        this.#server.on('error', (error) => this.#options.events?.onDefect('http port', error));
         resolve();
       });
     });
@@ -97,21 +112,25 @@ export class HttpServer {
         timer.cancel();
         resolve();
       });
+      this.#handshakes.destroyAll();
       this.#connections.stop();
     });
     return this.#closed;
   }
 
   #createServer({ headersMs, requestMs, keepAliveMs }: HttpTimeouts): Server {
-    const server = createServer({
-      maxHeaderSize: this.#options.headerBytes,
+    const { headerBytes, connections, tls, events } = this.#options;
+    const limits = {
+      maxHeaderSize: headerBytes,
       headersTimeout: headersMs,
       requestTimeout: requestMs,
       keepAliveTimeout: keepAliveMs,
       connectionsCheckingInterval: Math.min(1_000, headersMs),
-    });
-    server.maxConnections = this.#options.connections;
-    server.on('connection', (socket) => this.#connections.add(socket));
+    };
+    const server = tls === undefined ? createServer(limits) : this.#createSecureServer(tls, limits);
+    server.maxConnections = connections;
+    server.on('drop', () => events?.onCut('limit'));
+    if (tls === undefined) server.on('connection', (socket) => this.#connections.add(socket));
     server.on('request', (request, response) => void this.#serve(request, response));
     server.on('checkContinue', (request, response) => {
       // Who announces too long a body is told so before it is sent.
@@ -121,6 +140,22 @@ export class HttpServer {
     server.on('clientError', (error, socket) =>
       answerGarbage(error, socket as Socket, this.#connections.hasBegun(socket as Socket)),
     );
+    return server;
+  }
+
+  #createSecureServer(tls: TlsIdentity, limits: object): SecureServer {
+    const { events } = this.#options;
+    const server = createSecureServer({ ...limits, ...tlsServerOptions(tls, tls.settings.httpClientAuth) });
+    server.on('connection', (socket) => this.#handshakes.add(socket));
+    server.on('secureConnection', (socket) => {
+      this.#handshakes.arrived(socket);
+      this.#connections.add(socket);
+    });
+    server.on('tlsClientError', (error: Error, socket: TLSSocket) =>
+      events?.onHandshakeFailure(handshakeError(error, socket)),
+    );
+    keepStrangersOut(server, (error) => events?.onHandshakeFailure(error));
+    tls.serve(server);
     return server;
   }
 

@@ -21,6 +21,7 @@ limits:
   connections: 10
   streams_per_connection: 20
   header_bytes: 8KiB
+  connection_in_flight_bytes: 32MiB
 log:
   level: warn
 `;
@@ -66,6 +67,7 @@ describe('a valid file', () => {
       limits: {
         queueBytes: 33_554_432,
         inFlightBytes: 67_108_864,
+        connectionInFlightBytes: 33_554_432,
         connections: 10,
         streamsPerConnection: 20,
         headerBytes: 8_192,
@@ -178,19 +180,56 @@ describe('each field wrong in turn', () => {
       'header_bytes: 2MiB',
       `18: limits.header_bytes is "2MiB": must be 4 KiB to 1 MiB, ${size}`,
     ],
-    ['level: warn', 'level: trace', '20: log.level is "trace": must be one of debug, info, warn, error'],
+    ['level: warn', 'level: trace', '21: log.level is "trace": must be one of debug, info, warn, error'],
     [
       'log:',
       'lgo:',
-      '19: lgo is not a known setting. Did you mean log? Known are cluster, nodes, storage, limits, log',
+      '20: lgo is not a known setting. Did you mean log? Known are cluster, nodes, tls, storage, limits, log',
     ],
     [
       'log:\n  level: warn',
       'log: warn',
-      '19: log is "warn": must hold settings; leave it out for the defaults',
+      '20: log is "warn": must hold settings; leave it out for the defaults',
     ],
   ])('%s → %s', (from, to, problem) => {
     expect(problemsWith(from, to)).toEqual([`cluster.yaml:${problem}`]);
+  });
+});
+
+describe('tls', () => {
+  const TLS = 'tls:\n  cert: certs/{name}.crt\n  key: certs/{name}.key\n';
+
+  it('has paths beside the file and a certificate for each node', () => {
+    const { config, directory } = load(`${VALID}${TLS}  ca: /etc/ca.crt\n  client_auth: require\n`);
+    expect(config!.nodes.map(({ tls }) => tls)).toEqual(
+      ['n1', 'n2'].map((name) => ({
+        cert: join(directory!, `certs/${name}.crt`),
+        key: join(directory!, `certs/${name}.key`),
+        ca: '/etc/ca.crt',
+        clientAuth: 'require',
+        httpClientAuth: 'require',
+      })),
+    );
+  });
+
+  it('asks nobody for a certificate by default', () => {
+    const { config } = load(VALID + TLS);
+    expect(config!.nodes[0]!.tls).toMatchObject({
+      ca: undefined,
+      clientAuth: 'none',
+      httpClientAuth: 'none',
+    });
+  });
+
+  it.each([
+    ['tls:\n  cert: a.crt\n', /tls\.key is missing: must be the path of a PEM file/],
+    ['tls: yes\n', /tls is "yes": must hold cert and key/],
+    [`${TLS}  client_auth: maybe\n`, /tls\.client_auth is "maybe": must be one of none, request, require/],
+    [`${TLS}  client_auth: require\n`, /tls is .*: must name ca/],
+    [`${TLS}  http_client_auth: request\n`, /tls is .*: must name ca/],
+    [`${TLS}  certs: x\n`, /tls\.certs is not a known setting\. Did you mean cert\?/],
+  ])('is refused: %s', (text, words) => {
+    expect(load(VALID + text).problems).toEqual([expect.stringMatching(words)]);
   });
 });
 
@@ -203,7 +242,7 @@ describe('a file that is wrong as a whole', () => {
     ['cluster: a\nnodes:\n\t- name: n1', '3: a tab; lines are indented with spaces'],
     [
       `cluster: b\n${VALID.replace('cluster: test', '')}cluster: c\n`,
-      '22: the same key stands twice; a key may be given once',
+      '23: the same key stands twice; a key may be given once',
     ],
   ])('%j', (text, problem) => {
     expect(load(text).problems).toEqual([`cluster.yaml:${problem}`]);
@@ -220,6 +259,6 @@ describe('a file that is wrong as a whole', () => {
   it('tells all problems at once, in the order of the file', () => {
     const wrong = VALID.replace('7401', '0').replace('name: n2', 'name: n1').replace('warn', 'loud');
     const lines = load(wrong).problems.map((problem) => problem.split(':')[1]);
-    expect(lines).toEqual(['4', '7', '20']);
+    expect(lines).toEqual(['4', '7', '21']);
   });
 });

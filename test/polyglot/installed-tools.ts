@@ -26,6 +26,8 @@ export const pythonPlugin: Tool = firstThat(
 );
 export const curl: Tool = firstThat(onPath('curl'), runs, 'no curl (Debian: curl)');
 export const bash: Tool = firstThat(onPath('bash'), runs, 'no bash');
+export const prometheus: Tool = firstThat(onPath('prometheus'), runs, 'no prometheus (Debian: prometheus)');
+export const promtool: Tool = firstThat(onPath('promtool'), runs, 'no promtool (Debian: prometheus)');
 /** The reflection contracts as gRPC publishes them, so that nothing of ours vouches for ours. */
 export const reflectionProtos: Tool = firstThat(
   [REFLECTION_PROTOS],

@@ -19,6 +19,8 @@ const FLOORS: readonly (readonly string[])[] = [
 ];
 /** May be imported from main alone. */
 const BESIDE = new Set(['observe']);
+/** Of the client, what may know grpc-js. */
+const GRPC_FILES = new Set(['grpc-transport.ts', 'client-tls.ts']);
 const GRPC_FREE = /^@grpc\/|^@connectrpc\//;
 
 /** What breaks the rules, a line each. */
@@ -44,8 +46,8 @@ function problem(file: string, target: string): string | undefined {
     if (target.startsWith('@holdfast/node')) return `${file}: client imports node`;
     if (target.startsWith('.') && normalize(join(dirname(file), target)).startsWith('..'))
       return `${file}: ${target} leaves client/`;
-    if (GRPC_FREE.test(target) && parts[1] !== 'grpc-transport.ts')
-      return `${file}: only grpc-transport.ts may import ${target}`;
+    if (GRPC_FREE.test(target) && !GRPC_FILES.has(parts[1]!))
+      return `${file}: only grpc-transport.ts and client-tls.ts may import ${target}`;
     return undefined;
   }
   if (GRPC_FREE.test(target) || target === 'grpc-health-check') {

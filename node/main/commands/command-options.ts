@@ -9,6 +9,14 @@ export function askingCluster(command: Command): Command {
       'nodes to ask, host:port,host:port (default: HOLDFAST_ENDPOINTS, else cluster.yaml)',
     )
     .option('--config <file>', 'take the nodes from this cluster file')
+    .option(
+      '--ca <file>',
+      'TLS: authorities of the nodes, PEM (default: HOLDFAST_CA, else tls.ca of the file)',
+    )
+    .option('--cert <file>', 'TLS: certificate of the caller, for nodes that ask (default: HOLDFAST_CERT)')
+    .option('--key <file>', 'TLS: key of the certificate (default: HOLDFAST_KEY)')
+    .option('--server-name <name>', 'TLS: name in the certificates of the nodes (default: the host)')
+    .option('--tls', 'TLS with the authorities that Node.js knows')
     .option('--timeout <duration>', 'greatest time of a call: 500ms, 5s, 1m (default: 5s)', timeout);
 }
 
