@@ -8,6 +8,7 @@ import { EtcdSystem } from './systems/etcd.ts';
 import { HoldfastSystem } from './systems/holdfast.ts';
 import { LevelSystem } from './systems/level.ts';
 import { RedisSystem } from './systems/redis.ts';
+import { Trace } from './trace.ts';
 import { WORKLOADS, load, run, type Workload } from './workload.ts';
 
 interface Options {
@@ -19,6 +20,7 @@ interface Options {
   valueBytes: number;
   keys: number;
   json: boolean;
+  trace: string | undefined;
 }
 
 /** A system that runs, in one of its client's modes. */
@@ -48,6 +50,7 @@ const program = new Command('bench')
   .option('--repeat <r>', 'runs of each system, in turn', whole, 3)
   .option('--value-bytes <b>', 'size of a value', whole, 1_024)
   .option('--keys <k>', 'keys, loaded first', whole, 100_000)
+  .option('--trace <file.svg>', 'plot memory and lag of the first system over its last run')
   .option('--json', 'JSON lines', false)
   .action(bench);
 
@@ -103,7 +106,10 @@ async function measure(
   const measured: Measured[] = [];
   for (let round = 0; round < options.repeat; round++) {
     for (const { driver, system } of contenders) {
+      const trace =
+        options.trace !== undefined && system.name === options.systems[0] ? new Trace(driver) : undefined;
       const figures = await run(driver, { ...shape, seconds: options.seconds }, system.pids);
+      if (trace !== undefined) console.error(JSON.stringify(await trace.stop(options.trace!)));
       measured.push({ system: system.name, description: system.description, round, figures });
       bar.increment(options.seconds * 1_000);
       print(options, runLine(system.name, workload, options, figures, system.description));

@@ -22,6 +22,8 @@ export interface Driver {
   scan?(start: string, limit: number): Promise<unknown>;
   /** Counters of the server, where it tells them. */
   metrics?(): Promise<ServerCounters>;
+  /** Figures of the server that rise and fall, where it tells them. */
+  gauges?(): Promise<ServerGauges>;
   close(): Promise<void>;
 }
 
@@ -34,6 +36,14 @@ export interface ServerCounters {
   readonly batches: number;
   readonly batchRecords: number;
   readonly batchBytes: number;
+}
+
+/** What Holdfast's `/metrics` says of this moment, over all nodes. */
+export interface ServerGauges {
+  readonly memoryBytes: number;
+  /** Applied and not yet in the ordered store. */
+  readonly overlayBytes: number;
+  readonly storeLagEntries: number;
 }
 
 /** How a system is to be started. */

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect, type Holdfast } from '@holdfast/client';
 import { ServerProcess, freePorts, freshDirectory } from '../server-process.ts';
-import type { Driver, ServerCounters, System, SystemOptions } from '../system.ts';
+import type { Driver, ServerCounters, ServerGauges, System, SystemOptions } from '../system.ts';
 
 /** Holdfast as `npm start` runs it: every write fsynced before it is acknowledged. */
 export class HoldfastSystem implements System {
@@ -81,14 +81,7 @@ class HoldfastDriver implements Driver {
   }
 
   async metrics(): Promise<ServerCounters> {
-    const texts = await Promise.all(
-      this.#http.map(async (port) => (await fetch(`http://127.0.0.1:${port}/metrics`)).text()),
-    );
-    const sum = (name: string) =>
-      texts.reduce((total, text) => {
-        const lines = text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'));
-        return [...lines].reduce((each, [, value]) => each + Number(value), total);
-      }, 0);
+    const sum = await this.#scrape();
     return {
       operations: sum('holdfast_pipeline_operation_duration_seconds_count'),
       operationSeconds: sum('holdfast_pipeline_operation_duration_seconds_sum'),
@@ -98,6 +91,27 @@ class HoldfastDriver implements Driver {
       batchRecords: sum('holdfast_log_batch_records_sum'),
       batchBytes: sum('holdfast_log_batch_bytes_sum'),
     };
+  }
+
+  async gauges(): Promise<ServerGauges> {
+    const sum = await this.#scrape();
+    return {
+      memoryBytes: sum('process_resident_memory_bytes'),
+      overlayBytes: sum('holdfast_overlay_bytes'),
+      storeLagEntries: sum('holdfast_store_lag_entries'),
+    };
+  }
+
+  /** The sum of a metric over all nodes and labels. */
+  async #scrape(): Promise<(name: string) => number> {
+    const texts = await Promise.all(
+      this.#http.map(async (port) => (await fetch(`http://127.0.0.1:${port}/metrics`)).text()),
+    );
+    return (name) =>
+      texts.reduce((total, text) => {
+        const lines = text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'));
+        return [...lines].reduce((each, [, value]) => each + Number(value), total);
+      }, 0);
   }
 
   async close(): Promise<void> {
