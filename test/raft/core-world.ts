@@ -25,7 +25,7 @@ import {
 const FAULTY_ROUNDS = 300;
 /** Ticks after the faults within which everything has to be well again, and for each entry that somebody may lack. */
 const RECOVERY_ROUNDS = 150;
-const RECOVERY_ROUNDS_PER_ENTRY = 0.6;
+const RECOVERY_ROUNDS_PER_ENTRY = 1;
 const MAX_LIVE = 6;
 
 /** How much a run did; a run that did next to nothing proves nothing. */
@@ -102,6 +102,7 @@ export class CoreWorld implements HostEvents {
   #nextId: number;
   #nextContext = 1;
   #nextValue = 1;
+  #proof: { readonly index: number; readonly term: number } | undefined;
   /** Proposals of each process that wait to be applied, by index. */
   readonly #proposals = new WeakMap<CoreHost, Map<number, number>>();
 
@@ -123,12 +124,11 @@ export class CoreWorld implements HostEvents {
     const ended = this.#round;
     const longest = Math.max(...this.#live().map(({ host }) => host.core.status.lastIndex));
     const bound = RECOVERY_ROUNDS + RECOVERY_ROUNDS_PER_ENTRY * longest;
-    let proof: number | undefined;
-    while (proof === undefined || !this.#isWell(proof)) {
+    while (!this.#isWell()) {
       if (this.#round - ended >= bound)
         throw new CheckFailure('liveness', `not well ${bound} ticks after the faults: ${this.#describe()}`);
       this.#playRound();
-      proof ??= this.#proposeProof();
+      this.#proposeProof();
     }
     this.report.recovery = this.#round - ended;
     this.report.rounds = this.#round;
@@ -240,7 +240,7 @@ export class CoreWorld implements HostEvents {
 
   /** A late turn lets several inputs share one. */
   #turn(host: CoreHost, isCertain = false): void {
-    if (!isCertain && this.#random.chance(this.#rates.lateTurn)) return;
+    if (this.#isFaulty && !isCertain && this.#random.chance(this.#rates.lateTurn)) return;
     host.turn();
   }
 
@@ -378,21 +378,23 @@ export class CoreWorld implements HostEvents {
     for (const slot of this.#slots.values()) if (slot.host === undefined) this.#start(slot);
   }
 
-  #proposeProof(): number | undefined {
-    const leader = this.#live().find(({ host }) => host.core.isLeader && !isJoint(host.core.configuration));
-    return leader === undefined ? undefined : this.#propose(leader.host);
+  /** Something new to be committed, under every leader that there is after the faults. */
+  #proposeProof(): void {
+    const leader = this.#latestLeader();
+    if (leader === undefined || leader.core.term === this.#proof?.term) return;
+    const index = this.#propose(leader);
+    if (index !== undefined) this.#proof = { index, term: leader.core.term };
   }
 
-  /** One leader, everybody in the group has applied all of it, and something new is committed. */
-  #isWell(proof: number): boolean {
-    const latest = this.#latestLeader();
-    if (latest === undefined || isJoint(latest.core.configuration)) return false;
-    if (!isVoter(latest.core.configuration, latest.id)) return false;
-    const { committed } = latest.core.status;
-    if (committed < proof) return false;
-    return members(latest.core.configuration).every((member) => {
-      const host = this.#slots.get(member)!.host!;
-      return host.core.leader === latest.id && host.machine.index >= proof;
+  /** One leader, in whose term something was proposed that everybody in the group has applied. */
+  #isWell(): boolean {
+    const leader = this.#latestLeader();
+    if (leader === undefined || leader.core.term !== this.#proof?.term) return false;
+    const { configuration } = leader.core;
+    if (isJoint(configuration) || !isVoter(configuration, leader.id)) return false;
+    return members(configuration).every((member) => {
+      const { core, machine } = this.#slots.get(member)!.host!;
+      return core.leader === leader.id && machine.index >= this.#proof!.index;
     });
   }
 
