@@ -284,7 +284,8 @@ export class CoreWorld implements HostEvents {
   #playClients(): void {
     const { propose, read, change, transfer } = this.#rates;
     for (const { host } of this.#live()) {
-      if (this.#isFaulty && this.#random.chance(host.core.isLeader ? propose : propose / 20)) this.#propose(host);
+      if (this.#isFaulty && this.#random.chance(host.core.isLeader ? propose : propose / 20))
+        this.#propose(host);
       if (this.#random.chance(read)) this.#read(host);
       if (!host.core.isLeader || !this.#isFaulty) continue;
       if (this.#random.chance(change)) this.#change(host);

@@ -217,14 +217,14 @@ export class Leader implements Role {
     return log.termAt(log.committed) === term;
   }
 
-  #onAccepted(progress: Progress, { index }: AppendAccepted): void {
+  #onAccepted(progress: Progress, { from, index }: AppendAccepted): void {
     mustHold(
       index <= this.#replica.log.lastIndex,
       () => `${index} is acknowledged, the log ends at ${this.#replica.log.lastIndex}`,
     );
     if (!this.#replicator.onAccepted(progress, index)) return;
     this.#advanceCommit();
-    this.#completeTransfer();
+    if (from === this.#transferee) this.#completeTransfer();
   }
 
   #onBeat(progress: Progress, { round }: HeartbeatResponse): void {
