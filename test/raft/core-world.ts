@@ -61,6 +61,7 @@ interface Rates {
   readonly repeat: number;
   readonly maxDelay: number;
   readonly diskDelay: number;
+  readonly stall: number;
   readonly lateTurn: number;
   readonly notAtHand: number;
   readonly crash: number;
@@ -253,6 +254,7 @@ export class CoreWorld implements HostEvents {
     if (this.#random.chance(partition)) this.#partition();
     else if (this.#random.chance(0.08)) this.#cut.clear();
     for (const { host } of this.#live()) {
+      if (this.#random.chance(this.#rates.stall)) this.#slots.get(host.id)!.diskDue = this.#round + 40;
       if (this.#random.chance(0.1)) host.flush();
       if (this.#random.chance(0.03)) this.#compact(host);
       if (this.#random.chance(this.#rates.campaign)) host.core.campaign();
@@ -429,6 +431,7 @@ function drawRates(random: SeededRandom): Rates {
     repeat: pick(0, 0.05, 0.2),
     maxDelay: pick(0, 1, 4, 12),
     diskDelay: pick(0, 1, 3, 8, 30),
+    stall: pick(0, 0.01, 0.03),
     lateTurn: pick(0, 0.3, 0.8),
     notAtHand: pick(0, 0.2),
     crash: pick(0, 0.002, 0.01, 0.02),

@@ -19,6 +19,8 @@ const FLOORS: readonly (readonly string[])[] = [
 ];
 /** May be imported from main alone. */
 const BESIDE = new Set(['observe']);
+/** Pure: whatever it needs comes in through its inputs. */
+const CORE = join('node', 'raft', 'core', sep);
 const GRPC_FREE = /^@grpc\/|^@connectrpc\//;
 
 /** What breaks the rules, a line each. */
@@ -53,8 +55,12 @@ function problem(file: string, target: string): string | undefined {
       ? undefined
       : `${file}: only transport/ may import ${target}`;
   }
-  if (!target.startsWith('.')) return undefined;
+  if (!target.startsWith('.')) {
+    return file.startsWith(CORE) ? `${file}: the core imports nothing but itself` : undefined;
+  }
   const to = normalize(join(dirname(file), target)).split(sep);
+  if (file.startsWith(CORE) && !to.join(sep).startsWith(CORE))
+    return `${file}: the core imports nothing but itself`;
   if (to[0] !== 'node') return `${file}: ${target} leaves node/`;
   return downward(folder, to[1]!) ? undefined : `${file}: ${folder}/ may not import ${to[1]}/`;
 }
