@@ -66,6 +66,7 @@ interface Rates {
   readonly notAtHand: number;
   readonly crash: number;
   readonly partition: number;
+  readonly heal: number;
   readonly campaign: number;
   readonly change: number;
   readonly transfer: number;
@@ -112,7 +113,10 @@ export class CoreWorld implements HostEvents {
     this.#rates = drawRates(this.#random.fork('rates'));
     this.#settings = resolveSettings(drawSettings(this.#random.fork('settings')));
     this.#checks = new CoreChecks(this.#settings);
-    const voters = Array.from({ length: between(this.#random, 1, 5) }, (_, position) => position + 1);
+    const voters = Array.from(
+      { length: pick(this.#random, 1, 2, 3, 3, 3, 5, 5) },
+      (_, position) => position + 1,
+    );
     this.#nextId = voters.length + 1;
     this.report = emptyReport();
     for (const id of voters) this.#add(id, initialDisk(voters));
@@ -252,7 +256,7 @@ export class CoreWorld implements HostEvents {
       else if (slot.host !== undefined && this.#random.chance(crash)) this.#crash(slot);
     }
     if (this.#random.chance(partition)) this.#partition();
-    else if (this.#random.chance(0.08)) this.#cut.clear();
+    else if (this.#random.chance(this.#rates.heal)) this.#cut.clear();
     for (const { host } of this.#live()) {
       if (this.#random.chance(this.#rates.stall)) this.#slots.get(host.id)!.diskDue = this.#round + 40;
       if (this.#random.chance(0.1)) host.flush();
@@ -268,16 +272,22 @@ export class CoreWorld implements HostEvents {
     if (host.disk.base.index > before) this.report.compactions++;
   }
 
-  /** Cuts some links, each in one direction or both. */
+  /** Cuts single links, each in one direction or both; or a few replicas off, often those around a leader. */
   #partition(): void {
     this.report.partitions++;
     this.#cut.clear();
     const ids = [...this.#slots.keys()];
-    const isAlone = this.#random.chance(0.5) ? this.#random.float() : -1;
-    const away = new Set(ids.filter((_, position) => Math.floor(isAlone * ids.length) === position));
+    const leader = this.#live().find(({ host }) => host.core.isLeader)?.id;
+    const size = this.#random.chance(0.5)
+      ? between(this.#random, 1, Math.max(1, Math.floor(ids.length / 2)))
+      : 0;
+    shuffle(this.#random, ids);
+    if (leader !== undefined && this.#random.chance(0.7))
+      ids.sort((a, b) => Number(b === leader) - Number(a === leader));
+    const away = new Set(ids.slice(0, size));
     for (const from of ids) {
       for (const to of ids) {
-        const isCut = isAlone >= 0 ? away.has(from) !== away.has(to) : this.#random.chance(0.3);
+        const isCut = size > 0 ? away.has(from) !== away.has(to) : this.#random.chance(0.3);
         if (isCut && from !== to) this.#cut.add(`${from}>${to}`);
       }
     }
@@ -424,38 +434,41 @@ export class CoreWorld implements HostEvents {
   }
 }
 
+function pick(random: SeededRandom, ...values: number[]): number {
+  return values[between(random, 0, values.length - 1)]!;
+}
+
 function drawRates(random: SeededRandom): Rates {
-  const pick = (...values: number[]) => values[between(random, 0, values.length - 1)]!;
   return {
-    loss: pick(0, 0.02, 0.1, 0.25),
-    repeat: pick(0, 0.05, 0.2),
-    maxDelay: pick(0, 1, 4, 12),
-    diskDelay: pick(0, 1, 3, 8, 30),
-    stall: pick(0, 0.01, 0.03),
-    lateTurn: pick(0, 0.3, 0.8),
-    notAtHand: pick(0, 0.2),
-    crash: pick(0, 0.002, 0.01, 0.02),
-    partition: pick(0, 0.01, 0.03, 0.1),
-    campaign: pick(0, 0, 0.02),
-    change: pick(0, 0.02, 0.1),
-    transfer: pick(0, 0.005, 0.03),
-    propose: pick(0.1, 0.5, 1),
-    read: pick(0.02, 0.2),
+    loss: pick(random, 0, 0.02, 0.1, 0.25),
+    repeat: pick(random, 0, 0.05, 0.2),
+    maxDelay: pick(random, 0, 1, 4, 12),
+    diskDelay: pick(random, 0, 1, 3, 8, 30),
+    stall: pick(random, 0, 0.01, 0.03),
+    lateTurn: pick(random, 0, 0.3, 0.8),
+    notAtHand: pick(random, 0, 0.2),
+    crash: pick(random, 0, 0.002, 0.01, 0.02),
+    partition: pick(random, 0, 0.02, 0.05, 0.1),
+    heal: pick(random, 0.02, 0.08),
+    campaign: pick(random, 0, 0, 0.02, 0.05),
+    change: pick(random, 0, 0.02, 0.1),
+    transfer: pick(random, 0, 0.005, 0.03),
+    propose: pick(random, 0.1, 0.5, 1),
+    read: pick(random, 0.02, 0.2),
   };
 }
 
 /** Small bounds, so that they are met. */
 function drawSettings(random: SeededRandom) {
-  const pick = (...values: number[]) => values[between(random, 0, values.length - 1)]!;
   return {
-    electionTicks: pick(4, 10),
-    heartbeatTicks: pick(1, 2, 3),
-    maxMessageBytes: pick(1, 200, 4096),
-    maxInflightMessages: pick(1, 4, 64),
-    maxInflightBytes: pick(100, 1000, 100_000),
-    maxUncommittedBytes: pick(500, 5000, 1_000_000),
-    maxApplyingBytes: pick(1, 300, 10_000),
-    maxPendingReads: pick(4, 1000),
+    electionTicks: pick(random, 4, 4, 10),
+    heartbeatTicks: pick(random, 1, 2, 3),
+    maxMessageBytes: pick(random, 1, 200, 4096),
+    maxInflightMessages: pick(random, 1, 4, 64),
+    maxInflightBytes: pick(random, 100, 1000, 100_000),
+    maxUncommittedBytes: pick(random, 500, 5000, 1_000_000),
+    maxApplyingBytes: pick(random, 1, 300, 10_000),
+    maxPendingReads: pick(random, 4, 1000),
   };
 }
 

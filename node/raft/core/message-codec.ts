@@ -13,7 +13,7 @@
  */
 import { readConfiguration, writeConfiguration } from './configuration.ts';
 import { entryBytes, type Entry } from './entry.ts';
-import type { Append, Message } from './messages.ts';
+import type { Addressed, Append, Message } from './messages.ts';
 import { VarintReader, VarintWriter } from './varint.ts';
 
 /** A message and the group it belongs to. */
@@ -174,10 +174,8 @@ function readMessage(reader: VarintReader, type: Message['type']): Message {
   }
 }
 
-type Address = Pick<Message, 'from' | 'to' | 'term'>;
-
 /** Indexes are not sent: they follow `prevIndex`. Terms must not fall, nor exceed the leader's. */
-function readAppend(reader: VarintReader, address: Address): Append {
+function readAppend(reader: VarintReader, address: Addressed): Append {
   const prevIndex = reader.varint();
   const prevTerm = reader.varint();
   const committed = reader.varint();

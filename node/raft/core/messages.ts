@@ -3,7 +3,7 @@ import type { ReplicaId } from './configuration.ts';
 import type { Entry } from './entry.ts';
 import type { SnapshotPoint } from './raft-log.ts';
 
-interface Addressed {
+export interface Addressed {
   readonly from: ReplicaId;
   readonly to: ReplicaId;
   /** The sender's term; in `preVote` and a granted `preVoteResponse` the term that the candidate would begin. */
