@@ -2,7 +2,8 @@
  * What must hold at every moment of a run, whatever the faults: watches all replicas and
  * throws a `CheckFailure` that names the check.
  */
-import { EntryKind, type Entry } from '../../node/raft/core/entry.ts';
+import { encodeConfiguration } from '../../node/raft/core/configuration.ts';
+import { EntryKind, entryBytes, type Entry } from '../../node/raft/core/entry.ts';
 import type { Message } from '../../node/raft/core/messages.ts';
 import type { Ready, ReadState } from '../../node/raft/core/ready.ts';
 import type { RaftSettings } from '../../node/raft/core/settings.ts';
@@ -61,8 +62,11 @@ export class CoreChecks {
       process.log.clear();
       process.log.set(ready.write.snapshot.index, ready.write.snapshot.term);
     }
+    const { truncated } = this;
     for (const entry of ready.write?.entries ?? []) this.#noteEntry(host, process.log, entry);
+    if (this.truncated > truncated) this.#checkTruncated(host, process.log);
     this.#checkStatus(host, process);
+    this.#checkApplying(host, ready);
     if (ready.roleChange?.role === 'leader') this.#onLeader(host, process.log);
   }
 
@@ -147,6 +151,28 @@ export class CoreChecks {
     for (let at = index; log.delete(at); at++) this.truncated++;
     log.set(index, term);
     if (entry.kind === EntryKind.configuration) this.#checkConfiguration(host, entry);
+  }
+
+  /** What was cut off took its configurations with it. */
+  #checkTruncated(host: CoreHost, log: ReadonlyMap<number, number>): void {
+    const { configuration, lastIndex } = host.core.status;
+    for (let index = lastIndex; log.has(index); index--) {
+      const entry = this.#known.get(`${index}/${log.get(index)}`)?.entry;
+      if (entry?.kind !== EntryKind.configuration) continue;
+      if (Buffer.compare(entry.payload, encodeConfiguration(configuration)) !== 0)
+        throw new CheckFailure(
+          'configuration of the log',
+          `${host.id} follows another than that of ${index}`,
+        );
+      return;
+    }
+  }
+
+  #checkApplying({ id, unapplied }: CoreHost, { committed }: Ready): void {
+    let bytes = 0;
+    for (const entry of [...unapplied, ...committed]) bytes += entryBytes(entry);
+    if (bytes > this.#settings.maxApplyingBytes + 200)
+      throw new CheckFailure('memory bounds', `${id} has ${bytes} bytes to apply`);
   }
 
   /** One change at a time; a joint configuration is left only when it is committed. */

@@ -11,6 +11,7 @@ import { RaftCore } from '../../node/raft/core/raft-core.ts';
 import type { SnapshotPoint } from '../../node/raft/core/raft-log.ts';
 import type { Ready, ReadState, Write } from '../../node/raft/core/ready.ts';
 import type { RaftSettings } from '../../node/raft/core/settings.ts';
+import { CheckFailure } from './check-failure.ts';
 
 /** A state machine that remembers what it was given, as a checksum. */
 export interface MachineState {
@@ -175,7 +176,8 @@ export class CoreHost {
     const found: Entry[] = [];
     let bytes = 0;
     for (let index = first; index <= last; index++) {
-      const entry = entries[index - base.index - 1]!;
+      const entry = entries[index - base.index - 1];
+      if (entry === undefined) throw new CheckFailure('durable entries', `${this.id} has no entry ${index}`);
       bytes += 32 + entry.payload.byteLength;
       if (bytes > maxBytes && found.length > 0) break;
       found.push(entry);

@@ -42,6 +42,7 @@ export interface WorldReport {
   terms: number;
   committed: number;
   crashes: number;
+  pauses: number;
   partitions: number;
   changes: number;
   transfers: number;
@@ -65,6 +66,7 @@ interface Rates {
   readonly lateTurn: number;
   readonly notAtHand: number;
   readonly crash: number;
+  readonly pause: number;
   readonly partition: number;
   readonly heal: number;
   readonly campaign: number;
@@ -87,7 +89,11 @@ interface Slot {
   /** Round in which its disk is done with what it has. */
   diskDue: number;
   downUntil: number;
+  /** Stopped for a while, without knowing. */
+  pausedUntil: number;
   clockMs: number;
+  /** Share of ticks that it takes: clocks run apart. */
+  readonly pace: number;
 }
 
 export class CoreWorld implements HostEvents {
@@ -187,8 +193,8 @@ export class CoreWorld implements HostEvents {
     this.#round++;
     if (this.#isFaulty) this.#playFaults();
     this.#playClients();
-    for (const { host } of this.#live()) {
-      if (!this.#isFaulty || this.#random.chance(0.95)) host.core.tick(this.#clock(host.id));
+    for (const { host, pace } of this.#live()) {
+      if (!this.#isFaulty || this.#random.chance(pace)) host.core.tick(this.#clock(host.id));
       this.#turn(host);
     }
     for (let pass = 0; pass < 4; pass++) this.#playDeliveries();
@@ -216,6 +222,10 @@ export class CoreWorld implements HostEvents {
   #deliver({ bytes, rows }: Flight): void {
     const { message } = decodeEnvelope(bytes)[0]!;
     const slot = this.#slots.get(message.to);
+    if (slot !== undefined && slot.pausedUntil > this.#round) {
+      this.#flights.push({ bytes, rows, due: slot.pausedUntil });
+      return;
+    }
     if (slot?.host === undefined || this.#cut.has(`${message.from}>${message.to}`)) {
       this.report.lost++;
       return;
@@ -250,10 +260,11 @@ export class CoreWorld implements HostEvents {
   }
 
   #playFaults(): void {
-    const { crash, partition } = this.#rates;
+    const { crash, pause, partition } = this.#rates;
     for (const slot of this.#slots.values()) {
       if (slot.host === undefined && this.#round >= slot.downUntil) this.#start(slot);
       else if (slot.host !== undefined && this.#random.chance(crash)) this.#crash(slot);
+      else if (this.#random.chance(pause * (slot.host?.core.isLeader === true ? 4 : 1))) this.#pause(slot);
     }
     if (this.#random.chance(partition)) this.#partition();
     else if (this.#random.chance(this.#rates.heal)) this.#cut.clear();
@@ -358,7 +369,8 @@ export class CoreWorld implements HostEvents {
 
   #add(id: number, disk: CoreDisk): void {
     const clockMs = between(this.#random, -300, 300);
-    const slot: Slot = { id, disk, host: undefined, diskDue: 0, downUntil: 0, clockMs };
+    const pace = pick(this.#random, 1, 0.95, 0.6);
+    const slot: Slot = { id, disk, host: undefined, diskDue: 0, downUntil: 0, pausedUntil: 0, clockMs, pace };
     this.#slots.set(id, slot);
     this.#start(slot);
   }
@@ -384,9 +396,15 @@ export class CoreWorld implements HostEvents {
     slot.downUntil = this.#round + between(this.#random, 0, 40);
   }
 
-  /** Those that were removed are gone; everybody else is up and connected. */
+  #pause(slot: Slot): void {
+    this.report.pauses++;
+    slot.pausedUntil = this.#round + between(this.#random, 5, 40);
+  }
+
+  /** From here on everybody is up and connected. */
   #endFaults(): void {
     this.#isFaulty = false;
+    for (const slot of this.#slots.values()) slot.pausedUntil = 0;
     this.#cut.clear();
     for (const slot of this.#slots.values()) if (slot.host === undefined) this.#start(slot);
   }
@@ -417,9 +435,9 @@ export class CoreWorld implements HostEvents {
   }
 
   #live(): (Slot & { host: CoreHost })[] {
-    return [...this.#slots.values()].filter(
-      (slot): slot is Slot & { host: CoreHost } => slot.host !== undefined,
-    );
+    const isLive = (slot: Slot): slot is Slot & { host: CoreHost } =>
+      slot.host !== undefined && slot.pausedUntil <= this.#round;
+    return [...this.#slots.values()].filter(isLive);
   }
 
   #clock(id: number): number {
@@ -448,6 +466,7 @@ function drawRates(random: SeededRandom): Rates {
     lateTurn: pick(random, 0, 0.3, 0.8),
     notAtHand: pick(random, 0, 0.2),
     crash: pick(random, 0, 0.002, 0.01, 0.02),
+    pause: pick(random, 0, 0.003, 0.01),
     partition: pick(random, 0, 0.02, 0.05, 0.1),
     heal: pick(random, 0.02, 0.08),
     campaign: pick(random, 0, 0, 0.02, 0.05),
@@ -486,6 +505,7 @@ function emptyReport(): WorldReport {
     terms: 0,
     committed: 0,
     crashes: 0,
+    pauses: 0,
     partitions: 0,
     changes: 0,
     transfers: 0,

@@ -43,6 +43,8 @@ class Transcript implements HostEvents {
   readonly #hosts = new Map<number, CoreHost>();
   readonly #slow = new Set<number>();
   readonly #held = new Set<number>();
+  /** Replicas whose older entries are not at hand. */
+  readonly #away = new Set<number>();
   readonly #cut = new Set<string>();
   #flights: Flight[] = [];
   #settings: Partial<RaftSettings> = {};
@@ -70,6 +72,8 @@ class Transcript implements HostEvents {
     compact: ([id, index]) => this.#with(id!, (host) => (host.flush(), host.compact(Number(index)))),
     slow: (ids) => ids.forEach((id) => this.#slow.add(Number(id))),
     fast: (ids) => ids.forEach((id) => (this.#slow.delete(Number(id)), this.#turn(Number(id)))),
+    away: (ids) => ids.forEach((id) => this.#away.add(Number(id))),
+    fetched: (ids) => ids.forEach((id) => (this.#away.delete(Number(id)), this.#turn(Number(id)))),
     hold: (ids) => ids.forEach((id) => this.#held.add(Number(id))),
     turn: (ids) => ids.forEach((id) => (this.#held.delete(Number(id)), this.#turn(Number(id)))),
     persist: ([id, count]) =>
@@ -150,7 +154,14 @@ class Transcript implements HostEvents {
 
   #start(id: number): void {
     const disk = this.#disks.get(id)!;
-    const options = { id, disk, random: () => id / 10, settings: this.#settings, events: this };
+    const options = {
+      id,
+      disk,
+      random: () => id / 10,
+      settings: this.#settings,
+      events: this,
+      isAtHand: () => !this.#away.has(id),
+    };
     this.#hosts.set(id, new CoreHost(options));
   }
 

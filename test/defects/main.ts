@@ -1,0 +1,27 @@
+/**
+ * `npm run defects` loads the code with each deliberate bug in turn and reports whether the
+ * recorded check notices it. `npm run defects -- --search 200 [NAME]` looks for evidence
+ * anew, through all scenarios and so many seeds. Ends with 1 when a defect goes unnoticed.
+ */
+import { parseArgs } from 'node:util';
+import { CORE_DEFECTS } from './core-defects.ts';
+import { search, verdict } from './judge.ts';
+
+const { values, positionals } = parseArgs({
+  options: { search: { type: 'string' } },
+  allowPositionals: true,
+});
+const chosen = CORE_DEFECTS.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
+for (const defect of chosen) {
+  const { name, caughtBy } = defect;
+  if (values.search !== undefined) {
+    console.log(`${name}: ${await search(defect, Number(values.search))}`);
+    continue;
+  }
+  const by = 'seed' in caughtBy ? `${caughtBy.checker}, seed ${caughtBy.seed}` : caughtBy.transcript;
+  const found = await verdict(defect, caughtBy);
+  console.log(
+    `${found === 'caught' ? 'caught' : 'MISSED'}  ${name}: ${by}${found === 'caught' ? '' : `; ${found}`}`,
+  );
+  if (found !== 'caught') process.exitCode = 1;
+}
