@@ -70,11 +70,11 @@ export const CORE_DEFECTS: readonly Defect[] = [
   },
   {
     name: 'vote for a shorter log',
-    file: core('raft-core.ts'),
-    find: 'const granted = isFree && log.isUpToDate(lastIndex, lastTerm);',
-    replace: 'const granted = isFree && lastIndex + lastTerm >= 0;',
+    file: core('raft-log.ts'),
+    find: 'return lastTerm > this.#lastTerm || (lastTerm === this.#lastTerm && lastIndex >= this.#lastIndex);',
+    replace: 'return lastTerm + lastIndex >= 0;',
     reason: 'a leader lacks what is committed',
-    caughtBy: { seed: '0', checker: 'core invariant' },
+    caughtBy: { transcript: 'election-log-decides.txt' },
   },
   {
     name: 'compare logs by length alone',
@@ -363,7 +363,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: "    if (!this.#uncommitted.hasRoom(bytes)) return { refused: 'full' };\n",
     replace: '',
     reason: 'a leader that is cut off gathers proposals without end',
-    caughtBy: { seed: '0', checker: 'memory bounds' },
+    caughtBy: { transcript: 'uncommitted-bound.txt' },
   },
   {
     name: 'stamps are the clock’s',
@@ -371,7 +371,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: 'const stampMs = Math.max(log.lastStampMs, wallMs);',
     replace: 'const stampMs = wallMs;',
     reason: 'log time goes back when the next leader’s clock is behind',
-    caughtBy: { seed: '0', checker: 'log time' },
+    caughtBy: { seed: '84', checker: 'log time' },
   },
   {
     name: 'keep entries that are durable',
