@@ -3,7 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { CoreWorld } from '../raft/core-world.ts';
 import type { play } from '../raft/transcript.ts';
-import type { Defect, Evidence } from './defect.ts';
+import type { Defect } from './defect.ts';
 import { loadWith } from './defect-loader.ts';
 
 const TRANSCRIPTS = fileURLToPath(new URL('../raft/transcripts/', import.meta.url));
@@ -32,12 +32,15 @@ export async function differs(defect: Defect, file: string): Promise<boolean> {
   }
 }
 
-/** Whether the recorded evidence still convicts the defect; says what happened instead if not. */
-export async function verdict(defect: Defect, evidence: Evidence): Promise<'caught' | string> {
-  if ('transcript' in evidence)
-    return (await differs(defect, evidence.transcript)) ? 'caught' : 'the scenario goes as it should';
-  const check = await failingCheck(defect, evidence.seed);
-  return check === evidence.checker ? 'caught' : `seed ${evidence.seed} fails ${check ?? 'no check'}`;
+/** Undefined when the recorded evidence still convicts the defect; otherwise what happened instead. */
+export async function acquittal(defect: Defect): Promise<string | undefined> {
+  const { caughtBy } = defect;
+  if ('transcript' in caughtBy) {
+    return (await differs(defect, caughtBy.transcript)) ? undefined : 'the scenario goes as it should';
+  }
+  const { seed, checker } = caughtBy;
+  const check = await failingCheck(defect, seed);
+  return check === checker ? undefined : `seed ${seed} fails ${check ?? 'no check'}`;
 }
 
 /** All scenarios that go otherwise, and the first seed of so many on which a check fails. */

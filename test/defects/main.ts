@@ -5,7 +5,7 @@
  */
 import { parseArgs } from 'node:util';
 import { CORE_DEFECTS } from './core-defects.ts';
-import { search, verdict } from './judge.ts';
+import { acquittal, search } from './judge.ts';
 
 const { values, positionals } = parseArgs({
   options: { search: { type: 'string' } },
@@ -19,9 +19,7 @@ for (const defect of chosen) {
     continue;
   }
   const by = 'seed' in caughtBy ? `${caughtBy.checker}, seed ${caughtBy.seed}` : caughtBy.transcript;
-  const found = await verdict(defect, caughtBy);
-  console.log(
-    `${found === 'caught' ? 'caught' : 'MISSED'}  ${name}: ${by}${found === 'caught' ? '' : `; ${found}`}`,
-  );
-  if (found !== 'caught') process.exitCode = 1;
+  const instead = await acquittal(defect);
+  console.log(instead === undefined ? `caught  ${name}: ${by}` : `MISSED  ${name}: ${by}; ${instead}`);
+  if (instead !== undefined) process.exitCode = 1;
 }

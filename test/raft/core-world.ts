@@ -8,6 +8,7 @@ import { isJoint, isVoter, members, type ConfigurationChange } from '../../node/
 import { ENTRY_VERSION, EntryKind, type Entry } from '../../node/raft/core/entry.ts';
 import { decodeEnvelope, encodeEnvelope } from '../../node/raft/core/message-codec.ts';
 import type { InstallSnapshot, Message } from '../../node/raft/core/messages.ts';
+import type { SnapshotPoint } from '../../node/raft/core/raft-log.ts';
 import type { Ready, ReadState } from '../../node/raft/core/ready.ts';
 import { resolveSettings } from '../../node/raft/core/settings.ts';
 import { SeededRandom } from '../../node/runtime/simulated/seeded-random.ts';
@@ -110,6 +111,10 @@ export class CoreWorld implements HostEvents {
   #nextId: number;
   #nextContext = 1;
   #nextValue = 1;
+  /** The last entry that anybody has applied, and the members as of it. */
+  #latest: SnapshotPoint;
+  /** Everybody who was ever a member. */
+  readonly #joined = new Set<number>();
   #proof: { readonly index: number; readonly term: number } | undefined;
   /** Proposals of each process that wait to be applied, by index. */
   readonly #proposals = new WeakMap<CoreHost, Map<number, number>>();
@@ -125,6 +130,7 @@ export class CoreWorld implements HostEvents {
     );
     this.#nextId = voters.length + 1;
     this.report = emptyReport();
+    this.#latest = initialDisk(voters).base;
     for (const id of voters) this.#add(id, initialDisk(voters));
   }
 
@@ -266,6 +272,7 @@ export class CoreWorld implements HostEvents {
       else if (slot.host !== undefined && this.#random.chance(crash)) this.#crash(slot);
       else if (this.#random.chance(pause * (slot.host?.core.isLeader === true ? 4 : 1))) this.#pause(slot);
     }
+    this.#endRemoved();
     if (this.#random.chance(partition)) this.#partition();
     else if (this.#random.chance(this.#rates.heal)) this.#cut.clear();
     for (const { host } of this.#live()) {
@@ -396,6 +403,22 @@ export class CoreWorld implements HostEvents {
     slot.downUntil = this.#round + between(this.#random, 0, 40);
   }
 
+  /** Who was removed is ended after a while, as its node would be told to. */
+  #endRemoved(): void {
+    for (const { host } of this.#live()) {
+      const { index, stampMs } = host.machine;
+      const point = index > this.#latest.index ? host.core.snapshotPoint(index, stampMs) : undefined;
+      if (point === undefined) continue;
+      this.#latest = point;
+      for (const member of members(point.configuration)) this.#joined.add(member);
+    }
+    const { configuration } = this.#latest;
+    for (const id of this.#slots.keys()) {
+      const isRemoved = this.#joined.has(id) && !members(configuration).includes(id);
+      if (isRemoved && this.#random.chance(0.03)) this.#slots.delete(id);
+    }
+  }
+
   #pause(slot: Slot): void {
     this.report.pauses++;
     slot.pausedUntil = this.#round + between(this.#random, 5, 40);
@@ -470,7 +493,7 @@ function drawRates(random: SeededRandom): Rates {
     partition: pick(random, 0, 0.02, 0.05, 0.1),
     heal: pick(random, 0.02, 0.08),
     campaign: pick(random, 0, 0, 0.02, 0.05),
-    change: pick(random, 0, 0.02, 0.1),
+    change: pick(random, 0, 0.05, 0.2),
     transfer: pick(random, 0, 0.005, 0.03),
     propose: pick(random, 0.1, 0.5, 1),
     read: pick(random, 0.02, 0.2),
