@@ -50,7 +50,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: '    this.#writes.truncate(index);\n    this.#unstable',
     replace: '    this.#unstable',
     reason: 'entries count as durable because others at their place were',
-    caughtBy: { transcript: 'async-writes-overtaken.txt' },
+    caughtBy: { seed: '13', checker: 'durable entries' },
   },
   {
     name: 'forget the vote on restart',
@@ -74,7 +74,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: 'return lastTerm > this.#lastTerm || (lastTerm === this.#lastTerm && lastIndex >= this.#lastIndex);',
     replace: 'return lastTerm + lastIndex >= 0;',
     reason: 'a leader lacks what is committed',
-    caughtBy: { transcript: 'election-log-decides.txt' },
+    caughtBy: { seed: '0', checker: 'leader completeness' },
   },
   {
     name: 'compare logs by length alone',
@@ -130,7 +130,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: 'return Math.floor(size / 2) + 1;',
     replace: 'return Math.ceil(size / 2);',
     reason: 'half of an even number decides, and the other half otherwise',
-    caughtBy: { seed: '8', checker: 'log matching' },
+    caughtBy: { seed: '6', checker: 'leader completeness' },
   },
   {
     name: 'only the incoming majority decides',
@@ -146,7 +146,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: 'if (configuration.outgoing.length === 0) return incoming;',
     replace: 'if (configuration.outgoing.length >= 0) return incoming;',
     reason: 'the old members elect a leader that lacks what the new ones committed',
-    caughtBy: { transcript: 'membership-joint.txt' },
+    caughtBy: { seed: '111', checker: 'leader completeness' },
   },
   {
     name: 'count a learner as voter',
@@ -162,7 +162,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: 'if (log.configurationIndex > log.committed || !this.#hasCommittedInTerm()) return;',
     replace: 'if (!this.#hasCommittedInTerm()) return;',
     reason: 'old and new members decide without each other',
-    caughtBy: { seed: '3', checker: 'one change at a time' },
+    caughtBy: { seed: '0', checker: 'one change at a time' },
   },
   {
     name: 'begin a change while another is under way',
@@ -202,7 +202,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: '    this.#configurations.truncate(index);\n',
     replace: '',
     reason: 'a replica follows a configuration that was never committed',
-    caughtBy: { transcript: 'membership-taken-back.txt' },
+    caughtBy: { seed: '25', checker: 'configuration of the log' },
   },
   {
     name: 'ignore the log-matching check',
@@ -267,7 +267,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     replace:
       '    this.#count++;\n    const sent = this.#rounds.at(-1);\n    if (sent === undefined) this.#waiting.push(read);\n    else (sent.reads as PendingRead[]).push(read);',
     reason: 'a leader confirms a read with answers from before it came, and serves it at an old index',
-    caughtBy: { seed: '21', checker: 'linearizable reads' },
+    caughtBy: { seed: '30', checker: 'linearizable reads' },
   },
   {
     name: 'an answer confirms later rounds',
@@ -283,7 +283,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: 'for (const round of this.#reads.take(quorumIndex(log.configuration, roundOf))) {',
     replace: 'void roundOf;\n    for (const round of this.#reads.take(Infinity)) {',
     reason: 'a leader that was replaced serves what it has',
-    caughtBy: { seed: '63', checker: 'linearizable reads' },
+    caughtBy: { transcript: 'read-index-deposed.txt' },
   },
   {
     name: 'read before the term has begun',
@@ -291,7 +291,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: 'const isRoundDue = this.#reads.isRoundDue && this.#hasCommittedInTerm(); // invariant 3',
     replace: 'const isRoundDue = this.#reads.isRoundDue;',
     reason: 'a new leader does not know yet what is committed',
-    caughtBy: { transcript: 'read-index.txt' },
+    caughtBy: { seed: '7', checker: 'linearizable reads' },
   },
   {
     name: 'propose while handing over',
@@ -371,7 +371,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: 'const stampMs = Math.max(log.lastStampMs, wallMs);',
     replace: 'const stampMs = wallMs;',
     reason: 'log time goes back when the next leader’s clock is behind',
-    caughtBy: { seed: '84', checker: 'log time' },
+    caughtBy: { seed: '6', checker: 'log time' },
   },
   {
     name: 'keep entries that are durable',
