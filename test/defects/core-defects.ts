@@ -45,6 +45,14 @@ export const CORE_DEFECTS: readonly Defect[] = [
     caughtBy: { transcript: 'promise-of-an-earlier-term.txt' },
   },
   {
+    name: 'keep the requests of a candidacy that is over',
+    file: core('candidate.ts'),
+    find: "    if (this.#campaign !== 'preVote') this.#replica.promises.length = 0;\n",
+    replace: '',
+    reason: 'votes are asked for with a log that was cut off meanwhile',
+    caughtBy: { transcript: 'vote-request-withdrawn.txt' },
+  },
+  {
     name: 'count a write for what replaced it',
     file: core('raft-log.ts'),
     find: '    this.#writes.truncate(index);\n    this.#unstable',

@@ -74,8 +74,9 @@ export class Candidate implements Role {
     // All that a candidate has to say was said when it began.
   }
 
+  /** Requests that have not left speak of a log that may be another when they do. */
   end(): void {
-    // Votes go with the candidacy.
+    if (this.#campaign !== 'preVote') this.#replica.promises.length = 0;
   }
 
   /** Invariant 1: the term asked for is only named. */
