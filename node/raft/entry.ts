@@ -1,28 +1,7 @@
 /** Entries of a replicated log, and how many commands share one. */
 import { ByteReader, ByteWriter } from '../storage/byte-codec.ts';
 
-/** What an entry holds; never reused for another meaning. */
-export const EntryKind = {
-  /** Nothing: begins a term. */
-  noOp: 1,
-  /** Commands for the state machine, see `encodeCommands`. */
-  commands: 2,
-  /** Nothing but its stamp: moves log time on. */
-  time: 3,
-} as const;
-
-export const ENTRY_VERSION = 1;
-
-/** An entry of a group's log. */
-export interface Entry {
-  readonly index: number;
-  readonly term: number;
-  /** Log time: the greater of the previous stamp and the leader's clock, ms since 1970. */
-  readonly stampMs: number;
-  readonly kind: number;
-  readonly version: number;
-  readonly payload: Uint8Array;
-}
+export { ENTRY_VERSION, EntryKind, type Entry } from './core/entry.ts';
 
 /** A command for a state machine. What `kind` and `version` mean never changes. */
 export interface Command {
