@@ -69,6 +69,8 @@ class FileDiskFile implements DiskFile {
   readonly #inline: InlineWrites;
   /** The same file, opened so that a write returns when it is on disk; from the first such write on. */
   #durable: Promise<number> | undefined;
+  /** Durable writes under way: their descriptor must not be closed, and given to another file, before. */
+  #writing: Promise<unknown> = Promise.resolve();
   #isClosed = false;
 
   constructor(path: string, descriptor: number, inline: InlineWrites) {
@@ -106,12 +108,19 @@ class FileDiskFile implements DiskFile {
       fs.open(this.#path, fs.constants.O_WRONLY | fs.constants.O_DSYNC, end),
     );
     const descriptor = await this.#durable;
+    if (this.#isClosed) throw closedError();
     const started = performance.now();
-    if (!this.#inline.allows(data.length, started)) return this.#writeTo(descriptor, position, data);
+    if (!this.#inline.allows(data.length)) {
+      const writing = this.#writeTo(descriptor, position, data);
+      this.#writing = Promise.allSettled([this.#writing, writing]);
+      await writing;
+      this.#inline.notePooled(data.length, performance.now() - started);
+      return;
+    }
     let written = 0;
     while (written < data.length)
       written += fs.writeSync(descriptor, data, written, data.length - written, position + written);
-    this.#inline.note(started, performance.now());
+    this.#inline.note(performance.now() - started);
   }
 
   async sync(): Promise<void> {
@@ -126,6 +135,7 @@ class FileDiskFile implements DiskFile {
     const closing = this.#call<unknown>((fd, end) => fs.close(fd, end));
     this.#isClosed = true;
     const durable = await this.#durable?.catch(() => undefined);
+    await this.#writing;
     if (durable !== undefined) await done<unknown>((end) => fs.close(durable, end));
     await closing;
   }
@@ -141,10 +151,13 @@ class FileDiskFile implements DiskFile {
 
   /** The system gives a closed descriptor's number to the next file: a late call would hit that one. */
   #call<T>(start: (descriptor: number, end: Callback<T>) => void): Promise<T> {
-    if (this.#isClosed)
-      return Promise.reject(Object.assign(new Error('EBADF: file is closed'), { code: 'EBADF' }));
+    if (this.#isClosed) return Promise.reject(closedError());
     return done((end) => start(this.#descriptor, end));
   }
+}
+
+function closedError(): Error {
+  return Object.assign(new Error('EBADF: file is closed'), { code: 'EBADF' });
 }
 
 type Callback<T> = (error: Error | null, value?: T) => void;

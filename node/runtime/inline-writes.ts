@@ -2,33 +2,44 @@
 const MAX_INLINE_BYTES = 128 * 1024;
 /** An inline write that took longer shows that the disk is slow or busy. */
 const SLOW_MS = 2;
-/** Pause after a slow one; doubled while they follow each other. */
-const FIRST_PAUSE_MS = 50;
-const LONGEST_PAUSE_MS = 10_000;
+/** The way through the pool takes some time by itself, and waits for the loop: a fast disk is below this. */
+const POOLED_SLOW_MS = 5;
+/** So many fast writes in a row through the pool show that the disk is fast again; doubled while it is not. */
+const FIRST_TRIAL = 16;
+const LONGEST_TRIAL = 4_096;
 
 /**
  * Decides whether a small durable write is done on the event loop's own thread. A fast disk
  * has it in 0.15 ms; the way through the thread pool and back takes longer than that, the
- * more so on a busy machine. While the disk is slow, writes go through the pool, so that the
- * loop is held up at most by one write now and then, and by none for seconds when all are slow.
+ * more so on a busy machine. After one slow write all go through the pool, until a number of
+ * them in a row was fast there: a slow disk is tried out beside the loop, never on it.
  */
 export class InlineWrites {
-  #pausedUntilMs = 0;
-  #pauseMs = 0;
+  /** Fast writes through the pool that are still wanted; 0: inline. */
+  #wanted = 0;
+  #trial = FIRST_TRIAL / 2;
+  #inlineInARow = 0;
 
   /** Whether a write of this size may be done inline now. */
-  allows(bytes: number, nowMs: number): boolean {
-    return bytes <= MAX_INLINE_BYTES && nowMs >= this.#pausedUntilMs;
+  allows(bytes: number): boolean {
+    return bytes <= MAX_INLINE_BYTES && this.#wanted === 0;
   }
 
   /** Notes how long an inline write took. */
-  note(startedMs: number, endedMs: number): void {
-    if (endedMs - startedMs <= SLOW_MS) {
-      // Good for as long as it was bad: a disk that is slow every other time stays paused.
-      if (endedMs - this.#pausedUntilMs > this.#pauseMs) this.#pauseMs = 0;
+  note(tookMs: number): void {
+    if (tookMs <= SLOW_MS) {
+      // A disk that stays fast for as long as it was doubted has its good name back.
+      if (++this.#inlineInARow >= this.#trial * 4) this.#trial = FIRST_TRIAL / 2;
       return;
     }
-    this.#pauseMs = Math.min(Math.max(FIRST_PAUSE_MS, this.#pauseMs * 2), LONGEST_PAUSE_MS);
-    this.#pausedUntilMs = endedMs + this.#pauseMs;
+    this.#trial = Math.min(this.#trial * 2, LONGEST_TRIAL);
+    this.#wanted = this.#trial;
+    this.#inlineInARow = 0;
+  }
+
+  /** Notes how long a write through the pool took. Large ones say nothing of small ones. */
+  notePooled(bytes: number, tookMs: number): void {
+    if (this.#wanted === 0 || bytes > MAX_INLINE_BYTES) return;
+    this.#wanted = tookMs <= POOLED_SLOW_MS ? this.#wanted - 1 : this.#trial;
   }
 }

@@ -20,8 +20,9 @@ export interface LevelStoreOptions {
 
 const MIB = 2 ** 20;
 
-/** Rows of a batch that are gathered before other work gets its turn. */
-const BATCH_SLICE_ROWS = 500;
+/** Of a batch so much is gathered before other work gets its turn; a row costs as much as so many bytes. */
+const BATCH_SLICE_BYTES = MIB;
+const ROW_COST_BYTES = 1_024;
 
 /** Bytes that one step of an iterator may gather; measured best for long walks. */
 const ITERATOR_STEP_BYTES = MIB;
@@ -67,12 +68,21 @@ export class LevelStore implements OrderedStore {
   async writeBatch(changes: readonly RowChange[]): Promise<void> {
     // Gathered step by step: handing LevelDB an array of objects costs several times as much.
     const batch = this.#level.batch();
-    for (const [position, [key, value]] of changes.entries()) {
-      if (value === undefined) batch.del(key);
-      else batch.put(key, value);
-      if (position % BATCH_SLICE_ROWS === BATCH_SLICE_ROWS - 1) await immediate();
+    try {
+      let slice = 0;
+      for (const [key, value] of changes) {
+        if (value === undefined) batch.del(key);
+        else batch.put(key, value);
+        slice += ROW_COST_BYTES + (value?.byteLength ?? 0);
+        if (slice < BATCH_SLICE_BYTES) continue;
+        slice = 0;
+        await immediate();
+      }
+      await batch.write({ sync: true });
+    } catch (error) {
+      await batch.close();
+      throw error;
     }
-    await batch.write({ sync: true });
   }
 
   iterate(start: Uint8Array, end: Uint8Array): RowIterator {

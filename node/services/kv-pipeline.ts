@@ -167,7 +167,7 @@ export class KvPipeline {
     const charge = batch.calls.reduce((sum, call) => sum + operationBytes(call), 0);
     if (!this.#budget.tryTake(charge)) {
       keyspace = this.#budget.refusal();
-      this.#budget.give(-charge); // held all the same until it is refused, which is at once
+      this.#budget.give(-charge); // held all the same until it is refused, which is when answers have room
     }
     for (const call of batch.calls) {
       this.#heldBytes += operationBytes(call);

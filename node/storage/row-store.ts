@@ -71,8 +71,9 @@ const FLUSH_BYTES = 16 * 1024 * 1024;
 /** Above this the overlay takes no more: callers wait for the flush. */
 export const OVERLAY_LIMIT_ROWS = 64_000;
 export const OVERLAY_LIMIT_BYTES = 96 * 1024 * 1024;
-/** Rows made ready for the store at a time. */
-const SLICE_ROWS = 500;
+/** Rows are made ready for the store in slices of this size; one costs as much as so many bytes. */
+const SLICE_BYTES = 1024 * 1024;
+const ROW_COST_BYTES = 1_024;
 const ROW_VERSION = 1;
 /** What stands before a row's content in the store: version and checksum. */
 export const ROW_HEADER_BYTES = 5;
@@ -164,7 +165,10 @@ export class RowStore {
     return this.#arena.take(ROW_HEADER_BYTES + contentBytes);
   }
 
-  /** Sets a row that `newRow` made and the caller filled. It is kept, not copied. */
+  /**
+   * Sets a row that `newRow` made and the caller filled. It is kept, not copied. Not for the
+   * key of a live row: that changes through `putLive` and `delete` alone.
+   */
   putRow(key: RowKey, row: Buffer): void {
     this.#activeBytes += key.length + row.length;
     this.#active.set(key, row);
@@ -369,10 +373,14 @@ export class RowStore {
     mark: StoreMark,
   ): Promise<RowChange[]> {
     const changes: RowChange[] = [];
-    for (const [key, row] of rows) {
-      changes.push(row === undefined ? [binaryBytes(key), undefined] : sealed(key, row as Buffer));
-      if (changes.length % SLICE_ROWS === 0)
-        await new Promise<void>((resolve) => this.#options.clock.afterTurn(resolve));
+    let slice = 0;
+    for (const [key, frozen] of rows) {
+      const row = frozen as Buffer | undefined;
+      changes.push(row === undefined ? [binaryBytes(key), undefined] : sealed(key, row));
+      slice += ROW_COST_BYTES + (row?.length ?? 0);
+      if (slice < SLICE_BYTES) continue;
+      slice = 0;
+      await new Promise<void>((resolve) => this.#options.clock.afterTurn(resolve));
     }
     for (const [group, entry] of stored) {
       const content = new ByteWriter(24).u64(entry.index).u64(entry.term).u64(entry.stampMs).finish();

@@ -151,6 +151,7 @@ export class WriteAheadLog {
     try {
       for (const part of split(records, Math.min(PREFERRED_BATCH_BYTES, this.#options.segmentBytes / 2))) {
         await this.#appendBatch(part);
+        if (this.#failure) throw this.#failure; // closed meanwhile
       }
     } catch (error) {
       this.#failure ??= error as Error;
