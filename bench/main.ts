@@ -36,6 +36,9 @@ const SYSTEMS: Readonly<Record<string, (options: SystemOptions) => System[]>> = 
   level: (options) => [new LevelSystem(options)],
 };
 
+/** What Holdfast takes by default. */
+const MAX_VALUE_BYTES = 1_048_576;
+
 const program = new Command('bench')
   .description('Measures Holdfast beside its peers at equal durability. All are driven from this process.')
   .argument('<workload>', WORKLOADS.join(', '), workloadName)
@@ -48,7 +51,7 @@ const program = new Command('bench')
   .option('--clients <n>', 'concurrent callers', whole, 64)
   .option('--seconds <s>', 'length of a run', whole, 10)
   .option('--repeat <r>', 'runs of each system, in turn', whole, 3)
-  .option('--value-bytes <b>', 'size of a value', whole, 1_024)
+  .option('--value-bytes <b>', 'size of a value, at most 1 MiB', valueSize, 1_024)
   .option('--keys <k>', 'keys, loaded first', whole, 100_000)
   .option('--trace <file.svg>', 'plot memory and lag of the first system over its last run')
   .option('--json', 'JSON lines', false)
@@ -58,6 +61,12 @@ await program.parseAsync();
 
 async function bench(workload: Workload, options: Options): Promise<void> {
   const contenders = await startAll(options);
+  const interrupted = async () => {
+    await Promise.all(contenders.map(({ system }) => system.stop().catch(() => undefined)));
+    process.exit(130);
+  };
+  process.once('SIGINT', () => void interrupted());
+  process.once('SIGTERM', () => void interrupted());
   try {
     const measured = await measure(workload, options, contenders);
     for (const summary of comparisons(measured, options.systems, workload, options)) print(options, summary);
@@ -107,7 +116,9 @@ async function measure(
   for (let round = 0; round < options.repeat; round++) {
     for (const { driver, system } of contenders) {
       const trace =
-        options.trace !== undefined && system.name === options.systems[0] ? new Trace(driver) : undefined;
+        options.trace !== undefined && system.name === options.systems[0]
+          ? new Trace(driver, system.pids)
+          : undefined;
       const figures = await run(driver, { ...shape, seconds: options.seconds }, system.pids);
       if (trace !== undefined) console.error(JSON.stringify(await trace.stop(options.trace!)));
       measured.push({ system: system.name, description: system.description, round, figures });
@@ -199,6 +210,12 @@ function whole(text: string): number {
   if (!Number.isInteger(value) || value < 1)
     throw new InvalidArgumentError('a whole number above 0 is needed.');
   return value;
+}
+
+function valueSize(text: string): number {
+  const bytes = whole(text);
+  if (bytes > MAX_VALUE_BYTES) throw new InvalidArgumentError(`at most ${MAX_VALUE_BYTES} bytes.`);
+  return bytes;
 }
 
 function workloadName(text: string): Workload {

@@ -1,23 +1,29 @@
 /** What a node's figures do in the course of a long run: sampled each second, drawn as a plot. */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import type { Driver, ServerGauges } from './system.ts';
 
 const EVERY_MS = 1_000;
 
 interface Sample extends ServerGauges {
   readonly seconds: number;
+  /** Of the resident memory what is not the pages of mapped files, which LevelDB reads its tables by. */
+  readonly anonymousBytes: number;
 }
+
+type Figure = Exclude<keyof Sample, 'seconds'>;
 
 /** Samples a driver's gauges until it is stopped. */
 export class Trace {
   readonly #driver: Driver;
+  readonly #pids: readonly number[];
   readonly #samples: Sample[] = [];
   readonly #started = performance.now();
   #timer: NodeJS.Timeout | undefined;
   #sampling: Promise<void> = Promise.resolve();
 
-  constructor(driver: Driver) {
+  constructor(driver: Driver, pids: readonly number[]) {
     this.#driver = driver;
+    this.#pids = pids;
     this.#timer = setInterval(() => (this.#sampling = this.#sample()), EVERY_MS);
   }
 
@@ -26,25 +32,34 @@ export class Trace {
     clearInterval(this.#timer);
     await this.#sampling;
     writeFileSync(file, plot(this.#samples));
-    const most = (name: keyof ServerGauges) => Math.max(0, ...this.#samples.map((sample) => sample[name]));
+    const most = (name: Figure) => Math.max(0, ...this.#samples.map((sample) => sample[name]));
     const memory = (from: number, to: number) =>
-      Math.round(mean(this.#samples.slice(from, to).map(({ memoryBytes }) => memoryBytes)));
+      Math.round(mean(this.#samples.slice(from, to).map(({ anonymousBytes }) => anonymousBytes)));
     return {
       samples: this.#samples.length,
       max_memory_bytes: most('memoryBytes'),
+      max_anonymous_bytes: most('anonymousBytes'),
       max_overlay_bytes: most('overlayBytes'),
       max_store_lag_entries: most('storeLagEntries'),
       // Means of half a minute each: memory rises and falls with every collection.
-      memory_bytes_after_a_minute: memory(60, 90),
-      memory_bytes_at_the_end: memory(-30, this.#samples.length),
+      anonymous_bytes_after_a_minute: memory(60, 90),
+      anonymous_bytes_at_the_end: memory(-30, this.#samples.length),
     };
   }
 
   async #sample(): Promise<void> {
     const gauges = await this.#driver.gauges?.();
-    if (gauges !== undefined)
-      this.#samples.push({ seconds: (performance.now() - this.#started) / 1_000, ...gauges });
+    if (gauges === undefined) return;
+    const seconds = (performance.now() - this.#started) / 1_000;
+    this.#samples.push({ seconds, anonymousBytes: anonymousBytes(this.#pids), ...gauges });
   }
+}
+
+function anonymousBytes(pids: readonly number[]): number {
+  const kib = pids.map(
+    (pid) => /^RssAnon:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1],
+  );
+  return kib.reduce((sum, each) => sum + Number(each) * 1_024, 0);
 }
 
 function mean(values: readonly number[]): number {
@@ -55,11 +70,12 @@ const WIDTH = 720;
 const HEIGHT = 150;
 const LEFT = 70;
 const PANELS: readonly {
-  readonly name: keyof ServerGauges;
+  readonly name: Figure;
   readonly title: string;
   readonly unit: number;
 }[] = [
   { name: 'memoryBytes', title: 'resident memory of the node, MiB', unit: 2 ** 20 },
+  { name: 'anonymousBytes', title: 'of that without mapped files, MiB', unit: 2 ** 20 },
   { name: 'overlayBytes', title: 'applied and not yet in the store, MiB', unit: 2 ** 20 },
   { name: 'storeLagEntries', title: 'log entries not yet in the store', unit: 1 },
 ];

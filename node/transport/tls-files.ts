@@ -1,6 +1,6 @@
 /** What a node's TLS files hold, checked before anything is served with it. */
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { createSecureContext } from 'node:tls';
 
 /** Whether callers are asked for a certificate. */
@@ -87,6 +87,8 @@ function checkAuthorities(bytes: Buffer, path: string): void {
 
 async function readOne(path: string, setting: string): Promise<Buffer> {
   try {
+    // Whatever is not a file may never end, or never begin to answer.
+    if (!(await stat(path)).isFile()) throw Object.assign(new Error('not a file'), { code: 'not a file' });
     return await readFile(path);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
