@@ -4,9 +4,8 @@
  * gives a way to. It hands a stream over through the emitter that it takes for its server.
  */
 import { EventEmitter } from 'node:events';
-import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
+import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import * as grpc from '@grpc/grpc-js';
-import type { HoldfastError } from '@holdfast/client/error';
 import type { ByteBudget } from '../services/handler.ts';
 import { methodUnknown, refusalHeaders, refusalStatus, withReason } from './grpc-refusal.ts';
 import { ReceivedBytes } from './received-bytes.ts';
@@ -53,9 +52,14 @@ export class GrpcCalls extends grpc.Server {
 
   /** Makes a call of a stream. */
   addStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, budget: ByteBudget): void {
-    const isStream = this.#methods.get(headers[':path']!);
+    if (headers[':method'] !== 'POST') {
+      answer(stream, { ':status': 405, allow: 'POST' }); // of CONNECT not even a path comes
+      return;
+    }
+    const path = headers[':path'] ?? '';
+    const isStream = this.#methods.get(path);
     if (isStream === undefined && headers['content-type']?.startsWith('application/grpc')) {
-      refuse(stream, methodUnknown(headers[':path']!));
+      answer(stream, refusalHeaders(methodUnknown(path)));
       return;
     }
     const received = new ReceivedBytes(budget, isStream ?? false);
@@ -81,8 +85,9 @@ export class GrpcCalls extends grpc.Server {
   }
 }
 
-function refuse(stream: ServerHttp2Stream, error: HoldfastError): void {
+/** An answer that is headers and nothing else. */
+function answer(stream: ServerHttp2Stream, headers: OutgoingHttpHeaders): void {
   stream.on('error', () => undefined); // the caller has gone
-  stream.respond(refusalHeaders(error), { endStream: true });
+  stream.respond(headers, { endStream: true });
   stream.resume();
 }

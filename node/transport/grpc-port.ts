@@ -20,7 +20,7 @@ const ARRIVE_MS = 10_000;
 /** Streams that a connection may reset: at once, and a second after that (CVE-2023-44487). */
 const RESET_BURST = 1_000;
 const RESETS_PER_SECOND = 200;
-const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM } = http2.constants;
+const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INTERNAL_ERROR } = http2.constants;
 
 export interface GrpcPortOptions {
   readonly calls: GrpcCalls;
@@ -99,11 +99,7 @@ export class GrpcPort {
     server.on('drop', () => events.onCut('limit'));
     server.on('connection', (socket) => this.#onConnection(socket));
     server.on('session', (session) => this.#onSession(session));
-    server.on('stream', (stream, headers) => {
-      const budget = this.#sessions.get(stream.session as http2.ServerHttp2Session);
-      if (budget !== undefined)
-        this.#options.calls.addStream(stream as http2.ServerHttp2Stream, headers, budget);
-    });
+    server.on('stream', (stream, headers) => this.#onStream(stream as http2.ServerHttp2Stream, headers));
     server.on('sessionError', () => undefined); // what a peer does wrong; the connection ends by it
     if (tls !== undefined) this.#secure(server as http2.Http2SecureServer, tls);
     return server;
@@ -148,6 +144,19 @@ export class GrpcPort {
     session.once('remoteSettings', () => this.#arriving.arrived({ remoteAddress, remotePort }));
     this.#limitPings(session);
     calls.addSession(session);
+  }
+
+  /** Nothing may escape from here: it would end the process. */
+  #onStream(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void {
+    const budget = this.#sessions.get(stream.session as http2.ServerHttp2Session);
+    if (budget === undefined) return;
+    try {
+      this.#options.calls.addStream(stream, headers, budget);
+    } catch (error) {
+      stream.on('error', () => undefined);
+      stream.close(NGHTTP2_INTERNAL_ERROR);
+      this.#options.events.onDefect('grpc stream', error);
+    }
   }
 
   #limitPings(session: http2.ServerHttp2Session): void {

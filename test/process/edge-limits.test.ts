@@ -150,6 +150,38 @@ describe('slow connections', () => {
   );
 });
 
+describe('requests that are no gRPC', () => {
+  const common = { ':scheme': 'http', ':authority': 'test' };
+
+  it.each([
+    ['CONNECT, which has no path', { ':method': 'CONNECT', ':authority': 'test' }],
+    [
+      'CONNECT with the content type of gRPC',
+      { ':method': 'CONNECT', ':authority': 'test', 'content-type': 'application/grpc' },
+    ],
+    ['GET', { ...common, ':method': 'GET', ':path': PUT, 'content-type': 'application/grpc' }],
+    ['OPTIONS without a path', { ...common, ':method': 'OPTIONS', ':path': '*' }],
+  ])('%s', async (_, fields) => {
+    using raw = new RawConnection(node.grpc);
+    raw.open();
+    raw.request(1, fields as Record<string, string>);
+    await until(
+      () => raw.answered(1),
+      5_000,
+      () => 'no answer',
+    );
+    // The same connection goes on.
+    raw.call(3, '/nothing');
+    await until(
+      () => raw.answered(3),
+      5_000,
+      () => 'the connection is stuck',
+    );
+    expect(raw.goodbye).toBeUndefined();
+    expect(raw.isOpen).toBe(true);
+  });
+});
+
 describe('headers', () => {
   it('just under the limit are taken, over it the call is refused, on the gRPC port', async () => {
     using caller = new GrpcCaller(node.grpc);
