@@ -1,5 +1,7 @@
 /** The bounds of a gRPC connection, without one. */
+import { Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
+import { ArrivingConnections } from '../../node/transport/arriving-connections.ts';
 import { ConnectionBudget } from '../../node/transport/connection-budget.ts';
 import { PingLimit } from '../../node/transport/ping-limit.ts';
 import { ReceivedBytes } from '../../node/transport/received-bytes.ts';
@@ -101,5 +103,18 @@ describe('bytes that have arrived', () => {
     rig.edge.budget.tryTake(64 * 1_048_576);
     expect(budget.tryTake(1)).toBe(false);
     expect(budget.refusal()).toMatchObject({ reason: 'OVERLOADED', limit: String(64 * 1_048_576) });
+  });
+});
+
+describe('connections that arrive', () => {
+  it('and are reset already are not waited for', () => {
+    const clock = new ManualClock();
+    let late = 0;
+    const arriving = new ArrivingConnections(clock, 10_000, () => late++);
+    const gone = [new Socket(), new Socket()];
+    for (const one of gone) arriving.add(one);
+    expect(gone.every(({ destroyed }) => destroyed)).toBe(true);
+    clock.pass(20_000);
+    expect([late, arriving.size, clock.pending]).toEqual([0, 0, 0]);
   });
 });
