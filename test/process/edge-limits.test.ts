@@ -260,7 +260,9 @@ describe('floods', () => {
       5_000,
       () => 'all are taken',
     );
-    expect(raw.resetOf(201) ?? REFUSED_STREAM).toBe(REFUSED_STREAM);
+    expect(raw.goodbye).toBeUndefined();
+    expect(raw.resetOf(201)).toBe(REFUSED_STREAM);
+    expect(raw.resetOf(199)).toBeUndefined();
   });
 });
 
