@@ -14,6 +14,7 @@ import {
 import * as grpc from '@grpc/grpc-js';
 import type { HoldfastError } from '@holdfast/client/error';
 import type { ByteBudget } from '../services/handler.ts';
+import type { ConnectionBudget } from './connection-budget.ts';
 import {
   methodUnknown,
   refusalHeaders,
@@ -41,6 +42,9 @@ type InterceptedCall = Parameters<grpc.ServerInterceptor>[1];
 interface Arrival extends ArrivalContext {
   readonly isStream: boolean;
   readonly stream: ServerHttp2Stream;
+  readonly budget: ConnectionBudget;
+  /** Bytes of its answer that were charged and have not left. */
+  unsent: number;
   /** Sweeps since it was cut, if it was. */
   sinceCut: number | undefined;
   call: InterceptedCall | undefined;
@@ -71,7 +75,7 @@ export class GrpcCalls extends grpc.Server {
   }
 
   /** Makes a call of a stream. */
-  addStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, budget: ByteBudget): void {
+  addStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, budget: ConnectionBudget): void {
     if (headers[':method'] !== 'POST') {
       answer(stream, { ':status': 405, allow: 'POST' }); // of CONNECT not even a path comes
       return;
@@ -88,6 +92,7 @@ export class GrpcCalls extends grpc.Server {
       received,
       stream,
       isStream: isStream ?? false,
+      unsent: 0,
       sinceCut: undefined,
       call: undefined,
     };
@@ -100,6 +105,8 @@ export class GrpcCalls extends grpc.Server {
     stream.once('close', () => {
       this.#arrivals.delete(arrival);
       received.release();
+      budget.answered(arrival.unsent);
+      arrival.unsent = 0;
     });
     this.#arrival = arrival;
     this.#streams.emit('stream', stream, headers);
@@ -123,9 +130,30 @@ export class GrpcCalls extends grpc.Server {
     const sendStatus = call.sendStatus.bind(call);
     // On the call itself, since grpc-js refuses by itself without asking interceptors.
     call.sendStatus = (status) => sendStatus(withReason(status as grpc.StatusObject, isStream));
+    if (!isStream) chargeAnswers(arrival, call); // streams bound theirs themselves
     call.getAuthContext = () => arrival;
     return call;
   }
+}
+
+/** Charges answers until they have left, which they may never do if the caller does not read. */
+function chargeAnswers(arrival: Arrival, call: InterceptedCall): void {
+  const { budget, stream } = arrival;
+  const sendMessage = call.sendMessage.bind(call);
+  call.sendMessage = (message: Buffer, sent) => {
+    if (stream.destroyed) return;
+    const bytes = message.length;
+    if (!budget.tryAnswer(bytes)) {
+      call.sendStatus(refusalStatus(budget.unread()));
+      return;
+    }
+    arrival.unsent += bytes;
+    sendMessage(message, () => {
+      if (arrival.unsent > 0) budget.answered(bytes); // else given back when the stream closed
+      arrival.unsent = Math.max(0, arrival.unsent - bytes);
+      sent();
+    });
+  };
 }
 
 /**

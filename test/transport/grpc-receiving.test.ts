@@ -1,8 +1,9 @@
 /** A gRPC port whose clock the test moves: what is sent too slowly is cut, and others are served. */
+import { once } from 'node:events';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { errorFromGrpc } from '@holdfast/client/error-mapping';
-import { KvService, PutRequestSchema } from '@holdfast/proto/kv/v1/kv';
+import { GetRequestSchema, KvService, PutRequestSchema } from '@holdfast/proto/kv/v1/kv';
 import type { CallContext, MessageStream } from '../../node/services/handler.ts';
 import { GrpcPort } from '../../node/transport/grpc-port.ts';
 import { addService, createGrpcCalls } from '../../node/transport/grpc-server.ts';
@@ -10,6 +11,7 @@ import { ended, frame, GrpcCaller } from '../process/grpc-caller.ts';
 import { until } from '../process/real-node.ts';
 import { fakeServices, HttpRig } from './http-rig.ts';
 
+const GET = `/${KvService.typeName}/Get`;
 const PUT = `/${KvService.typeName}/Put`;
 const PIPELINE = `/${KvService.typeName}/Pipeline`;
 const REQUEST = create(PutRequestSchema, {
@@ -101,4 +103,29 @@ it('a stream that is idle between messages is left alone', async () => {
     pass(100_000);
   }
   expect(stream.closed).toBe(false);
+});
+
+it('answers that are not read are bounded, for their connection alone, and given back', async () => {
+  using other = new GrpcCaller(`127.0.0.1:${port.address!.port}`);
+  const get = frame(
+    toBinary(GetRequestSchema, create(GetRequestSchema, { keyspace: 'default', key: REQUEST.key })),
+  );
+  const unread = Array.from({ length: 40 }, () => {
+    const stream = caller.open(GET).on('error', () => undefined);
+    stream.pause();
+    stream.end(get);
+    return stream;
+  });
+  // Each has headers; those that did not fit have nothing else but a status.
+  const heads = await Promise.all(unread.map((stream) => once(stream, 'response')));
+  const refused = heads.filter(([head]) => (head as Record<string, string>)['grpc-status'] !== undefined);
+  expect(refused.length).toBeGreaterThan(20);
+  expect((await other.raw(GET, get)).status).toBe(0);
+  for (const stream of unread) stream.close();
+  await until(
+    async () => (await caller.raw(GET, get)).status === 0,
+    5_000,
+    () => 'not given back',
+  );
+  await held(0);
 });
