@@ -41,14 +41,16 @@ export class Serving {
     const { tls: files } = settings;
     const tls =
       files === undefined ? undefined : await TlsIdentity.open(files, clock, tlsEvents(logger, metrics));
-    const serving = new Serving(options, tls);
+    let serving: Serving | undefined;
     try {
+      serving = new Serving(options, tls);
       await serving.#listen();
+      return serving;
     } catch (error) {
-      await serving.close(0);
+      tls?.stop(); // it watches its files
+      await serving?.close(0);
       throw error;
     }
-    return serving;
   }
 
   private constructor(options: ServingOptions, tls: TlsIdentity | undefined) {

@@ -30,14 +30,20 @@ export class ArrivingConnections {
 
   /** A connection was taken; it is cut unless `arrived` comes in time. */
   add(socket: Socket): void {
+    if (socket.remoteAddress === undefined) {
+      socket.destroy(); // reset already
+      return;
+    }
     const key = peerKey(socket);
+    this.#forget(key);
     const timer = this.#clock.setTimer(this.#withinMs, () => {
       this.#onLate();
       socket.destroy();
     });
     this.#waiting.set(key, { socket, timer });
     socket.once('close', () => {
-      if (this.#waiting.get(key)?.socket === socket) this.#forget(key);
+      timer.cancel();
+      if (this.#waiting.get(key)?.socket === socket) this.#waiting.delete(key);
     });
   }
 

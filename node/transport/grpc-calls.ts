@@ -4,12 +4,28 @@
  * gives a way to. It hands a stream over through the emitter that it takes for its server.
  */
 import { EventEmitter } from 'node:events';
-import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
+import {
+  constants,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
 import * as grpc from '@grpc/grpc-js';
 import type { HoldfastError } from '@holdfast/client/error';
 import type { ByteBudget } from '../services/handler.ts';
-import { methodUnknown, refusalHeaders, refusalStatus, withReason } from './grpc-refusal.ts';
+import type { ConnectionBudget } from './connection-budget.ts';
+import {
+  methodUnknown,
+  refusalHeaders,
+  receivedTooSlowly,
+  refusalStatus,
+  streamCut,
+  withReason,
+} from './grpc-refusal.ts';
 import { ReceivedBytes } from './received-bytes.ts';
+
+const { NGHTTP2_CANCEL } = constants;
 
 /** What a handler can learn of the connection that its call came over, through `getAuthContext`. */
 export interface ArrivalContext extends AuthContext {
@@ -25,6 +41,12 @@ type InterceptedCall = Parameters<grpc.ServerInterceptor>[1];
 /** A call of grpc-js that is being made; `call` is set by the interceptor. */
 interface Arrival extends ArrivalContext {
   readonly isStream: boolean;
+  readonly stream: ServerHttp2Stream;
+  readonly budget: ConnectionBudget;
+  /** Bytes of its answer that were charged and have not left. */
+  unsent: number;
+  /** Sweeps since it was cut, if it was. */
+  sinceCut: number | undefined;
   call: InterceptedCall | undefined;
 }
 
@@ -32,6 +54,7 @@ export class GrpcCalls extends grpc.Server {
   /** By path: whether more than one request may come. */
   readonly #methods = new Map<string, boolean>();
   readonly #streams = new EventEmitter();
+  readonly #arrivals = new Set<Arrival>();
   /** Set while grpc-js makes a call, which it does before it returns. */
   #arrival: Arrival | undefined;
 
@@ -52,21 +75,52 @@ export class GrpcCalls extends grpc.Server {
   }
 
   /** Makes a call of a stream. */
-  addStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, budget: ByteBudget): void {
-    const isStream = this.#methods.get(headers[':path']!);
+  addStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, budget: ConnectionBudget): void {
+    if (headers[':method'] !== 'POST') {
+      answer(stream, { ':status': 405, allow: 'POST' }); // of CONNECT not even a path comes
+      return;
+    }
+    const path = headers[':path'] ?? '';
+    const isStream = this.#methods.get(path);
     if (isStream === undefined && headers['content-type']?.startsWith('application/grpc')) {
-      refuse(stream, methodUnknown(headers[':path']!));
+      answer(stream, refusalHeaders(methodUnknown(path)));
       return;
     }
     const received = new ReceivedBytes(budget, isStream ?? false);
-    const arrival: Arrival = { budget, received, isStream: isStream ?? false, call: undefined };
+    const arrival: Arrival = {
+      budget,
+      received,
+      stream,
+      isStream: isStream ?? false,
+      unsent: 0,
+      sinceCut: undefined,
+      call: undefined,
+    };
+    this.#arrivals.add(arrival);
     stream.on('data', (chunk: Buffer) => {
-      if (!received.add(chunk)) arrival.call?.sendStatus(refusalStatus(budget.refusal()));
+      if (received.add(chunk)) return;
+      const refusal = budget.refusal();
+      cut(arrival, arrival.isStream ? streamCut(refusal) : refusal);
     }); // before grpc-js does the same, so that it drops what does not fit
-    stream.once('close', () => received.release());
+    stream.once('close', () => {
+      this.#arrivals.delete(arrival);
+      received.release();
+      budget.answered(arrival.unsent);
+      arrival.unsent = 0;
+    });
     this.#arrival = arrival;
     this.#streams.emit('stream', stream, headers);
     this.#arrival = undefined;
+  }
+
+  /** Cuts calls of which a message was unfinished at this and `times` earlier sweeps, `everyMs` apart. */
+  sweep(times: number, everyMs: number): void {
+    for (const arrival of this.#arrivals) {
+      if (arrival.sinceCut !== undefined && arrival.sinceCut++ > 0) arrival.stream.close(NGHTTP2_CANCEL);
+      if (arrival.received.sweep() < times) continue;
+      arrival.received.refuse();
+      cut(arrival, receivedTooSlowly(times * everyMs, arrival.isStream));
+    }
   }
 
   #intercept(call: InterceptedCall): InterceptedCall {
@@ -76,13 +130,47 @@ export class GrpcCalls extends grpc.Server {
     const sendStatus = call.sendStatus.bind(call);
     // On the call itself, since grpc-js refuses by itself without asking interceptors.
     call.sendStatus = (status) => sendStatus(withReason(status as grpc.StatusObject, isStream));
+    if (!isStream) chargeAnswers(arrival, call); // streams bound theirs themselves
     call.getAuthContext = () => arrival;
     return call;
   }
 }
 
-function refuse(stream: ServerHttp2Stream, error: HoldfastError): void {
+/** Charges answers until they have left, which they may never do if the caller does not read. */
+function chargeAnswers(arrival: Arrival, call: InterceptedCall): void {
+  const { budget, stream } = arrival;
+  const sendMessage = call.sendMessage.bind(call);
+  call.sendMessage = (message: Buffer, sent) => {
+    if (stream.destroyed) return;
+    const bytes = message.length;
+    if (!budget.tryAnswer(bytes)) {
+      call.sendStatus(refusalStatus(budget.unread()));
+      return;
+    }
+    arrival.unsent += bytes;
+    sendMessage(message, () => {
+      if (arrival.unsent > 0) budget.answered(bytes); // else given back when the stream closed
+      arrival.unsent = Math.max(0, arrival.unsent - bytes);
+      sent();
+    });
+  };
+}
+
+/**
+ * Ends a call whose caller is still sending. The second sweep from now resets the stream, since grpc-js
+ * keeps what it has of a message until the caller ends; a reset at once would overtake the status.
+ */
+function cut(arrival: Arrival, error: HoldfastError): void {
+  const { stream, call } = arrival;
+  const isBlocked = stream.writableLength > 0;
+  arrival.sinceCut = 0;
+  call?.sendStatus(refusalStatus(error));
+  if (isBlocked) stream.close(NGHTTP2_CANCEL); // the status would wait behind answers that nobody reads
+}
+
+/** An answer that is headers and nothing else. */
+function answer(stream: ServerHttp2Stream, headers: OutgoingHttpHeaders): void {
   stream.on('error', () => undefined); // the caller has gone
-  stream.respond(refusalHeaders(error), { endStream: true });
+  stream.respond(headers, { endStream: true });
   stream.resume();
 }

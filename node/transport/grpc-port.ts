@@ -6,7 +6,7 @@
 import * as http2 from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import type { Clock } from '@holdfast/client/clock';
+import type { Clock, Timer } from '@holdfast/client/clock';
 import type { ByteBudget } from '../services/handler.ts';
 import { ArrivingConnections } from './arriving-connections.ts';
 import { ConnectionBudget } from './connection-budget.ts';
@@ -17,10 +17,14 @@ import type { TlsIdentity } from './tls-identity.ts';
 
 /** From the connection to its first SETTINGS frame, TLS included. */
 const ARRIVE_MS = 10_000;
+/** A message must be whole so long after its first byte, or it is cut: its bytes are charged and refuse others. */
+const RECEIVE_MS = 30_000;
+/** How often that is looked at: a message gets at most so much longer. */
+const SWEEP_MS = 5_000;
 /** Streams that a connection may reset: at once, and a second after that (CVE-2023-44487). */
 const RESET_BURST = 1_000;
 const RESETS_PER_SECOND = 200;
-const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM } = http2.constants;
+const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INTERNAL_ERROR } = http2.constants;
 
 export interface GrpcPortOptions {
   readonly calls: GrpcCalls;
@@ -44,6 +48,7 @@ export class GrpcPort {
   readonly #sessions = new Map<http2.ServerHttp2Session, ConnectionBudget>();
   readonly #server: AnyServer;
   #open = 0;
+  #sweeping: Timer | undefined;
 
   constructor(options: GrpcPortOptions) {
     this.#options = options;
@@ -68,6 +73,7 @@ export class GrpcPort {
       this.#server.listen(port, host, () => {
         this.#server.off('error', reject);
         this.#server.on('error', (error) => this.#options.events.onDefect('grpc port', error));
+        this.#sweepLater();
         resolve();
       });
     });
@@ -79,6 +85,7 @@ export class GrpcPort {
       const timer = this.#options.clock.setTimer(graceMs, () => this.#destroyAll());
       this.#server.close(() => {
         timer.cancel();
+        this.#sweeping?.cancel(); // not before: what is stalled would use up the whole grace
         resolve();
       });
       this.#arriving.destroyAll();
@@ -99,11 +106,7 @@ export class GrpcPort {
     server.on('drop', () => events.onCut('limit'));
     server.on('connection', (socket) => this.#onConnection(socket));
     server.on('session', (session) => this.#onSession(session));
-    server.on('stream', (stream, headers) => {
-      const budget = this.#sessions.get(stream.session as http2.ServerHttp2Session);
-      if (budget !== undefined)
-        this.#options.calls.addStream(stream as http2.ServerHttp2Stream, headers, budget);
-    });
+    server.on('stream', (stream, headers) => this.#onStream(stream as http2.ServerHttp2Stream, headers));
     server.on('sessionError', () => undefined); // what a peer does wrong; the connection ends by it
     if (tls !== undefined) this.#secure(server as http2.Http2SecureServer, tls);
     return server;
@@ -150,6 +153,19 @@ export class GrpcPort {
     calls.addSession(session);
   }
 
+  /** Nothing may escape from here: it would end the process. */
+  #onStream(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void {
+    const budget = this.#sessions.get(stream.session as http2.ServerHttp2Session);
+    if (budget === undefined) return;
+    try {
+      this.#options.calls.addStream(stream, headers, budget);
+    } catch (error) {
+      stream.on('error', () => undefined);
+      stream.close(NGHTTP2_INTERNAL_ERROR);
+      this.#options.events.onDefect('grpc stream', error);
+    }
+  }
+
   #limitPings(session: http2.ServerHttp2Session): void {
     const { clock, events } = this.#options;
     const limit = new PingLimit(clock);
@@ -159,6 +175,13 @@ export class GrpcPort {
       // The words by which clients of gRPC know that they are to ping less.
       session.goaway(NGHTTP2_ENHANCE_YOUR_CALM, 0, Buffer.from('too_many_pings'));
       session.destroy(NGHTTP2_ENHANCE_YOUR_CALM as never);
+    });
+  }
+
+  #sweepLater(): void {
+    this.#sweeping = this.#options.clock.setTimer(SWEEP_MS, () => {
+      this.#options.calls.sweep(RECEIVE_MS / SWEEP_MS, SWEEP_MS);
+      this.#sweepLater();
     });
   }
 

@@ -39,6 +39,33 @@ export function withReason(status: grpc.StatusObject, isStream: boolean): grpc.S
   );
 }
 
+/**
+ * A refusal of bytes that cuts a whole stream: messages before them may have been handled,
+ * so it is not one that says that nothing was done.
+ */
+export function streamCut(refusal: HoldfastError): HoldfastError {
+  const { message, actual, limit, retryAfterMs } = refusal;
+  return new HoldfastError({
+    reason: 'UNAVAILABLE', // OVERLOADED would mean that everything may be sent again
+    message: `${message.replace(/\. Nothing was done.*$/s, '')}: the stream was cut, and calls that have no answer may have been applied`,
+    actual,
+    limit,
+    retryAfterMs,
+  });
+}
+
+/** A request has been on its way for too long. */
+export function receivedTooSlowly(ms: number, isStream: boolean): HoldfastError {
+  const message = `a message did not arrive whole within ${ms / 1_000} s`;
+  return new HoldfastError({
+    reason: isStream ? 'UNAVAILABLE' : 'DEADLINE_EXCEEDED',
+    message: isStream
+      ? `${message}: the stream was cut, and calls that have no answer may have been applied`
+      : `${message}. Nothing was done.`,
+    outcome: isStream ? undefined : 'NOT_APPLIED',
+  });
+}
+
 /** An error as grpc-js sends it. */
 export function refusalStatus(error: HoldfastError): grpc.StatusObject {
   const metadata = new grpc.Metadata();

@@ -207,7 +207,9 @@ class GrpcStream implements MessageStream {
   }
 
   onMessage(receive: (message: Buffer) => void): void {
+    const { received } = this.#call.getAuthContext() as ArrivalContext;
     this.#call.on('data', (bytes: Buffer) => {
+      received.handOver(); // from here on the handler charges for it
       if (this.#over) return;
       try {
         receive(bytes);
@@ -285,7 +287,7 @@ function arriving(
   requestBytes: number,
 ): ArrivingCall {
   const { budget, received } = call.getAuthContext() as ArrivalContext;
-  received.release(); // from here on the call is charged for
+  if (method.methodKind !== 'bidi_streaming') received.release(); // from here on the call is charged for
   const deadline = call.getDeadline();
   const atMs = deadline instanceof Date ? deadline.getTime() : deadline;
   return {

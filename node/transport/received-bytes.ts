@@ -1,7 +1,8 @@
 /**
  * Bytes of one gRPC call that have arrived and that no handler has been given: grpc-js
- * keeps them until a message is whole, and of a call with one request until the caller has
- * ended it. Without a bound, a thousand streams with almost 16 MiB each could wait so.
+ * keeps them until a message is whole, of a call with one request until the caller has
+ * ended it, and of a stream until its handler reads on. Without a bound, a thousand
+ * streams with 16 messages of 16 MiB each could wait so.
  */
 import type { ByteBudget } from '../services/handler.ts';
 
@@ -11,11 +12,17 @@ export class ReceivedBytes {
   readonly #budget: ByteBudget;
   readonly #isStream: boolean;
   #held = 0;
-  /** Of the message that is being received: bytes of its head so far, and what is left of its body. */
+  /** Sizes of the messages that are whole and not handed over, in order. */
+  readonly #whole: number[] = [];
+  /** Of the message that is being received: bytes of its head so far, all bytes, and what is left of its body. */
   #headBytes = 0;
-  #bodyLeft = 0;
   #partial = 0;
+  #bodyLeft = 0;
   #isRefused = false;
+  /** Messages that have ended, what this was at the last sweep, and how often that was the same. */
+  #ended = 0;
+  #endedBefore = -1;
+  #sweeps = 0;
 
   /** `isStream`: messages go to the handler one by one, and charge for themselves from then on. */
   constructor(budget: ByteBudget, isStream: boolean) {
@@ -26,26 +33,54 @@ export class ReceivedBytes {
   /** Charges bytes that came in; false: they do not fit. */
   add(chunk: Uint8Array): boolean {
     if (this.#isRefused) return true; // the call is over: what still comes is dropped
-    const held = this.#isStream ? this.#partialAfter(chunk) : this.#held + chunk.length;
-    const more = held - this.#held;
-    if (more > 0 && !this.#budget.tryTake(more)) {
-      this.release();
-      this.#isRefused = true;
+    if (!this.#budget.tryTake(chunk.length)) {
+      this.refuse();
       return false;
     }
-    if (more < 0) this.#budget.give(-more);
-    this.#held = held;
+    this.#held += chunk.length;
+    if (this.#isStream) this.#findMessages(chunk);
     return true;
+  }
+
+  /** The handler of a stream is given the next message. */
+  handOver(): void {
+    const bytes = this.#whole.shift();
+    if (bytes === undefined) return; // given back already
+    this.#held -= bytes;
+    this.#budget.give(bytes);
   }
 
   /** The handler has it all, or nobody will: what was charged is given back. */
   release(): void {
     if (this.#held > 0) this.#budget.give(this.#held);
     this.#held = 0;
+    this.#whole.length = 0;
   }
 
-  /** Bytes of the last message if it is not whole yet. */
-  #partialAfter(chunk: Uint8Array): number {
+  /** The call is cut: what is held is given back, and what still comes is charged to nobody. */
+  refuse(): void {
+    this.release();
+    this.#isRefused = true;
+  }
+
+  /**
+   * At how many sweeps in a row before this one the same message was unfinished. Counted
+   * in sweeps, because a look at the clock for each message would cost more than all else.
+   */
+  sweep(): number {
+    const isSame = this.#isUnfinished && this.#endedBefore === this.#ended;
+    this.#endedBefore = this.#isUnfinished ? this.#ended : -1;
+    this.#sweeps = isSame ? this.#sweeps + 1 : 0;
+    return this.#sweeps;
+  }
+
+  /** While whole messages wait it is the handler that is slow. */
+  get #isUnfinished(): boolean {
+    return this.#held > 0 && this.#whole.length === 0;
+  }
+
+  /** Notes the messages that end in a chunk. */
+  #findMessages(chunk: Uint8Array): void {
     for (let at = 0; at < chunk.length;) {
       if (this.#headBytes < HEAD_BYTES) {
         // The first byte says whether it is compressed, four say how long it is.
@@ -59,8 +94,10 @@ export class ReceivedBytes {
         this.#partial += part;
         at += part;
       }
-      if (this.#headBytes === HEAD_BYTES && this.#bodyLeft === 0) this.#headBytes = this.#partial = 0;
+      if (this.#headBytes < HEAD_BYTES || this.#bodyLeft > 0) continue;
+      this.#whole.push(this.#partial);
+      this.#ended++;
+      this.#headBytes = this.#partial = 0;
     }
-    return this.#partial;
   }
 }

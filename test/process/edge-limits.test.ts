@@ -5,11 +5,11 @@
  */
 import { once } from 'node:events';
 import { connect as connectSocket, type Socket } from 'node:net';
-import { create, toBinary } from '@bufbuild/protobuf';
+import { create, toBinary, type MessageInitShape } from '@bufbuild/protobuf';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { connect, type Holdfast } from '@holdfast/client';
 import { errorFromGrpc } from '@holdfast/client/error-mapping';
-import { KvService, PutRequestSchema } from '@holdfast/proto/kv/v1/kv';
+import { KvService, PipelineRequestSchema, PutRequestSchema } from '@holdfast/proto/kv/v1/kv';
 import { frame, GrpcCaller } from './grpc-caller.ts';
 import { FrameType, PREFACE, RawConnection } from './raw-http2.ts';
 import { RealNode, until, within } from './real-node.ts';
@@ -150,6 +150,38 @@ describe('slow connections', () => {
   );
 });
 
+describe('requests that are no gRPC', () => {
+  const common = { ':scheme': 'http', ':authority': 'test' };
+
+  it.each([
+    ['CONNECT, which has no path', { ':method': 'CONNECT', ':authority': 'test' }],
+    [
+      'CONNECT with the content type of gRPC',
+      { ':method': 'CONNECT', ':authority': 'test', 'content-type': 'application/grpc' },
+    ],
+    ['GET', { ...common, ':method': 'GET', ':path': PUT, 'content-type': 'application/grpc' }],
+    ['OPTIONS without a path', { ...common, ':method': 'OPTIONS', ':path': '*' }],
+  ])('%s', async (_, fields) => {
+    using raw = new RawConnection(node.grpc);
+    raw.open();
+    raw.request(1, fields as Record<string, string>);
+    await until(
+      () => raw.answered(1),
+      5_000,
+      () => 'no answer',
+    );
+    // The same connection goes on.
+    raw.call(3, '/nothing');
+    await until(
+      () => raw.answered(3),
+      5_000,
+      () => 'the connection is stuck',
+    );
+    expect(raw.goodbye).toBeUndefined();
+    expect(raw.isOpen).toBe(true);
+  });
+});
+
 describe('headers', () => {
   it('just under the limit are taken, over it the call is refused, on the gRPC port', async () => {
     using caller = new GrpcCaller(node.grpc);
@@ -228,7 +260,9 @@ describe('floods', () => {
       5_000,
       () => 'all are taken',
     );
-    expect(raw.resetOf(201) ?? REFUSED_STREAM).toBe(REFUSED_STREAM);
+    expect(raw.goodbye).toBeUndefined();
+    expect(raw.resetOf(201)).toBe(REFUSED_STREAM);
+    expect(raw.resetOf(199)).toBeUndefined();
   });
 });
 
@@ -247,9 +281,10 @@ describe('bytes of one connection', () => {
 
   // Whole and half messages, of calls that are never ended: nobody handles them, somebody holds them.
   it.each([
-    ['whole requests that are not ended', PUT, 600_000],
-    ['halves of messages in streams', PIPELINE, 500_000],
-  ])('%s are refused over connection_in_flight_bytes', async (_, path, bytes) => {
+    ['whole requests that are not ended', PUT, 600_000, 8, 'OVERLOADED', 'NOT_APPLIED'],
+    // Earlier messages of a stream may have been applied.
+    ['halves of messages in streams', PIPELINE, 500_000, 14, 'UNAVAILABLE', undefined],
+  ])('%s are refused over connection_in_flight_bytes', async (_, path, bytes, status, reason, outcome) => {
     using caller = new GrpcCaller(node.grpc);
     const first = caller.open(path).on('error', () => undefined);
     first.write(put(600_000).subarray(0, bytes + 5));
@@ -259,9 +294,11 @@ describe('bytes of one connection', () => {
       () => 'not counted',
     );
     const end = await caller.raw(path, Buffer.concat([put(600_000).subarray(0, 600_000)]));
-    expect(end.status, end.message).toBe(8);
-    const error = errorFromGrpc({ code: 8, details: end.message, statusDetails: end.statusDetails });
-    expect(error).toMatchObject({ reason: 'OVERLOADED', outcome: 'NOT_APPLIED', limit: String(MiB) });
+    expect(end.status, end.message).toBe(status);
+    const error = errorFromGrpc({ code: status, details: end.message, statusDetails: end.statusDetails });
+    expect(error).toMatchObject({ reason, outcome, limit: String(MiB) });
+    expect(error.message.includes('Nothing was done')).toBe(outcome === 'NOT_APPLIED');
+    expect(error.message).toContain('connection_in_flight_bytes');
     expect(error.retryAfterMs).toBeGreaterThan(0);
     // Another connection has a bound of its own.
     using another = new GrpcCaller(node.grpc);
@@ -275,6 +312,58 @@ describe('bytes of one connection', () => {
     );
     expect((await caller.raw(PUT, put(600_000))).status).toBe(0);
   });
+});
+
+describe('a pipeline whose answers are not read', () => {
+  const MANY = 60;
+
+  it('is charged for whole messages that wait, and refused over connection_in_flight_bytes', async () => {
+    await others.keyspace('default').put('answer', new Uint8Array(500_000));
+    using caller = new GrpcCaller(node.grpc);
+    const stream = caller.open(PIPELINE).on('error', () => undefined);
+    stream.pause();
+    const closed = once(stream, 'close');
+    const gets = Array.from({ length: MANY }, (_, id) => ({
+      id,
+      operation: { case: 'get' as const, value: { key: Buffer.from('answer') } },
+    }));
+    stream.write(pipelineFrame(gets));
+    await once(stream, 'response');
+    // Each of these is whole, and none can begin.
+    const writes = [
+      {
+        id: MANY,
+        operation: {
+          case: 'mutation' as const,
+          value: {
+            key: Buffer.from('waits'),
+            operation: { case: 'put' as const, value: { value: Buffer.alloc(300_000) } },
+          },
+        },
+      },
+    ];
+    for (let sent = 0; sent < 2; sent++) stream.write(pipelineFrame(writes));
+    await until(
+      async () => (await metric('holdfast_in_flight_bytes')) >= 600_000,
+      5_000,
+      () => 'whole messages are charged to nobody',
+    );
+    for (let sent = 0; sent < 4; sent++) stream.write(pipelineFrame(writes));
+    // The gets that were taken go on waiting for a reader.
+    await until(
+      async () => (await metric('holdfast_in_flight_bytes')) < 20_000,
+      5_000,
+      () => 'not refused',
+    );
+    // Behind answers that are not read no status may come, but the stream ends.
+    stream.resume();
+    await within(closed, 5_000, () => 'the stream goes on');
+  });
+
+  function pipelineFrame(calls: MessageInitShape<typeof PipelineRequestSchema>['calls']): Buffer {
+    const request = create(PipelineRequestSchema, { keyspace: 'default', calls: calls! });
+    return frame(toBinary(PipelineRequestSchema, request));
+  }
 });
 
 describe('what grpc-js refuses by itself has a reason', () => {

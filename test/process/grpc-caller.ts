@@ -110,7 +110,8 @@ export function frame(message: Uint8Array, length = message.length, flags = 0): 
   return Buffer.concat([head, message]);
 }
 
-function ended(stream: http2.ClientHttp2Stream): Promise<RawEnd> {
+/** How a call that was opened ends. */
+export function ended(stream: http2.ClientHttp2Stream): Promise<RawEnd> {
   const chunks: Buffer[] = [];
   let fields: http2.IncomingHttpHeaders = {};
   let failure = '';

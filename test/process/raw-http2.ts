@@ -48,6 +48,11 @@ export function callHeaders(path: string, more: Readonly<Record<string, string>>
     te: 'trailers',
     ...more,
   };
+  return encodeHeaders(fields);
+}
+
+/** Any header fields, uncompressed. */
+export function encodeHeaders(fields: Readonly<Record<string, string>>): Buffer {
   return Buffer.concat(Object.entries(fields).map(([name, value]) => literal(name, value)));
 }
 
@@ -93,6 +98,16 @@ export class RawConnection implements Disposable {
 
   call(stream: number, path: string, more: Readonly<Record<string, string>> = {}): void {
     this.send(FrameType.HEADERS, stream, callHeaders(path, more), END_HEADERS);
+  }
+
+  /** Opens a stream with whatever headers. */
+  request(stream: number, fields: Readonly<Record<string, string>>): void {
+    this.send(FrameType.HEADERS, stream, encodeHeaders(fields), END_HEADERS);
+  }
+
+  /** Whether anything came back for a stream. */
+  answered(stream: number): boolean {
+    return this.frames.some((one) => one.stream === stream);
   }
 
   /** The error code with which the node said goodbye. */

@@ -1,5 +1,7 @@
 /** The bounds of a gRPC connection, without one. */
+import { Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
+import { ArrivingConnections } from '../../node/transport/arriving-connections.ts';
 import { ConnectionBudget } from '../../node/transport/connection-budget.ts';
 import { PingLimit } from '../../node/transport/ping-limit.ts';
 import { ReceivedBytes } from '../../node/transport/received-bytes.ts';
@@ -32,7 +34,7 @@ describe('pings', () => {
 describe('bytes that have arrived', () => {
   const budgets = (limit: number) => new ConnectionBudget(new HttpRig().edge.budget, limit);
 
-  it('of a stream are those of the message that is not whole, however it is cut', () => {
+  it('of a stream are those of messages that are not handed over, however they are cut', () => {
     const random = new SeededRandom(1);
     const sizes = [0, 1, 300, 5, 0, 70_000, 2];
     const wire = Buffer.concat(sizes.map((size) => frame(Buffer.alloc(size))));
@@ -40,14 +42,30 @@ describe('bytes that have arrived', () => {
     for (let round = 0; round < 200; round++) {
       const budget = budgets(1_000_000);
       const received = new ReceivedBytes(budget, true);
+      let handed = 0;
       for (let at = 0; at < wire.length;) {
         const next = Math.min(wire.length, at + 1 + Math.floor(random.float() ** 4 * 20_000));
         expect(received.add(wire.subarray(at, next))).toBe(true);
         at = next;
-        expect(budget.bytes).toBe(at - (ends.findLast((end) => end <= at) ?? 0));
+        expect(budget.bytes).toBe(at - (ends[handed - 1] ?? 0));
+        // The handler may be behind.
+        for (; ends[handed]! <= at && random.float() < 0.7; handed++) received.handOver();
+        expect(budget.bytes).toBe(at - (ends[handed - 1] ?? 0));
       }
+      for (; handed < ends.length; handed++) received.handOver();
       expect(budget.bytes).toBe(0);
     }
+  });
+
+  it('of a stream that is gone are given back once', () => {
+    const budget = budgets(1_000_000);
+    const received = new ReceivedBytes(budget, true);
+    received.add(Buffer.concat([frame(Buffer.alloc(100)), frame(Buffer.alloc(100)), Buffer.alloc(50)]));
+    expect(budget.bytes).toBe(260);
+    received.handOver();
+    received.release();
+    received.handOver();
+    expect(budget.bytes).toBe(0);
   });
 
   it('of a call with one request are all, until a handler has them', () => {
@@ -85,5 +103,18 @@ describe('bytes that have arrived', () => {
     rig.edge.budget.tryTake(64 * 1_048_576);
     expect(budget.tryTake(1)).toBe(false);
     expect(budget.refusal()).toMatchObject({ reason: 'OVERLOADED', limit: String(64 * 1_048_576) });
+  });
+});
+
+describe('connections that arrive', () => {
+  it('and are reset already are not waited for', () => {
+    const clock = new ManualClock();
+    let late = 0;
+    const arriving = new ArrivingConnections(clock, 10_000, () => late++);
+    const gone = [new Socket(), new Socket()];
+    for (const one of gone) arriving.add(one);
+    expect(gone.every(({ destroyed }) => destroyed)).toBe(true);
+    clock.pass(20_000);
+    expect([late, arriving.size, clock.pending]).toEqual([0, 0, 0]);
   });
 });
