@@ -157,6 +157,12 @@ export class GrpcPort {
   #onStream(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void {
     const budget = this.#sessions.get(stream.session as http2.ServerHttp2Session);
     if (budget === undefined) return;
+    // A caller that has not acknowledged our settings yet is not held to them by nghttp2.
+    if (headerListBytes(headers) > this.#options.headerBytes) {
+      stream.on('error', () => undefined);
+      stream.close(NGHTTP2_ENHANCE_YOUR_CALM);
+      return;
+    }
     try {
       this.#options.calls.addStream(stream, headers, budget);
     } catch (error) {
@@ -188,4 +194,15 @@ export class GrpcPort {
   #destroyAll(): void {
     for (const session of this.#sessions.keys()) session.destroy(NGHTTP2_CANCEL as never);
   }
+}
+
+/** Size of headers as HTTP/2 counts it (RFC 9113, 6.5.2): names, values, and 32 bytes each. */
+function headerListBytes(headers: http2.IncomingHttpHeaders): number {
+  let bytes = 0;
+  for (const name in headers) {
+    const value = headers[name];
+    bytes += name.length + (value?.length ?? 0) + 32;
+    if (typeof value === 'object') for (const each of value) bytes += each.length;
+  }
+  return bytes;
 }

@@ -4,6 +4,7 @@
  * are served as before.
  */
 import { once } from 'node:events';
+import { connect as connectHttp2 } from 'node:http2';
 import { connect as connectSocket, type Socket } from 'node:net';
 import { create, toBinary, type MessageInitShape } from '@bufbuild/protobuf';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -194,6 +195,19 @@ describe('headers', () => {
     expect(end.message).toMatch(/ENHANCE_YOUR_CALM|431/);
     // The connection lives on.
     expect((await caller.raw(PUT, body)).status).toBe(0);
+  });
+
+  it('over the limit are refused also from a caller that has not heard of it yet', async () => {
+    const session = connectHttp2(`http://${node.grpc}`);
+    session.on('error', () => undefined);
+    const path = { ':method': 'POST', ':path': PUT, 'content-type': 'application/grpc', te: 'trailers' };
+    // Sent before the node's settings can have arrived.
+    const request = session.request({ ...path, 'x-large': '~'.repeat(40_000) });
+    request.on('error', () => undefined);
+    request.resume();
+    await new Promise((resolve) => request.once('close', resolve));
+    expect(request.rstCode).toBe(ENHANCE_YOUR_CALM);
+    session.destroy();
   });
 
   it('over the limit are refused on the HTTP port', async () => {
