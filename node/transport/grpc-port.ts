@@ -4,7 +4,7 @@
  * connections, time to open one, pings, resets, streams, headers, bytes.
  */
 import * as http2 from 'node:http2';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Clock, Timer } from '@holdfast/client/clock';
 import type { ByteBudget } from '../services/handler.ts';
@@ -12,6 +12,7 @@ import { ArrivingConnections } from './arriving-connections.ts';
 import { ConnectionBudget } from './connection-budget.ts';
 import type { GrpcCalls } from './grpc-calls.ts';
 import { handshakeError, keepStrangersOut, type PortEvents, tlsServerOptions } from './port-security.ts';
+import { listeningAddress, listenOn, type ListeningAddress } from './listening.ts';
 import { PingLimit } from './ping-limit.ts';
 import type { TlsIdentity } from './tls-identity.ts';
 
@@ -61,22 +62,14 @@ export class GrpcPort {
     return this.#open;
   }
 
-  get address(): { readonly host: string; readonly port: number } | undefined {
-    const address = this.#server.address() as AddressInfo | null;
-    return address === null ? undefined : { host: address.address, port: address.port };
+  get address(): ListeningAddress | undefined {
+    return listeningAddress(this.#server);
   }
 
   /** Starts to serve; port 0 takes a free one. Rejects with the system's error, such as EADDRINUSE. */
-  listen(host: string, port: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(port, host, () => {
-        this.#server.off('error', reject);
-        this.#server.on('error', (error) => this.#options.events.onDefect('grpc port', error));
-        this.#sweepLater();
-        resolve();
-      });
-    });
+  async listen(host: string, port: number): Promise<void> {
+    await listenOn(this.#server, host, port, (error) => this.#options.events.onDefect('grpc port', error));
+    this.#sweepLater();
   }
 
   /** Takes no more connections or calls, finishes what it took, and cuts what is not done after `graceMs`. */

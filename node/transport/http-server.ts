@@ -5,7 +5,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createSecureServer, type Server as SecureServer } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Clock } from '@holdfast/client/clock';
 import type { ServedService } from '../services/handler.ts';
@@ -16,6 +16,7 @@ import { BodyReader } from './http-body.ts';
 import { HttpConnections } from './http-connections.ts';
 import { methodNotAllowed, routeUnknown } from './http-error.ts';
 import { answerGarbage } from './http-garbage.ts';
+import { listeningAddress, listenOn, type ListeningAddress } from './listening.ts';
 import { PlainExchange, type PlainPort } from './plain-exchange.ts';
 import { splitTarget } from './plain-query.ts';
 import { ROUTES, servePlain } from './plain-routes.ts';
@@ -86,22 +87,13 @@ export class HttpServer {
   }
 
   /** Where it listens; undefined when it does not. */
-  get address(): { readonly host: string; readonly port: number } | undefined {
-    const address = this.#server.address() as AddressInfo | null;
-    return address === null ? undefined : { host: address.address, port: address.port };
+  get address(): ListeningAddress | undefined {
+    return listeningAddress(this.#server);
   }
 
   /** Starts to serve; port 0 takes a free one. Rejects with the system's error, such as EADDRINUSE. */
   listen(host: string, port: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(port, host, () => {
-        this.#server.off('error', reject);
-        // Nobody listening to an error would end the process.
-        this.#server.on('error', (error) => this.#options.events?.onDefect('http port', error));
-        resolve();
-      });
-    });
+    return listenOn(this.#server, host, port, (error) => this.#options.events?.onDefect('http port', error));
   }
 
   /** Takes no more connections, finishes what it took, and cuts what is not done after `graceMs`. */
