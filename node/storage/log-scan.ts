@@ -15,6 +15,7 @@ import type { Disk } from '../runtime/disk.ts';
 import {
   BATCH_ALIGNMENT,
   MAX_BATCH_BYTES,
+  RecordType,
   aligned,
   isZero,
   readBody,
@@ -177,7 +178,7 @@ class Scanner {
 
   #damagePayload(segment: number, at: number, head: BatchHead, position: number, record: LogRecord): void {
     this.#damage.push({
-      group: record.type === 2 ? record.group : undefined,
+      group: record.type === RecordType.entry ? record.group : undefined,
       description: `${this.#path(segment)} at ${at}: payload of record ${head.firstSequence + position} (group ${record.group}, index ${record.index}) fails its checksum`,
     });
   }

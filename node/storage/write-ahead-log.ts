@@ -53,7 +53,7 @@ export interface BatchTimes {
 interface Segment {
   readonly number: number;
   readonly bytes: number;
-  /** Greatest index of an entry in this segment, by group. */
+  /** Greatest index of an entry or snapshot in this segment, by group. */
   readonly lastIndexes: Map<number, number>;
 }
 
@@ -342,7 +342,7 @@ export class WriteAheadLog {
 
   #note(record: LogRecord, segment: Segment): void {
     const state = this.group(record.group);
-    if (record.type === RecordType.entry) {
+    if (record.type === RecordType.entry || record.type === RecordType.snapshot) {
       this.#groups.set(record.group, { ...state, lastIndex: record.index });
       segment.lastIndexes.set(
         record.group,
