@@ -9,6 +9,7 @@
  * What is not in it: time to live (a key with one is left out, see `kv-checks.ts`), locks'
  * tokens, transactions, and reads that ask for bounded staleness.
  */
+import { kvContradiction } from './kv-contradictions.ts';
 import { shownOperation, shownValue, type KvOperation, type KvRequest, type KvResult } from './kv-history.ts';
 import type { ShownModel } from './linearizability.ts';
 
@@ -36,6 +37,7 @@ export function kvRegister(operations: readonly KvOperation[]): ShownModel<KvSta
     alike: (operation) => alike(operation, observed),
     helps: (unknown, next) => helps(unknown.request, next),
     rank,
+    contradiction: kvContradiction,
     showState: ({ value, version }) => shownValue(value, version),
     showOperation: shownOperation,
   };

@@ -54,6 +54,9 @@ export interface Stuck<S, O> {
   readonly unused: readonly O[];
 }
 
+/** Ends a search wherever it is; it cannot go on afterwards. */
+class OutOfSteps extends Error {}
+
 /** Unknown operations taken one after the other, and what that leads to. */
 interface Chain<S> {
   readonly operations: readonly number[];
@@ -109,11 +112,20 @@ export class LinearizabilitySearch<S, O extends Operation> {
 
   /** Whether there is a linearization; undefined: the steps were not enough to tell. */
   run(): boolean | undefined {
+    try {
+      return this.#search();
+    } catch (error) {
+      if (!(error instanceof OutOfSteps)) throw error;
+      this.#noteStuck();
+      return undefined;
+    }
+  }
+
+  #search(): boolean {
     const ways = [this.#ways()];
     while (this.#calls.size > 0) {
       const way = ways.at(-1);
       if (way === undefined) return false;
-      if (this.#steps >= this.#maxSteps) return undefined;
       if (way.next().done === true) ways.pop();
       else ways.push(this.#ways());
     }
@@ -274,6 +286,7 @@ export class LinearizabilitySearch<S, O extends Operation> {
   }
 
   #step(state: S, operation: O): S | undefined {
+    if (this.#steps >= this.#maxSteps) throw new OutOfSteps();
     this.#steps++;
     return this.#model.step(state, operation);
   }

@@ -5,6 +5,7 @@
  */
 import { CheckFailed } from './check-failed.ts';
 import type { Operation } from './call-list.ts';
+import { againstRank } from './rank-order.ts';
 import { LinearizabilitySearch, type Model, type Stuck } from './linearizability-search.ts';
 
 export type { Operation } from './call-list.ts';
@@ -14,8 +15,16 @@ export interface KeyedOperation extends Operation {
   readonly key: string;
 }
 
+/** Operations that cannot be in one linearizable history, whatever the others. */
+export interface Contradiction<O> {
+  readonly what: string;
+  readonly operations: readonly O[];
+}
+
 /** A model that can also be read. */
 export interface ShownModel<S, O> extends Model<S, O> {
+  /** Asked before the search, which may take long to find the same. */
+  contradiction?(operations: readonly O[]): Contradiction<O> | undefined;
   showState(state: S): string;
   showOperation(operation: O): string;
 }
@@ -44,20 +53,23 @@ export function checkLinearizable<S, O extends KeyedOperation>(
   { maxSteps = MAX_STEPS }: LinearizabilityOptions = {},
 ): Verdict {
   let steps = 0;
-  let unknown: Omit<Extract<Verdict, { verdict: 'unknown' }>, 'steps'> | undefined;
+  let unknown: { readonly key: string; readonly message: string } | undefined;
   for (const [key, ofKey] of Map.groupBy(operations, (operation) => operation.key)) {
     const model = modelOf(ofKey);
+    const name = `key ${JSON.stringify(key)}`;
+    const contradiction = contradictionOf(model, ofKey);
+    if (contradiction !== undefined)
+      return { verdict: 'violation', steps, key, message: `${name} is not linearizable: ${contradiction}` };
     const search = new LinearizabilitySearch(model, ofKey, maxSteps);
     const found = search.run();
     steps += search.steps;
-    if (found === false) {
-      const message = `key ${JSON.stringify(key)} is not linearizable: ${explained(model, ofKey, search.stuck!)}`;
-      return { verdict: 'violation', steps, key, message };
-    }
-    if (found === undefined)
-      unknown ??= { verdict: 'unknown', key, message: undecided(key, ofKey, maxSteps) };
+    if (found === true) continue;
+    const message = explained(model, ofKey, search.stuck);
+    if (found === false)
+      return { verdict: 'violation', steps, key, message: `${name} is not linearizable: ${message}` };
+    unknown ??= { key, message: `${name} was not decided in ${search.steps} steps; ${message}` };
   }
-  return unknown === undefined ? { verdict: 'ok', steps } : { ...unknown, steps };
+  return unknown === undefined ? { verdict: 'ok', steps } : { verdict: 'unknown', steps, ...unknown };
 }
 
 /** Throws unless the verdict is ok. */
@@ -65,10 +77,17 @@ export function requireLinearizable(verdict: Verdict): void {
   if (verdict.verdict !== 'ok') throw new CheckFailed('linearizability', verdict.message);
 }
 
-function undecided(key: string, operations: readonly Operation[], maxSteps: number): string {
-  const open = operations.filter(({ returned }) => returned === undefined).length;
-  const size = `${operations.length} operations, ${open} of them of unknown outcome`;
-  return `key ${JSON.stringify(key)}: ${maxSteps} steps did not decide ${size}`;
+function contradictionOf<S, O extends Operation>(
+  model: ShownModel<S, O>,
+  operations: readonly O[],
+): string | undefined {
+  const show = (list: readonly O[]) =>
+    list.map((operation) => `\n  ${model.showOperation(operation)}`).join('');
+  const pair = againstRank(operations, (operation) => model.rank?.(operation));
+  if (pair !== undefined)
+    return `the second was called after the first had returned, but must come before it:${show(pair)}`;
+  const found = model.contradiction?.(operations);
+  return found && `${found.what}:${show(found.operations.slice(0, SHOWN))}`;
 }
 
 /**
@@ -78,7 +97,7 @@ function undecided(key: string, operations: readonly Operation[], maxSteps: numb
 function explained<S, O extends Operation>(
   model: ShownModel<S, O>,
   operations: readonly O[],
-  ranked: Stuck<S, O>,
+  ranked: Stuck<S, O> | undefined,
 ): string {
   const plain: Model<S, O> = {
     init: () => model.init(),
@@ -86,10 +105,12 @@ function explained<S, O extends Operation>(
     key: (state) => model.key(state),
     isRead: (operation) => model.isRead?.(operation) ?? true,
     ...(model.alike && { alike: (operation: O) => model.alike!(operation) }),
+    ...(model.helps && { helps: (unknown: O, next: O) => model.helps!(unknown, next) }),
   };
   const search = new LinearizabilitySearch(plain, operations, EXPLAINING_STEPS);
-  if (search.run() === true) throw new Error('the ranks of the model contradict its steps');
-  return told(model, operations, search.stuck ?? ranked);
+  if (search.run() === true) return 'without ranks it is: the model contradicts itself';
+  const furthest = search.stuck ?? ranked;
+  return furthest === undefined ? 'the search was never stuck' : told(model, operations, furthest);
 }
 
 function told<S, O extends Operation>(

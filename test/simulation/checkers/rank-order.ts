@@ -1,3 +1,5 @@
+import type { Operation } from './call-list.ts';
+
 /** Operations that can be linearized only in the order of their ranks; those of one rank in any order. */
 export class RankOrder {
   readonly #groups: (number | undefined)[];
@@ -34,4 +36,22 @@ export class RankOrder {
     this.#left[group]!++;
     this.#current = Math.min(this.#current, group);
   }
+}
+
+/** Two operations of which the first had returned when the second was called, and the second ranks lower. */
+export function againstRank<O extends Operation>(
+  operations: readonly O[],
+  rankOf: (operation: O) => number | undefined,
+): readonly [O, O] | undefined {
+  const ranked = operations.filter((one) => one.returned !== undefined && rankOf(one) !== undefined);
+  const byReturn = ranked.toSorted((a, b) => a.returned! - b.returned!);
+  let highest: O | undefined;
+  let at = 0;
+  for (const operation of ranked.toSorted((a, b) => a.called - b.called)) {
+    for (; byReturn[at]!.returned! < operation.called; at++) {
+      if (highest === undefined || rankOf(byReturn[at]!)! > rankOf(highest)!) highest = byReturn[at]!;
+    }
+    if (highest !== undefined && rankOf(highest)! > rankOf(operation)!) return [highest, operation];
+  }
+  return undefined;
 }
