@@ -23,6 +23,13 @@ export interface MemberOptions extends EngineOptions {
 /** Greatest number of nodes that `openMember` can make one cluster of. */
 export const MOST_NODES = 1;
 
+/**
+ * Whether a log that is opened makes durable what it found at its end. As long as it does
+ * not, a write that a killed process had not synced, or whose sync failed, is served after
+ * the restart and lost with the power; so the machine writes everything when a process dies.
+ */
+export const LOG_SECURES_ITS_END: boolean = false;
+
 /** Opens the engine of one member. With several voters `self`, `members` and `peers` go into the engine. */
 export function openMember(options: MemberOptions): Promise<Engine> {
   const { self: _self, members: _members, peers: _peers, ...engineOptions } = options;

@@ -22,7 +22,7 @@ import { kvService } from '../../../node/services/kv-service.ts';
 import { CallEdge } from '../../../node/transport/call-edge.ts';
 import type { SimulatedLinks } from '../../../node/transport/simulated/simulated-links.ts';
 import { SimulatedServer } from '../../../node/transport/simulated/simulated-server.ts';
-import { openMember, type Member } from './open-member.ts';
+import { LOG_SECURES_ITS_END, openMember, type Member } from './open-member.ts';
 import type { Trace } from './trace.ts';
 import type { WorldSettings } from './world-settings.ts';
 
@@ -124,6 +124,7 @@ export class WorldNode {
     this.#end('is killed', true);
     this.store?.crash('seeded');
     this.disk = this.disk.kill(this.process);
+    if (!LOG_SECURES_ITS_END) this.disk.writeBack();
   }
 
   /** The machine loses power. */
