@@ -1,10 +1,7 @@
-/**
- * `npm run sim -- --seed S [--trace] [--nodes N]` plays one seed and reports what it did.
- * `npm run soak -- --minutes M --kind sim [--seed-from X] [--workers W]`: see soak.ts.
- */
+/** `npm run sim -- --seed S [--nodes N] [--trace]` plays one seed of the world and reports what it did. */
 import { parseArgs } from 'node:util';
+import { play } from './world/play.ts';
 import { ReportSum } from './world/report.ts';
-import { World } from './world/world.ts';
 
 const { values } = parseArgs({
   options: {
@@ -18,17 +15,17 @@ if (values.seed === undefined) {
   process.exit(2);
 }
 const startedMs = performance.now();
-const world = new World(values.seed, {
+const played = await play(values.seed, {
   nodes: values.nodes === undefined ? undefined : Number(values.nodes),
   print: values.trace ? (line) => console.log(line) : undefined,
 });
-try {
-  const report = await world.run();
-  const sum = new ReportSum();
-  sum.add(report);
-  console.log(sum.text());
-  console.log(`trace hash ${report.traceHash}, ${Math.round(performance.now() - startedMs)} ms`);
-} catch (error) {
-  console.error(`at ${world.scheduler.nowMs().toFixed(3)} ms: ${(error as Error).stack}`);
+if ('error' in played) {
+  console.error(`seed ${values.seed} failed at ${played.atMs.toFixed(3)} ms: ${played.error.stack}`);
   process.exitCode = 1;
+} else {
+  const sum = new ReportSum();
+  sum.add(played.report);
+  console.log(sum.text());
+  const tookMs = Math.round(performance.now() - startedMs);
+  console.log(`trace hash ${played.report.traceHash}, ${tookMs} ms of real time`);
 }

@@ -7,10 +7,15 @@ import type { WorldSettings } from './world-settings.ts';
 /** An entry may be applied beyond the bound of the overlay before applying waits. */
 const OVERLAY_SLACK_BYTES = 4 * 1024 * 1024;
 
-export function checkBounds({ name, engine, edge }: WorldNode, settings: WorldSettings, clients: number): void {
+export function checkBounds(
+  { name, engine, edge }: WorldNode,
+  settings: WorldSettings,
+  clients: number,
+): void {
   if (engine === undefined || edge === undefined) return;
   const hold = (what: string, bytes: number, limit: number) => {
-    if (bytes < 0) throw new CheckFailure('bounds', `${name}: ${what} is ${bytes} bytes: more was given back than taken`);
+    if (bytes < 0)
+      throw new CheckFailure('bounds', `${name}: ${what} is ${bytes} bytes: more was given back than taken`);
     if (bytes > limit) throw new CheckFailure('bounds', `${name}: ${what} is ${bytes} bytes, limit ${limit}`);
   };
   hold('queue of the log', engine.host.queuedBytes, settings.queueBytes);

@@ -65,10 +65,7 @@ const fullDisk: FaultKind = {
 };
 
 function fill(scene: FaultScene, left: (node: WorldNode) => number) {
-  const node = someNode(
-    scene,
-    (each) => isUp(each) && each.disk.conditions.capacityBytes === ROOMY_BYTES,
-  );
+  const node = someNode(scene, (each) => isUp(each) && each.disk.conditions.capacityBytes === ROOMY_BYTES);
   if (node === undefined) return undefined;
   const leftBytes = left(node);
   node.isFull = true;

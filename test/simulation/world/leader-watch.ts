@@ -23,14 +23,18 @@ export class LeaderWatch {
   look(): void {
     for (const node of this.#nodes) {
       if (node.engine === undefined) continue;
-      for (const { group, term, isLeader } of replicasOf(node.engine)) if (isLeader) this.#leads(node, group, term);
+      for (const { group, term, isLeader } of replicasOf(node.engine))
+        if (isLeader) this.#leads(node, group, term);
     }
   }
 
   #leads(node: WorldNode, group: number, term: number): void {
     const latest = this.#latest.get(group);
     if (latest?.term === term && latest.node !== node) {
-      throw new CheckFailure('one leader', `${latest.node.name} and ${node.name} lead group ${group} in term ${term}`);
+      throw new CheckFailure(
+        'one leader',
+        `${latest.node.name} and ${node.name} lead group ${group} in term ${term}`,
+      );
     }
     if (latest !== undefined && latest.term >= term) return;
     this.#latest.set(group, { term, node });

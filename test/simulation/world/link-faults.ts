@@ -75,7 +75,10 @@ function split(name: string, leastNodes: number, overlap: number): FaultKind {
     leastNodes,
     everyMs: [2_000, 10_000],
     inject(scene) {
-      const names = shuffled(scene, scene.nodes.map((node) => node.name));
+      const names = shuffled(
+        scene,
+        scene.nodes.map((node) => node.name),
+      );
       const middle = Math.max(1, Math.floor(scene.random.float() * names.length));
       const left = names.slice(0, middle + overlap);
       const right = names.slice(middle);
@@ -121,9 +124,27 @@ export const LINK_FAULTS: readonly FaultKind[] = [
   clientCut('client-requests-cut', true, false),
   clientCut('client-replies-cut', false, true),
   resetConnections,
-  whileItLasts('lost-reply', ofLinks, 'lose-reply', ({ links }, rate) => (links.conditions.loseReply = rate), 0.1),
-  whileItLasts('reset-by-request', ofLinks, 'reset-connection', ({ links }, rate) => (links.conditions.reset = rate), 0.1),
-  whileItLasts('delayed-frame', ofLinks, 'delay-frame', ({ links }, rate) => (links.conditions.delay = rate), 0.2),
+  whileItLasts(
+    'lost-reply',
+    ofLinks,
+    'lose-reply',
+    ({ links }, rate) => (links.conditions.loseReply = rate),
+    0.1,
+  ),
+  whileItLasts(
+    'reset-by-request',
+    ofLinks,
+    'reset-connection',
+    ({ links }, rate) => (links.conditions.reset = rate),
+    0.1,
+  ),
+  whileItLasts(
+    'delayed-frame',
+    ofLinks,
+    'delay-frame',
+    ({ links }, rate) => (links.conditions.delay = rate),
+    0.2,
+  ),
   ...peerFaults,
   split('peer-partition', 2, 0),
   split('peer-bridge', 3, 1),

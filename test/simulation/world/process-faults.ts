@@ -89,7 +89,10 @@ const pause: FaultKind = {
     const heal = () => {
       if (node.process === process) node.resume();
     };
-    return { forMs: Math.round(logUniform(scene.random, 100, scene.nodes.length > 1 ? 12_000 : 3_000)), heal };
+    return {
+      forMs: Math.round(logUniform(scene.random, 100, scene.nodes.length > 1 ? 12_000 : 3_000)),
+      heal,
+    };
   },
 };
 

@@ -16,7 +16,13 @@ export interface OperationCounts {
 }
 
 /** Anything but these says that a call could not be served; these are answers. */
-const ANSWERS = new Set(['KEY_EXISTS', 'VERSION_MISMATCH', 'VALUE_MISMATCH', 'NOT_A_COUNTER', 'COUNTER_OVERFLOW']);
+const ANSWERS = new Set([
+  'KEY_EXISTS',
+  'VERSION_MISMATCH',
+  'VALUE_MISMATCH',
+  'NOT_A_COUNTER',
+  'COUNTER_OVERFLOW',
+]);
 
 /** One operation on its way. */
 export class RecordedCall {
@@ -64,7 +70,11 @@ export class RecordedCall {
     this.#call.failed(ours);
     const { reason, outcome } = ours;
     const isRead = !this.#isWrite;
-    const kind = ANSWERS.has(reason) ? 'refused' : outcome === 'NOT_APPLIED' || isRead ? 'notApplied' : 'unknown';
+    const kind = ANSWERS.has(reason)
+      ? 'refused'
+      : outcome === 'NOT_APPLIED' || isRead
+        ? 'notApplied'
+        : 'unknown';
     this.#done(kind, `${reason} ${outcome ?? ''}`);
     this.#recorder.noteReason(reason);
   }

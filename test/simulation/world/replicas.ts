@@ -13,7 +13,7 @@ export async function compareReplicas(world: World, withinMs: number): Promise<v
   const nodes = world.nodes.filter(({ state }) => state === 'up');
   if (nodes.length < 2) return;
   const boundMs = world.scheduler.nowMs() + withinMs;
-  for (let differing = 'not compared'; differing !== ''; ) {
+  for (let differing = 'not compared'; differing !== '';) {
     const caughtUp = () => lagging(nodes) === undefined;
     if (!(await world.until(caughtUp, boundMs - world.scheduler.nowMs()))) {
       throw new CheckFailure('liveness', `replicas do not catch up: ${lagging(nodes)}`);
@@ -63,7 +63,7 @@ async function hashes({ engine }: WorldNode): Promise<Map<number, string>> {
     let from = prefix;
     let hash = 0;
     let count = 0;
-    for (let more = true; more; ) {
+    for (let more = true; more;) {
       const part = await engine!.rows.range(from, prefixEnd(prefix), ROWS_AT_ONCE);
       for (const [key, content] of part.rows) hash = crc32(content, crc32(binaryBytes(key), hash));
       count += part.rows.length;

@@ -36,7 +36,8 @@ export class ReportSum {
     this.runs++;
     if (report.leaderChanges > 0) this.withLeaderChange++;
     this.slowestRecoveryMs = Math.max(this.slowestRecoveryMs, report.recoveryMs);
-    for (const [name, value] of Object.entries(report)) if (typeof value === 'number') addTo(this.sums, name, value);
+    for (const [name, value] of Object.entries(report))
+      if (typeof value === 'number') addTo(this.sums, name, value);
     for (const [name, value] of Object.entries(report.injections)) addTo(this.injections, name, value);
     for (const [name, value] of Object.entries(report.reasons)) addTo(this.reasons, name, value);
   }

@@ -38,7 +38,8 @@ export class Supervisor {
     const nowMs = this.#scheduler.nowMs();
     let dueMs = this.#due.get(node);
     if (dueMs === undefined) {
-      dueMs = nowMs + (this.#isHasty ? 0 : logUniform(this.#random, 20, this.#nodes.length > 1 ? 3_000 : 800));
+      dueMs =
+        nowMs + (this.#isHasty ? 0 : logUniform(this.#random, 20, this.#nodes.length > 1 ? 3_000 : 800));
       this.#due.set(node, dueMs);
     }
     if (nowMs < dueMs) return;

@@ -34,7 +34,9 @@ async function readPair(caller: Caller, keyspace: string): Promise<void> {
   const calls = PAIR.map((key) => caller.begin(keyspace, key, { kind: 'get' }));
   let results: TransactionResult['results'];
   try {
-    ({ results } = await caller.client.keyspace(keyspace).transact({ then: PAIR.map((key) => ({ get: key })) }));
+    ({ results } = await caller.client
+      .keyspace(keyspace)
+      .transact({ then: PAIR.map((key) => ({ get: key })) }));
   } catch (error) {
     for (const call of calls) call.failed(error);
     return;

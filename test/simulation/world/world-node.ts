@@ -255,8 +255,7 @@ export class WorldNode {
   /** As node/main/node.ts does: a disk that failed ends the process, damage is served no more. */
   #onStorageFailure(cause: 'storage failed' | 'storage damaged', error: Error): void {
     this.#around.trace.note(this.name, `${cause}: ${error.message}`);
-    const isExplained =
-      cause === 'storage failed' ? this.#diskHasFailed() : this.isDamaged;
+    const isExplained = cause === 'storage failed' ? this.#diskHasFailed() : this.isDamaged;
     if (!isExplained) {
       this.#around.onDefect('storage', `${this.name}: ${cause} for no reason: ${error.stack}`);
     }

@@ -1,6 +1,7 @@
 /** What one run is like; everything is drawn from its seed. */
 import { between } from '../../../client/random.ts';
 import type { SeededRandom } from '../../../node/runtime/simulated/seeded-random.ts';
+import { CLUSTER_SIZES } from './open-member.ts';
 
 export interface WorldSettings {
   readonly nodes: number;
@@ -57,7 +58,7 @@ export interface WorldOptions {
 export function drawSettings(random: SeededRandom, options: WorldOptions): WorldSettings {
   const faultyMs = between(random, 6_000, 14_000);
   return {
-    nodes: options.nodes ?? 1,
+    nodes: options.nodes ?? pick(random.fork('nodes'), ...CLUSTER_SIZES),
     clients: between(random, 3, 8),
     callersPerClient: between(random, 1, 4),
     keyspaces: drawKeyspaces(random),

@@ -29,6 +29,8 @@ import { drawSettings, type WorldOptions, type WorldSettings } from './world-set
 
 /** Between two looks at bounds and leaders. */
 const LOOK_MS = 20;
+/** No run comes near it. */
+const MOST_EVENTS = 3_000_000;
 /** Virtual time within which a cluster without faults is up and has its keyspaces. */
 const SETUP_MS = 30_000;
 
@@ -92,9 +94,18 @@ export class World {
 
   /** Runs until `condition` holds, at most `withinMs`; throws what was found meanwhile. */
   async until(condition: () => boolean, withinMs: number): Promise<boolean> {
-    const held = await this.scheduler.runUntilTrue(() => this.#failure !== undefined || condition(), withinMs);
+    const held = await this.scheduler.runUntilTrue(() => this.#hasFailed() || condition(), withinMs);
     if (this.#failure !== undefined) throw this.#failure;
     return held;
+  }
+
+  #hasFailed(): boolean {
+    if (this.scheduler.executed > MOST_EVENTS) {
+      this.fail(
+        new CheckFailure('events', `more than ${MOST_EVENTS} events: something goes round in circles`),
+      );
+    }
+    return this.#failure !== undefined;
   }
 
   /** Runs until `work` is done; throws a failure of `checker` when it takes longer than `withinMs`. */
