@@ -19,6 +19,8 @@ export interface OperationSteps<T> {
   readonly complete: () => T;
   /** The effect of an operation cut short: some of it, by chance. Nothing or all of it if absent. */
   readonly tear?: () => void;
+  /** Whether the machine goes on with it when the process dies, so that it is done wholly or not at all. */
+  readonly isOfMachine?: boolean;
   /** The effect of an injected failure. */
   readonly fail?: (fault: DiskFault) => void;
 }
@@ -54,12 +56,17 @@ export class SimulatedDiskFile implements DiskFile {
 
   async writeDurably(position: number, data: Uint8Array): Promise<void> {
     await this.write(position, data);
-    await this.sync();
+    await this.#syncRange(position, position + data.length);
   }
 
   sync(): Promise<void> {
-    const pending = this.#file.beginSync();
+    return this.#syncRange(0, Infinity);
+  }
+
+  #syncRange(start: number, end: number): Promise<void> {
+    const pending = this.#file.beginSync(start, end);
     return this.#perform('sync', {
+      isOfMachine: true,
       complete: () => this.#file.completeSync(pending),
       tear: () => this.#file.failSync(pending, () => this.#disk.random.chance(0.5)),
       fail: (fault) => this.#file.failSync(pending, () => this.#reaches(fault)),

@@ -151,8 +151,18 @@ export class SimulatedDisk implements Disk {
   /** The process dies and the machine does not: the next run sees all writes, and the unsynced are still so. */
   kill(queue: EventQueue = this.#queue): SimulatedDisk {
     this.injections.note('kill');
-    this.#endInFlight('seeded');
+    this.#isEnded = true;
+    for (const steps of this.#inFlight) {
+      if (!steps.isOfMachine) this.#tear(steps);
+      else if (this.#random.chance(0.5)) attempt(steps.complete);
+    }
+    this.#inFlight.clear();
     return this.#nextRun(queue);
+  }
+
+  /** The machine has had time to write everything that was changed. Only between two runs. */
+  writeBack(): void {
+    this.#tree.writeBack();
   }
 
   /** Turns one bit over (`bit` 0 to 7 of the byte at `position`), on the medium and for readers. */

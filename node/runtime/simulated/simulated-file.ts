@@ -56,13 +56,13 @@ export class SimulatedFile {
     this.#noteSize();
   }
 
-  /** What a sync that starts now will make durable. */
-  beginSync(): PendingSync {
-    const sectors = [...this.#unsynced].map(([sector, { stamp }]) => ({
-      sector,
-      stamp,
-      content: this.#cache.sector(sector),
-    }));
+  /** What a sync of these bytes that starts now will make durable. */
+  beginSync(start: number, end: number): PendingSync {
+    const sectors = [];
+    for (const [sector, { stamp }] of this.#unsynced) {
+      const isInside = (sector + 1) * SECTOR_BYTES > start && sector * SECTOR_BYTES < end;
+      if (isInside) sectors.push({ sector, stamp, content: this.#cache.sector(sector) });
+    }
     return { sectors, size: this.#cache.size };
   }
 
@@ -83,6 +83,13 @@ export class SimulatedFile {
       if (reaches()) this.#medium.setSector(sector, content);
     }
     this.#forget(pending);
+  }
+
+  /** The kernel writes everything by itself, as it does some time after a change. */
+  writeBack(): void {
+    this.#medium = this.#cache.copy();
+    this.#unsynced.clear();
+    this.#unsyncedSizes = [];
   }
 
   /** Loses or keeps each unsynced change, as the policy says. What is left is durable. */

@@ -4,15 +4,17 @@ import type { Timer } from '@holdfast/client/clock';
  * The one queue of events of a simulated world. Virtual time passes only from event to
  * event, in the order (time, order of insertion), so one seed gives one run.
  *
- * Between two events every promise continuation that is ready runs: each event is one
- * turn of the real event loop. That hop is what makes code with `await` deterministic
- * here; code without it may use `step` directly, which is about ten times as fast.
+ * Between two events every promise continuation that is ready runs, however long the chain:
+ * that is what makes code with `await` deterministic here. `drainPromises` does it without
+ * leaving the turn of the real event loop, about six times as fast as a turn for each event.
  */
 export class SimulatedScheduler implements EventQueue {
   readonly #heap: Event[] = [];
   #nowMs = 0;
   #inserted = 0;
   #executed = 0;
+  /** Told of each event before it runs; a trace hashes it. */
+  observe: ((atMs: number, order: number) => void) | undefined;
 
   nowMs(): number {
     return this.#nowMs;
@@ -37,6 +39,7 @@ export class SimulatedScheduler implements EventQueue {
     pop(this.#heap);
     this.#nowMs = event.atMs;
     this.#executed++;
+    this.observe?.(event.atMs, event.order);
     event.run!();
     return true;
   }
@@ -78,13 +81,17 @@ export class SimulatedScheduler implements EventQueue {
     return promise;
   }
 
-  /** Calls `turn` once per turn of the real event loop until it returns true. */
+  /** Calls `turn` until it returns true, with all continuations of one call run before the next. */
   #run(turn: () => boolean): Promise<void> {
     return new Promise((resolve, reject) => {
       const next = () => {
         try {
-          if (turn()) resolve();
-          else setImmediate(next);
+          const perTurn = canDrain() ? EVENTS_PER_TURN : 1;
+          for (let events = 0; events < perTurn; events++) {
+            if (turn()) return resolve();
+            if (perTurn > 1) drainPromises!();
+          }
+          setImmediate(next);
         } catch (error) {
           reject(error as Error);
         }
@@ -113,6 +120,25 @@ interface Event {
   readonly order: number;
   /** Undefined once cancelled; a cancelled event stays in the heap until it comes up. */
   run: (() => void) | undefined;
+}
+
+/** Events after which the real event loop gets a turn: the program around the world lives there. */
+const EVENTS_PER_TURN = 4_096;
+
+/**
+ * Runs every promise continuation and `nextTick` callback that is ready, and those that they
+ * make ready, before it returns. Node.js does this between two timers of one turn and
+ * exposes it under this old name.
+ */
+const drainPromises = (process as unknown as { readonly _tickCallback?: () => void })._tickCallback;
+
+/** Whether draining works here and now; it does not inside of a promise continuation, nor in a Node.js without it. */
+function canDrain(): boolean {
+  if (drainPromises === undefined) return false;
+  let hasRun = false;
+  void Promise.resolve().then(() => (hasRun = true));
+  drainPromises();
+  return hasRun;
 }
 
 function isBefore(a: Event, b: Event): boolean {

@@ -99,6 +99,13 @@ export class SimulatedTree {
     for (const file of new Set(this.#seen.files.values())) file.crash(policy, random);
   }
 
+  /** Makes everything durable as it is seen. */
+  writeBack(): void {
+    this.#durable = this.#seen.copy();
+    this.#unsynced = [];
+    for (const file of new Set(this.#seen.files.values())) file.writeBack();
+  }
+
   /** Puts a file there, as if it had always been. */
   plant(path: string, content: Uint8Array): void {
     for (let at = parentOf(path); at !== ''; at = parentOf(at)) this.plantDirectory(at);

@@ -1,0 +1,96 @@
+/**
+ * `npm run soak -- --minutes M --kind sim [--seed-from X] [--workers W] [--nodes N]` plays
+ * fresh seeds until the time is up. Prints each seed that failed with the command that plays
+ * it again, and what all of them did. Ends with 1 when one failed.
+ */
+import { fork } from 'node:child_process';
+import { parseArgs } from 'node:util';
+import { play, replayCommand } from './world/play.ts';
+import { ReportSum, type WorldReport } from './world/report.ts';
+
+interface Work {
+  readonly firstSeed: number;
+  readonly step: number;
+  readonly endMs: number;
+  readonly nodes: number | undefined;
+}
+
+/** What a worker says after each seed. */
+type Message = { readonly seed: number } & ({ readonly report: WorldReport } | { readonly failure: string });
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '1' },
+    kind: { type: 'string', default: 'sim' },
+    'seed-from': { type: 'string' },
+    workers: { type: 'string', default: '1' },
+    nodes: { type: 'string' },
+    worker: { type: 'string' },
+  },
+});
+
+if (values.worker !== undefined) await playSeeds(JSON.parse(values.worker) as Work);
+else if (values.kind === 'sim') await soak();
+else fail(`--kind is ${values.kind}, there is only sim`);
+
+async function soak(): Promise<void> {
+  const workers = Number(values.workers);
+  const startedMs = Date.now();
+  const seedFrom = values['seed-from'] === undefined ? startedMs : Number(values['seed-from']);
+  const endMs = startedMs + Number(values.minutes) * 60_000;
+  const nodes = values.nodes === undefined ? undefined : Number(values.nodes);
+  if (![workers, seedFrom, endMs].every(Number.isFinite))
+    fail('--minutes, --seed-from and --workers are numbers');
+  console.log(`seeds from ${seedFrom} on, ${workers} at a time`);
+  const sum = new ReportSum();
+  const failed: number[] = [];
+  const take = (message: Message) => {
+    if ('report' in message) return sum.add(message.report);
+    failed.push(message.seed);
+    console.log(`seed ${message.seed} failed: ${message.failure}`);
+    console.log(`replay: ${replayCommand(String(message.seed), nodes)}`);
+  };
+  const all = Array.from({ length: workers }, (_, at) =>
+    startWorker({ firstSeed: seedFrom + at, step: workers, endMs, nodes }, take),
+  );
+  await Promise.all(all);
+  const hours = (Date.now() - startedMs) / 3_600_000;
+  console.log(sum.text());
+  console.log(`${Math.round((sum.runs + failed.length) / hours)} seeds an hour, ${failed.length} failed`);
+  if (failed.length > 0) process.exitCode = 1;
+}
+
+/** Resolves when it has ended. One that dies takes its seed with it: that is a failure, too. */
+function startWorker(work: Work, take: (message: Message) => void): Promise<void> {
+  const child = fork(import.meta.filename, ['--worker', JSON.stringify(work)], {
+    execArgv: process.execArgv,
+  });
+  let next = work.firstSeed;
+  child.on('message', (message) => {
+    take(message as Message);
+    next = (message as Message).seed + work.step;
+  });
+  return new Promise((resolve) => {
+    child.on('close', (code, signal) => {
+      if (code !== 0) take({ seed: next, failure: `its process ended with ${code ?? signal}` });
+      resolve();
+    });
+  });
+}
+
+async function playSeeds({ firstSeed, step, endMs, nodes }: Work): Promise<void> {
+  for (let seed = firstSeed; Date.now() < endMs; seed += step) {
+    const played = await play(String(seed), { nodes });
+    const message: Message =
+      'report' in played
+        ? { seed, report: played.report }
+        : { seed, failure: `at ${played.atMs.toFixed(3)} ms: ${played.error.stack}` };
+    await new Promise((resolve) => process.send?.(message, resolve));
+  }
+  process.disconnect?.();
+}
+
+function fail(message: string): never {
+  console.error(message);
+  process.exit(2);
+}

@@ -1,0 +1,67 @@
+/**
+ * Clusters and their clients under faults, from seeds. `SEEDS=a,b,c` plays these, `SEEDS=5000`
+ * so many; `NODES=3` fixes the number of nodes.
+ */
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { play, replayCommand } from './world/play.ts';
+import { ReportSum, type WorldReport } from './world/report.ts';
+
+const NODES = process.env['NODES'] === undefined ? undefined : Number(process.env['NODES']);
+const SEEDS = seeds(process.env['SEEDS'] ?? '100');
+/** From so many runs on, none may leave anything out. */
+const ENOUGH = 50;
+
+test(
+  `${SEEDS.length} worlds show nothing wrong, and are well again after the faults`,
+  { timeout: 3_600_000 },
+  async () => {
+    const sum = new ReportSum();
+    for (const seed of SEEDS) sum.add(await report(seed, NODES));
+    console.log(sum.text());
+    if (SEEDS.length >= ENOUGH) requireMuch(sum);
+  },
+);
+
+test('seeds that failed once do not any more', { timeout: 600_000 }, async () => {
+  for (const { seed, nodes } of keptSeeds()) await report(seed, nodes);
+});
+
+test('a seed always gives the same run', async () => {
+  const [first, second] = [await report('again', NODES), await report('again', NODES)];
+  expect(second.traceHash).toBe(first.traceHash);
+  expect(second).toEqual(first);
+  expect((await report('another', NODES)).traceHash).not.toBe(first.traceHash);
+});
+
+/** Little done proves little. */
+function requireMuch(sum: ReportSum): void {
+  for (const [kind, count] of sum.injections) expect(count, kind).toBeGreaterThan(0);
+  expect(sum.of('unknownWrites') / sum.of('writes')).toBeLessThan(0.2);
+  expect((sum.of('ok') + sum.of('refused')) / sum.of('operations')).toBeGreaterThan(0.5);
+  expect(sum.of('concurrentPairs')).toBeGreaterThan(sum.of('operations') / 10);
+  expect(sum.of('refusals')).toBeGreaterThan(0);
+  expect(sum.withLeaderChange).toBeGreaterThan(sum.runs / 2);
+}
+
+async function report(seed: string, nodes: number | undefined): Promise<WorldReport> {
+  const played = await play(seed, { nodes });
+  if ('report' in played) return played.report;
+  const { error, atMs } = played;
+  const message = `seed ${seed} failed at ${atMs.toFixed(3)} ms: ${error.message.slice(0, 2_000)}`;
+  throw new Error(`${message}\nreplay: ${replayCommand(seed, nodes)}`, { cause: error });
+}
+
+/** A number stands for so many seeds; anything else is a list of them. */
+function seeds(given: string): string[] {
+  if (!/^\d+$/.test(given)) return given.split(',').filter((seed) => seed !== '');
+  return Array.from({ length: Number(given) }, (_, seed) => String(seed));
+}
+
+function keptSeeds(): { readonly seed: string; readonly nodes: number }[] {
+  const lines = readFileSync(new URL('kept-seeds.txt', import.meta.url), 'utf8').split('\n');
+  return lines
+    .filter((line) => line !== '' && !line.startsWith('#'))
+    .map((line) => line.split(/\s+/))
+    .map(([seed, nodes]) => ({ seed: seed!, nodes: Number(nodes) }));
+}

@@ -1,0 +1,43 @@
+/** Watches who leads which group: no two in one term, and how often it changes. */
+import { CheckFailure } from '../../raft/check-failure.ts';
+import { replicasOf } from './open-member.ts';
+import { isUp } from './fault.ts';
+import type { WorldNode } from './world-node.ts';
+
+export class LeaderWatch {
+  readonly #nodes: readonly WorldNode[];
+  /** By group: the greatest term that anybody was seen to lead, and who. */
+  readonly #latest = new Map<number, { term: number; node: WorldNode }>();
+  changes = 0;
+
+  constructor(nodes: readonly WorldNode[]) {
+    this.#nodes = nodes;
+  }
+
+  /** Nodes that are up and were the last to be seen to lead some group. */
+  leading(): WorldNode[] {
+    const nodes = new Set([...this.#latest.values()].map(({ node }) => node));
+    return this.#nodes.filter((node) => isUp(node) && nodes.has(node));
+  }
+
+  look(): void {
+    for (const node of this.#nodes) {
+      if (node.engine === undefined) continue;
+      for (const { group, term, isLeader } of replicasOf(node.engine))
+        if (isLeader) this.#leads(node, group, term);
+    }
+  }
+
+  #leads(node: WorldNode, group: number, term: number): void {
+    const latest = this.#latest.get(group);
+    if (latest?.term === term && latest.node !== node) {
+      throw new CheckFailure(
+        'one leader',
+        `${latest.node.name} and ${node.name} lead group ${group} in term ${term}`,
+      );
+    }
+    if (latest !== undefined && latest.term >= term) return;
+    this.#latest.set(group, { term, node });
+    if (latest !== undefined) this.changes++;
+  }
+}

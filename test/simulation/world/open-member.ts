@@ -1,0 +1,59 @@
+/**
+ * How a node of the world gets its engine: the one place that knows how an engine of a
+ * cluster of several is opened, and what can be learned of its groups.
+ */
+import { openEngine, type Engine, type EngineOptions } from '../../../node/main/engine.ts';
+import type { PeerTransport } from '../../../node/runtime/peer-transport.ts';
+
+/** One voter of the cluster. */
+export interface Member {
+  readonly id: number;
+  readonly name: string;
+  /** Where clients reach it. */
+  readonly address: string;
+}
+
+export interface MemberOptions extends EngineOptions {
+  /** Its id among the members. */
+  readonly self: number;
+  readonly members: readonly Member[];
+  readonly peers: PeerTransport;
+}
+
+/** Numbers of nodes that runs have, if nobody says; with several voters 3, 3, 3, 4, 5, 5, 6, 7. */
+export const CLUSTER_SIZES: readonly number[] = [1];
+
+/**
+ * Whether a log that is opened makes durable what it found at its end. As long as it does
+ * not, a write that a killed process had not synced, or whose sync failed, is served after
+ * the restart and lost with the power; so the machine writes everything when a process dies.
+ */
+export const LOG_SECURES_ITS_END: boolean = false;
+
+/** Opens the engine of one member. With several voters `self`, `members` and `peers` go into the engine. */
+export function openMember(options: MemberOptions): Promise<Engine> {
+  const { self: _self, members: _members, peers: _peers, ...engineOptions } = options;
+  return openEngine(engineOptions);
+}
+
+/** What the world looks at in one replica of a group. */
+export interface ReplicaView {
+  readonly group: number;
+  readonly term: number;
+  readonly isLeader: boolean;
+  readonly lastIndex: number;
+  readonly appliedIndex: number;
+  readonly appliedTerm: number;
+}
+
+/** The replicas of an engine. With one voter, every replica leads. */
+export function replicasOf(engine: Engine): ReplicaView[] {
+  return engine.host.replicas.map(({ group, term, lastIndex, applied }) => ({
+    group,
+    term,
+    isLeader: true,
+    lastIndex,
+    appliedIndex: applied.index,
+    appliedTerm: applied.term,
+  }));
+}

@@ -1,0 +1,341 @@
+/**
+ * One node of the world: a machine with a disk and a clock, and on it one process after
+ * another that runs the real engine, handlers and edge.
+ */
+import { HoldfastError } from '../../../client/error.ts';
+import type { Engine } from '../../../node/main/engine.ts';
+import { statusSource } from '../../../node/main/node-status.ts';
+import type { CrashPolicy } from '../../../node/runtime/simulated/crash-policy.ts';
+import type { SeededRandom } from '../../../node/runtime/simulated/seeded-random.ts';
+import { SimulatedClock } from '../../../node/runtime/simulated/simulated-clock.ts';
+import { SimulatedDisk } from '../../../node/runtime/simulated/simulated-disk.ts';
+import type { SimulatedNetwork } from '../../../node/runtime/simulated/simulated-network.ts';
+import { SimulatedProcess } from '../../../node/runtime/simulated/simulated-process.ts';
+import type { SimulatedScheduler } from '../../../node/runtime/simulated/simulated-scheduler.ts';
+import {
+  SimulatedOrderedStore,
+  SimulatedStoreMedium,
+} from '../../../node/runtime/simulated/simulated-store.ts';
+import { clusterService } from '../../../node/services/cluster-service.ts';
+import { keyspaceService } from '../../../node/services/keyspace-service.ts';
+import { kvService } from '../../../node/services/kv-service.ts';
+import { CallEdge } from '../../../node/transport/call-edge.ts';
+import type { SimulatedLinks } from '../../../node/transport/simulated/simulated-links.ts';
+import { SimulatedServer } from '../../../node/transport/simulated/simulated-server.ts';
+import { LOG_SECURES_ITS_END, openMember, type Member } from './open-member.ts';
+import type { Trace } from './trace.ts';
+import type { WorldSettings } from './world-settings.ts';
+
+const WALL_START_MS = 1_760_000_000_000;
+/** Capacity of a disk that is not short of space. */
+export const ROOMY_BYTES = 2 ** 40;
+/** A node that has not stopped by then is killed. */
+const STOP_MS = 5_000;
+
+/** What nodes share. */
+export interface NodeSurroundings {
+  readonly scheduler: SimulatedScheduler;
+  readonly network: SimulatedNetwork;
+  readonly links: SimulatedLinks;
+  readonly trace: Trace;
+  readonly settings: WorldSettings;
+  readonly members: readonly Member[];
+  /** Something happened that no fault explains. */
+  readonly onDefect: (checker: string, message: string) => void;
+}
+
+export type NodeState = 'down' | 'starting' | 'up' | 'stopping' | 'refused';
+
+export class WorldNode {
+  readonly member: Member;
+  readonly medium = new SimulatedStoreMedium();
+  disk: SimulatedDisk;
+  store: SimulatedOrderedStore | undefined;
+  clock: SimulatedClock;
+  process: SimulatedProcess;
+  engine: Engine | undefined;
+  edge: CallEdge | undefined;
+  /** Its data was damaged on purpose, so it has to refuse to start; `repair` undoes it, if that is possible. */
+  damage: { readonly repair: (() => void) | undefined } | undefined;
+  /** Its disk is or was so full that writes failed: whatever the process does of it is right. */
+  isFull = false;
+  /** Times that it came up, that it ended by itself, and that it refused to start. */
+  starts = 0;
+  selfEnded = 0;
+  refusals = 0;
+  readonly #around: NodeSurroundings;
+  readonly #random: SeededRandom;
+  #state: NodeState = 'down';
+  #isPaused = false;
+  #drift = 0;
+  #stopping = new AbortController();
+  #server: SimulatedServer | undefined;
+  /** Faults of the disk that this process met. */
+  #failuresBefore = 0;
+  #runs = 0;
+
+  constructor(member: Member, random: SeededRandom, around: NodeSurroundings) {
+    this.member = member;
+    this.#around = around;
+    this.#random = random;
+    this.process = new SimulatedProcess(around.scheduler);
+    this.disk = new SimulatedDisk(this.process, random.fork('disk'));
+    this.clock = new SimulatedClock(this.process, { wallStartMs: WALL_START_MS });
+  }
+
+  get name(): string {
+    return this.member.name;
+  }
+
+  get state(): NodeState {
+    return this.#state;
+  }
+
+  get isDamaged(): boolean {
+    return this.damage !== undefined;
+  }
+
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  /** Begins to start a node that is down. */
+  start(): void {
+    if (this.#state !== 'down' && this.#state !== 'refused') return;
+    this.#around.links.hostOn(this.name);
+    this.#state = 'starting';
+    if (this.disk.conditions.capacityBytes >= ROOMY_BYTES) this.isFull = false;
+    this.#failuresBefore = this.#diskFailures();
+    this.#around.trace.note(this.name, 'starts');
+    const { process } = this;
+    this.#open().then(
+      (engine) => {
+        if (this.process === process) this.#serve(engine);
+      },
+      (error: unknown) => {
+        if (this.process === process) this.#onStartFailed(error as Error);
+      },
+    );
+  }
+
+  /** The process is killed; the machine keeps what was written. */
+  kill(): void {
+    if (this.#state === 'down') return;
+    this.#end('is killed', true);
+    this.store?.crash('seeded');
+    this.disk = this.disk.kill(this.process);
+    if (!LOG_SECURES_ITS_END) this.disk.writeBack();
+  }
+
+  /** The machine loses power. */
+  losePower(policy: CrashPolicy): void {
+    this.#around.links.hostOff(this.name);
+    this.#end(`loses power, ${policy}`, false);
+    this.store?.crash(policy);
+    this.disk = this.disk.crash(policy, this.process);
+  }
+
+  pause(): void {
+    if (this.#isPaused || this.#state === 'down' || this.#state === 'refused') return;
+    this.#isPaused = true;
+    this.#around.trace.note(this.name, 'is paused');
+    this.process.pause();
+  }
+
+  resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.#around.trace.note(this.name, 'goes on');
+    this.process.resume();
+  }
+
+  /** Stops in order, as on SIGTERM, then is down. */
+  stop(): void {
+    if (this.#state !== 'up') return;
+    this.#state = 'stopping';
+    this.#around.trace.note(this.name, 'stops');
+    this.#stopping.abort();
+    const { process, engine, edge } = this;
+    process.after(STOP_MS, () => {
+      if (this.process === process) this.kill();
+    });
+    const ended = edge!.drained().then(() => engine!.stop());
+    ended.then(
+      () => {
+        if (this.process === process) this.kill();
+      },
+      (error: unknown) => {
+        if (this.process === process) this.#dieOf('stopping failed', error as Error);
+      },
+    );
+  }
+
+  /** The rate of its clock, and of those that later processes get. */
+  setDrift(drift: number): void {
+    this.#drift = drift;
+    this.clock.setDrift(drift);
+  }
+
+  #open(): Promise<Engine> {
+    const { network, settings, members } = this.#around;
+    return openMember({
+      self: this.member.id,
+      members,
+      peers: network.transport(this.name, this.process),
+      disk: this.disk,
+      verifyStore: async () => [],
+      verifyNextFile: async () => undefined,
+      openStore: async () => {
+        this.store = new SimulatedOrderedStore(this.process, this.#fork('store'), this.medium);
+        return this.store;
+      },
+      clock: this.clock,
+      random: this.#fork('engine'),
+      nodeName: this.name,
+      segmentBytes: settings.segmentBytes,
+      minFreeBytes: settings.minFreeBytes,
+      queueBytes: settings.queueBytes,
+      onFailure: (cause, error) => this.#onStorageFailure(cause, error),
+      onSpaceChange: (low) => this.#around.trace.note(this.name, low ? 'is low on space' : 'has space'),
+    });
+  }
+
+  #serve(engine: Engine): void {
+    const { links, settings } = this.#around;
+    this.engine = engine;
+    this.#state = 'up';
+    this.starts++;
+    this.#around.trace.note(
+      this.name,
+      `is up, replayed ${engine.recovery.replayedEntries}, torn ${engine.recovery.tornBytes}`,
+    );
+    const { clock, process } = this;
+    const edge = (this.edge = this.#createEdge());
+    const stopping = this.#stopping.signal;
+    const { kv, keyspaces } = engine;
+    const facts = {
+      name: this.name,
+      version: 'simulated',
+      pid: this.member.id,
+      grpc: this.member.address,
+      http: '',
+      startedAtMs: clock.wallMs(),
+      isStopping: () => stopping.aborted,
+    };
+    this.#server = new SimulatedServer({
+      process,
+      clock,
+      edge,
+      services: [
+        kvService({ kv, keyspaces, clock, observe: () => undefined, stopping }),
+        keyspaceService(keyspaces),
+        clusterService(statusSource(engine, facts)),
+      ],
+      connectionInFlightBytes: settings.connectionInFlightBytes,
+      sendQueueBytes: settings.sendQueueBytes,
+    });
+    links.listen(this.member.address, this.name, this.#server);
+  }
+
+  #createEdge(): CallEdge {
+    const { signal } = this.#stopping;
+    return new CallEdge({
+      clock: this.clock,
+      random: this.#fork('edge'),
+      authorise: () => 'anyone',
+      inFlightBytes: this.#around.settings.inFlightBytes,
+      refusal: () => (signal.aborted ? stoppingError() : undefined),
+      observe: () => undefined,
+      onDefect: (method, _, error) => {
+        this.#around.onDefect('defect', `${this.name}: ${method} failed: ${(error as Error).stack}`);
+      },
+    });
+  }
+
+  /** As node/main/node.ts does: a disk that failed ends the process, damage is served no more. */
+  #onStorageFailure(cause: 'storage failed' | 'storage damaged', error: Error): void {
+    this.#around.trace.note(this.name, `${cause}: ${error.message}`);
+    const isExplained = cause === 'storage failed' ? this.#diskHasFailed() : this.isDamaged;
+    if (!isExplained) {
+      this.#around.onDefect('storage', `${this.name}: ${cause} for no reason: ${error.stack}`);
+    }
+    if (cause !== 'storage failed') return;
+    const { process } = this;
+    process.after(0, () => {
+      if (this.process === process) this.#dieOf(cause, error);
+    });
+  }
+
+  #onStartFailed(error: Error): void {
+    this.#around.trace.note(this.name, `cannot start: ${error.message}`);
+    const isRefusal = error.name === 'DataDamaged' || error.name === 'IdentityError';
+    if (isRefusal && this.isDamaged) {
+      this.kill();
+      this.refusals++;
+      this.#state = 'refused';
+    } else if (!isRefusal && this.#diskHasFailed()) {
+      this.#dieOf('cannot start', error);
+    } else {
+      this.#around.onDefect('start', `${this.name} cannot start for no reason: ${error.stack}`);
+    }
+  }
+
+  /** Ends by itself; somebody has to start it again. */
+  #dieOf(cause: string, error: Error): void {
+    this.#around.trace.note(this.name, `ends itself: ${cause}: ${error.message}`);
+    this.selfEnded++;
+    this.kill();
+  }
+
+  /** Ends this process and makes the next, which does not run anything yet. */
+  #end(how: string, isMachineUp: boolean): void {
+    const { links, scheduler, trace, network } = this.#around;
+    trace.note(this.name, how);
+    const wallMs = this.clock.wallMs();
+    links.listen(this.member.address, this.name, undefined);
+    links.processEnded(this.process, isMachineUp);
+    void network.transport(this.name, this.process).close();
+    this.process.kill();
+    this.#runs++;
+    this.process = new SimulatedProcess(scheduler);
+    this.clock = new SimulatedClock(this.process, {
+      wallStartMs: wallMs - scheduler.nowMs(),
+      drift: this.#drift,
+    });
+    this.#stopping = new AbortController();
+    this.engine = undefined;
+    this.edge = undefined;
+    this.#server = undefined;
+    this.#isPaused = false;
+    this.#state = 'down';
+  }
+
+  /** Whether this process met an injected failure. */
+  #diskHasFailed(): boolean {
+    return this.isFull || this.#diskFailures() > this.#failuresBefore;
+  }
+
+  /** Injected failures so far, of any run. */
+  #diskFailures(): number {
+    const { injections } = this.disk;
+    const failures = ['fail-sync', 'fail-write', 'fail-open', 'read-only'].reduce(
+      (sum, kind) => sum + injections.of(kind),
+      this.medium.injections.of('fail-batch'),
+    );
+    return failures;
+  }
+
+  /** Randomness of this run of the node. */
+  #fork(label: string): SeededRandom {
+    return this.#random.fork(`${label}-${this.#runs}`);
+  }
+}
+
+function stoppingError(): HoldfastError {
+  return new HoldfastError({
+    reason: 'SHUTTING_DOWN',
+    message: 'the node is stopping. Nothing was done.',
+    outcome: 'NOT_APPLIED',
+    retryAfterMs: 500,
+  });
+}
