@@ -47,7 +47,7 @@ export class Endpoints {
     this.#failedAtMs.set(name, this.#clock.monotonicMs());
   }
 
-  /** It answered: no reason to avoid it. */
+  /** It answered, or another node has just named it: no reason to avoid it. */
   answered(name: string): void {
     if (this.#failedAtMs.size > 0) this.#failedAtMs.delete(name);
   }

@@ -249,6 +249,7 @@ export class Pipeline implements StreamOwner, CallOwner {
     if (blamesEndpoint(error)) this.#core.endpoints.failed(endpoint);
     this.#directory.refused(call.keyspace, error.reason);
     call.leader = error.leader;
+    if (error.leader !== undefined) this.#core.endpoints.answered(error.leader);
     this.#isRouting ||= error.leader !== undefined;
     if (error.reason === 'NOT_LEADER')
       this.#directory.noteLeader(call.keyspace, call.hash, error.leader, this.#core.clock.monotonicMs());

@@ -123,6 +123,7 @@ class UnaryTask extends Expiring implements RetriedCall {
     if (this.settled) return;
     this.#outTo = undefined;
     this.leader = error.leader;
+    if (error.leader !== undefined) this.#core.endpoints.answered(error.leader);
     const delayMs = retryDelayMs(error, this.attempts, this.#core.random);
     const inTime = this.#core.clock.monotonicMs() + delayMs < this.deadlineMs;
     if (!judgeAttempt(error, this) || this.#once || !inTime) {

@@ -409,12 +409,13 @@ export class GroupHost {
   }
 
   #createCourier({ transport, memory, logId }: Peers): PeerCourier {
-    const { self, members, clock, log } = this.#options;
+    const { self, members, clock, random, log } = this.#options;
     return new PeerCourier({
       transport,
       self,
       members,
       clock,
+      random,
       memory,
       logId,
       logSequence: () => log.lastSequence,

@@ -2,13 +2,14 @@
  * Carries messages of all groups between this node and its peers: what is posted in a turn
  * leaves as one envelope for each peer. Every message begins with who sends it:
  *
- *   kind (1 byte) · log id (8) · records in its log at its start (8) · records now (8) · wall clock (8)
+ *   kind (1 byte) · log id (8) · run id (8) · records in its log at its start (8) · records now (8) · wall clock (8)
  *
  *  1. Nothing is taken from a node that is not a member, or that `PeerMemory` does not know
  *     again: a member whose data was removed or rolled back would vote a second time.
  *  2. What waits for a slow peer is bounded in bytes: more is dropped, and said to the core.
  */
 import type { Clock } from '@holdfast/client/clock';
+import type { Random } from '@holdfast/client/random';
 import type { PeerTransport } from '../runtime/peer-transport.ts';
 import { asBuffer, readU64, writeU64 } from '../storage/byte-codec.ts';
 import { ClockComparison } from './clock-comparison.ts';
@@ -29,7 +30,7 @@ export const PeerMessageKind = {
   refusal: 4,
 } as const;
 
-const HEADER_BYTES = 33;
+const HEADER_BYTES = 41;
 /** Envelopes are cut at about this size. */
 const ENVELOPE_BYTES = 4 * 1024 * 1024;
 /** Above this many bytes on their way to a peer, appends are dropped. Invariant 2. */
@@ -41,6 +42,7 @@ export interface PeerCourierOptions {
   readonly self: Member;
   readonly members: readonly Member[];
   readonly clock: Clock;
+  readonly random: Random;
   readonly memory: PeerMemory;
   /** 8 bytes that tell this node's log from every other. */
   readonly logId: Uint8Array;
@@ -60,6 +62,8 @@ export class PeerCourier {
   readonly #byName: ReadonlyMap<string, Member>;
   readonly #clocks: ClockComparison;
   readonly #startSequence: number;
+  /** Tells this run of the process from every other. */
+  readonly #runId: Uint8Array;
   /** Posted in this turn, by replica. */
   readonly #outbox = new Map<number, GroupMessage[]>();
   readonly #refusedAtMs = new Map<string, number>();
@@ -71,6 +75,7 @@ export class PeerCourier {
     this.#byName = new Map(peers.map((member) => [member.name, member]));
     this.#clocks = new ClockComparison(options.clock);
     this.#startSequence = options.logSequence();
+    this.#runId = options.random.bytes(8);
     options.transport.onMessage((peer, message) => this.#receive(peer, asBuffer(message)));
   }
 
@@ -133,9 +138,10 @@ export class PeerCourier {
     const message = Buffer.allocUnsafe(HEADER_BYTES + body.byteLength);
     message[0] = kind;
     message.set(logId.subarray(0, 8), 1);
-    writeU64(message, this.#startSequence, 9);
-    writeU64(message, logSequence(), 17);
-    writeU64(message, Math.max(0, Math.floor(clock.wallMs())), 25);
+    message.set(this.#runId, 9);
+    writeU64(message, this.#startSequence, 17);
+    writeU64(message, logSequence(), 25);
+    writeU64(message, Math.max(0, Math.floor(clock.wallMs())), 33);
     message.set(body, HEADER_BYTES);
     transport.send(peer, message);
   }
@@ -145,9 +151,9 @@ export class PeerCourier {
     if (peer === undefined || message.length < HEADER_BYTES) return;
     const kind = message[0]!;
     const body = message.subarray(HEADER_BYTES);
-    if (kind === PeerMessageKind.refusal) return this.#options.onRefused(name, body.toString('utf8'));
+    if (kind === PeerMessageKind.refusal) return this.#onRefusal(name, body);
     if (!this.#isKnown(name, message)) return;
-    this.#clocks.heard(name, readU64(message, 25));
+    this.#clocks.heard(name, readU64(message, 33));
     if (kind !== PeerMessageKind.envelope) return this.#options.onBulk(peer.id, kind, body);
     // A member speaks for its own replicas alone.
     const messages = decode(body)?.filter(({ message: { from } }) => from === peer.id);
@@ -158,20 +164,27 @@ export class PeerCourier {
   #isKnown(name: string, message: Buffer): boolean {
     const seen = {
       logId: message.toString('hex', 1, 9),
-      startSequence: readU64(message, 9),
-      sequence: readU64(message, 17),
+      runId: message.toString('hex', 9, 17),
+      startSequence: readU64(message, 17),
+      sequence: readU64(message, 25),
     };
     const verdict = this.#options.memory.judge(name, seen);
     if (verdict === 'known') return true;
-    if (verdict !== 'unsettled') this.#refuse(name, verdict);
+    if (verdict !== 'unsettled') this.#refuse(name, verdict, message);
     return false;
   }
 
-  #refuse(name: string, reason: string): void {
+  /** Says which run of the peer is meant: a message of an earlier one may have been long on its way. */
+  #refuse(name: string, reason: string, message: Buffer): void {
     const nowMs = this.#options.clock.monotonicMs();
     if (nowMs - (this.#refusedAtMs.get(name) ?? -Infinity) < REFUSAL_EVERY_MS) return;
     this.#refusedAtMs.set(name, nowMs);
-    this.#send(name, PeerMessageKind.refusal, Buffer.from(reason));
+    this.#send(name, PeerMessageKind.refusal, Buffer.concat([message.subarray(1, 17), Buffer.from(reason)]));
+  }
+
+  #onRefusal(name: string, body: Buffer): void {
+    if (body.length < 16 || body.compare(this.#runId, 0, 8, 8, 16) !== 0) return;
+    this.#options.onRefused(name, body.toString('utf8', 16));
   }
 }
 

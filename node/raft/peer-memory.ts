@@ -13,11 +13,11 @@ import { replaceFile } from '../storage/replace-file.ts';
 
 const FILE = 'peers.json';
 const SAVE_EVERY_MS = 5_000;
-/** No message is longer on its way. */
-const LATE_MS = 10_000;
 
 interface KnownPeer {
-  logId: string;
+  readonly logId: string;
+  /** The run of it that was heard last. */
+  runId: string;
   /** Greatest number of durable records that it spoke of. */
   sequence: number;
 }
@@ -25,6 +25,8 @@ interface KnownPeer {
 /** What a peer's message says of its log. */
 export interface SeenPeer {
   readonly logId: string;
+  /** Drawn when it started. */
+  readonly runId: string;
   /** Records in its log when it started. */
   readonly startSequence: number;
   readonly sequence: number;
@@ -40,8 +42,6 @@ export class PeerMemory {
   readonly #peers: Map<string, KnownPeer>;
   /** Peers that `#peers` on disk does not have yet. */
   readonly #unsettled = new Set<string>();
-  /** The latest start of each peer that was found in order, and when. */
-  readonly #judged = new Map<string, { readonly startSequence: number; readonly atMs: number }>();
   #saving: Promise<void> | undefined;
   #savedAtMs: number;
 
@@ -63,10 +63,10 @@ export class PeerMemory {
     const peers = new Map<string, KnownPeer>();
     try {
       const { peers: known } = JSON.parse(Buffer.from(await disk.read(FILE)).toString('utf8')) as {
-        peers: Record<string, { log_id: string; sequence: number }>;
+        peers: Record<string, { log_id: string; run_id: string; sequence: number }>;
       };
-      for (const [name, { log_id: logId, sequence }] of Object.entries(known))
-        peers.set(name, { logId, sequence });
+      for (const [name, { log_id: logId, run_id: runId, sequence }] of Object.entries(known))
+        peers.set(name, { logId, runId, sequence });
     } catch (error) {
       if ((error as { code?: string }).code !== 'ENOENT') throw error;
     }
@@ -77,7 +77,8 @@ export class PeerMemory {
   judge(name: string, seen: SeenPeer): PeerVerdict {
     const known = this.#peers.get(name);
     if (known === undefined) {
-      this.#peers.set(name, { logId: seen.logId, sequence: seen.sequence });
+      const { logId, runId, sequence } = seen;
+      this.#peers.set(name, { logId, runId, sequence });
       this.#unsettled.add(name);
       this.#save();
       return 'unsettled';
@@ -87,22 +88,13 @@ export class PeerMemory {
       return 'unsettled';
     }
     if (known.logId !== seen.logId) return 'data removed';
-    const verdict = this.#judgeStart(name, seen.startSequence, known.sequence);
-    if (verdict !== 'known') return verdict;
+    if (known.runId !== seen.runId) {
+      // Also said of a late message of an earlier run, which no longer minds.
+      if (seen.startSequence < known.sequence) return 'data rolled back';
+      known.runId = seen.runId;
+    }
     known.sequence = Math.max(known.sequence, seen.sequence);
     if (this.#clock.monotonicMs() - this.#savedAtMs >= SAVE_EVERY_MS) this.#save();
-    return 'known';
-  }
-
-  #judgeStart(name: string, startSequence: number, knownSequence: number): PeerVerdict {
-    const judged = this.#judged.get(name);
-    if (judged?.startSequence === startSequence) return 'known';
-    const nowMs = this.#clock.monotonicMs();
-    // A message of the run before may have been long on its way.
-    if (judged !== undefined && startSequence < judged.startSequence && nowMs - judged.atMs < LATE_MS)
-      return 'unsettled';
-    if (startSequence < knownSequence) return 'data rolled back';
-    this.#judged.set(name, { startSequence, atMs: nowMs });
     return 'known';
   }
 
@@ -111,7 +103,10 @@ export class PeerMemory {
     this.#savedAtMs = this.#clock.monotonicMs();
     const settling = [...this.#unsettled];
     const peers = Object.fromEntries(
-      [...this.#peers].map(([name, { logId, sequence }]) => [name, { log_id: logId, sequence }]),
+      [...this.#peers].map(([name, { logId, runId, sequence }]) => [
+        name,
+        { log_id: logId, run_id: runId, sequence },
+      ]),
     );
     this.#saving = replaceFile(this.#disk, FILE, Buffer.from(`${JSON.stringify({ peers }, null, 2)}\n`))
       .then(
