@@ -136,12 +136,14 @@ export class SimulatedServer implements Listener {
             answer.finish(encode(method.output, response)),
           )
         : this.#stream(method, (handler as StreamingHandler)(admitted.context, request), answer);
-    answering.catch((error: unknown) =>
-      answer.fail(edge.mapError(path, admitted.context.requestId, error)),
-    );
+    answering.catch((error: unknown) => answer.fail(edge.mapError(path, admitted.context.requestId, error)));
   }
 
-  async #stream(method: DescMethod, responses: AsyncIterable<Message>, answer: SimulatedAnswer): Promise<void> {
+  async #stream(
+    method: DescMethod,
+    responses: AsyncIterable<Message>,
+    answer: SimulatedAnswer,
+  ): Promise<void> {
     for await (const response of responses) {
       if (answer.isOver) return;
       await answer.send(encode(method.output, response));

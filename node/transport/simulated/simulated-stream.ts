@@ -5,7 +5,6 @@ import type { ConnectionBudget } from '../connection-budget.ts';
 import { sendError, type ServedCall } from './served-call.ts';
 import type { ConnectionEnd, Frame } from './simulated-connection.ts';
 
-
 export interface StreamLimits {
   readonly budget: ConnectionBudget;
   /** Bytes of answers that may wait to be read. */

@@ -13,7 +13,12 @@ import { HoldfastError } from '@holdfast/client/error';
 import { errorFromGrpc } from '@holdfast/client/error-mapping';
 import { StatusCode } from '@holdfast/client/reasons';
 import type { CallOptions, PipelineConnection, PipelineEvents, Transport } from '@holdfast/client/transport';
-import { SimulatedChannel, type CallerConnection, type CallerPlace, type MadeCall } from './simulated-channel.ts';
+import {
+  SimulatedChannel,
+  type CallerConnection,
+  type CallerPlace,
+  type MadeCall,
+} from './simulated-channel.ts';
 import type { Frame } from './simulated-connection.ts';
 import { SimulatedPipeline } from './simulated-pipeline.ts';
 import { methodPath } from './served-call.ts';
@@ -136,7 +141,13 @@ class AnsweredCall implements MadeCall {
   }
 
   start(path: string, timeoutMs: number, bytes: Uint8Array): void {
-    this.#connection.send({ kind: 'call', stream: this.#stream, path, timeoutMs: Math.max(0, timeoutMs), bytes });
+    this.#connection.send({
+      kind: 'call',
+      stream: this.#stream,
+      path,
+      timeoutMs: Math.max(0, timeoutMs),
+      bytes,
+    });
   }
 
   /** The next answer; undefined: the call ended well. */
@@ -146,7 +157,8 @@ class AnsweredCall implements MadeCall {
     }
     const answer = this.#answers.shift();
     if (answer === undefined && this.#error !== undefined) throw this.#error;
-    if (answer !== undefined) this.#connection.send({ kind: 'credit', stream: this.#stream, bytes: answer.length });
+    if (answer !== undefined)
+      this.#connection.send({ kind: 'credit', stream: this.#stream, bytes: answer.length });
     return answer;
   }
 

@@ -75,7 +75,7 @@ function fill(scene: FaultScene, left: (node: WorldNode) => number) {
     node.disk.conditions.capacityBytes = ROOMY_BYTES;
     scene.trace.note(node.name, 'has disk again');
   };
-  return { forMs: during(scene, 300, 2_500), heal };
+  return { forMs: during(scene, 300, 1_500), heal };
 }
 
 function usedBytes({ disk }: WorldNode): number {

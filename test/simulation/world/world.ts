@@ -178,7 +178,8 @@ export class World {
       const name = `${client.name}.${at + 1}`;
       const random = this.#random.fork(`caller-${name}`);
       const nextUnique = () => ++this.#unique;
-      return new Caller(name, client, this.recorder, random, this.keys, this.settings, nextUnique);
+      const onLate = (failure: Error) => this.fail(failure);
+      return new Caller(name, client, this.recorder, random, this.keys, this.settings, nextUnique, onLate);
     });
   }
 
