@@ -41,5 +41,6 @@ export function cancelled(signal: AbortSignal): HoldfastError {
 
 /** Whether an error speaks against the node that gave it, so that another should be tried. */
 export function blamesEndpoint(error: HoldfastError): boolean {
+  if (error.reason === 'NOT_LEADER') return error.leader === undefined; // it may be cut off from the others
   return error.code === 'UNAVAILABLE';
 }

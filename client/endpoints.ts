@@ -22,11 +22,15 @@ export class Endpoints {
     return this.#names;
   }
 
-  /**
-   * The endpoint for a call. Routing by the leader of a key's partition belongs here:
-   * it will take the keyspace and the hash of the key.
-   */
-  pick(): string {
+  /** Whether an endpoint has failed a moment ago. */
+  isAvoided(name: string): boolean {
+    const failedAtMs = this.#failedAtMs.get(name);
+    return failedAtMs !== undefined && this.#clock.monotonicMs() - failedAtMs < AVOID_MS;
+  }
+
+  /** The endpoint for a call: `preferred`, unless it is avoided. */
+  pick(preferred?: string): string {
+    if (preferred !== undefined && !this.isAvoided(preferred)) return preferred;
     const nowMs = this.#clock.monotonicMs();
     let oldest = this.#names[0]!;
     let oldestMs = Infinity;
@@ -43,7 +47,7 @@ export class Endpoints {
     this.#failedAtMs.set(name, this.#clock.monotonicMs());
   }
 
-  /** It answered: no reason to avoid it. */
+  /** It answered, or another node has just named it: no reason to avoid it. */
   answered(name: string): void {
     if (this.#failedAtMs.size > 0) this.#failedAtMs.delete(name);
   }

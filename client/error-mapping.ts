@@ -25,6 +25,7 @@ export function errorToMessage(error: HoldfastError): ErrorMessage {
     actual: error.actual ?? '',
     limit: error.limit ?? '',
     retryAfterMs: error.retryAfterMs ?? 0,
+    leader: error.leader ?? '',
   });
   if (error.current !== undefined) message.currentVersion = error.current.version;
   return message;
@@ -42,6 +43,7 @@ export function errorFromMessage(message: ErrorMessage, cause?: unknown): Holdfa
     limit: message.limit || undefined,
     retryAfterMs: message.retryAfterMs || undefined,
     currentVersion: message.currentVersion,
+    leader: message.leader || undefined,
     cause,
   });
 }

@@ -21,6 +21,8 @@ export interface HoldfastErrorInit {
   retryAfterMs?: number | undefined;
   /** With a mismatch or KEY_EXISTS: the version the key has now; absent when there is no such key. */
   currentVersion?: bigint | undefined;
+  /** With NOT_LEADER: where the leader takes calls. */
+  leader?: string | undefined;
   /** What lies behind it. */
   cause?: unknown;
   /** gRPC status number; used only for a reason that is not in the table. */
@@ -53,6 +55,8 @@ export class HoldfastError extends Error {
   readonly retryAfterMs: number | undefined;
   /** With VERSION_MISMATCH, VALUE_MISMATCH, KEY_EXISTS: what the key is now; undefined: it does not exist. */
   readonly current: { readonly version: bigint } | undefined;
+  /** With NOT_LEADER: where the leader takes calls, as `host:port`; undefined: not known. */
+  readonly leader: string | undefined;
 
   constructor(init: HoldfastErrorInit) {
     super(
@@ -67,6 +71,7 @@ export class HoldfastError extends Error {
     this.limit = init.limit;
     this.retryAfterMs = init.retryAfterMs;
     this.current = init.currentVersion === undefined ? undefined : { version: init.currentVersion };
+    this.leader = init.leader;
   }
 
   /** The same error with another outcome: who knows whether a write was sent says so. */
@@ -82,6 +87,7 @@ export class HoldfastError extends Error {
       limit: this.limit,
       retryAfterMs: this.retryAfterMs,
       currentVersion: this.current?.version,
+      leader: this.leader,
       cause: this.cause,
     });
   }

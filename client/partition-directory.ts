@@ -7,14 +7,17 @@ interface Known {
   table: PartitionTable | undefined;
   /** One a partition: 1 once it has answered a write of this client. */
   opened: Uint8Array;
+  /** One a partition: the endpoint of its leader, as far as it is known. */
+  leaders: (string | undefined)[];
   /** When the table may be asked for (again). */
   loadAtMs: number;
 }
 
 /**
- * The partitions of the keyspaces in use, and which of them know this client. A write to
- * a partition that may not know it is flagged `open`; that flag is harmless on a first
- * attempt, so nothing ever waits for a table.
+ * The partitions of the keyspaces in use, which of them know this client, and who leads
+ * them. A write to a partition that may not know it is flagged `open`; that flag is
+ * harmless on a first attempt, and any node says who leads, so nothing ever waits for a
+ * table.
  */
 export class PartitionDirectory {
   readonly #load: (keyspace: string) => Promise<Keyspace | undefined>;
@@ -31,6 +34,26 @@ export class PartitionDirectory {
     return known.table === undefined || known.opened[known.table.indexOfHash(hash)] !== 1;
   }
 
+  /** The endpoint of the leader for a hash, if it is known. */
+  leaderOf(keyspace: string, hash: number): string | undefined {
+    const known = this.#known.get(keyspace);
+    return known?.table === undefined ? undefined : known.leaders[known.table.indexOfHash(hash)];
+  }
+
+  /** A node has named the leader for a hash; undefined: whoever was taken for it is not. */
+  noteLeader(keyspace: string, hash: number, endpoint: string | undefined, nowMs: number): void {
+    const known = this.#lookUp(keyspace, nowMs);
+    if (known.table === undefined) return;
+    known.leaders[known.table.indexOfHash(hash)] = endpoint;
+  }
+
+  /** A node cannot be reached: whatever it led, it may lead no more. */
+  forgetEndpoint(endpoint: string): void {
+    for (const { leaders } of this.#known.values())
+      for (let index = 0; index < leaders.length; index++)
+        if (leaders[index] === endpoint) leaders[index] = undefined;
+  }
+
   /** The partition of this hash has answered a write. */
   answered(keyspace: string, hash: number): void {
     const known = this.#known.get(keyspace);
@@ -45,7 +68,7 @@ export class PartitionDirectory {
   #lookUp(keyspace: string, nowMs: number): Known {
     let known = this.#known.get(keyspace);
     if (known === undefined) {
-      known = { table: undefined, opened: new Uint8Array(0), loadAtMs: nowMs };
+      known = { table: undefined, opened: new Uint8Array(0), leaders: [], loadAtMs: nowMs };
       this.#known.set(keyspace, known);
     }
     if (known.table === undefined && nowMs >= known.loadAtMs) {
@@ -61,6 +84,7 @@ export class PartitionDirectory {
       if (description === undefined) return;
       known.table = new PartitionTable(description.partitions);
       known.opened = new Uint8Array(known.table.arcs.length);
+      known.leaders = new Array<undefined>(known.table.arcs.length).fill(undefined);
     } catch {
       // Without a table writes stay flagged `open`; the next write after a while tries again.
     }

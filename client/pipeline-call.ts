@@ -56,6 +56,8 @@ export class PipelineCall extends Expiring implements EncodableCall, RetriedCall
   attempts = 0;
   lost = false;
   settled = false;
+  /** The leader that a node named for it, for the next attempt. */
+  leader: string | undefined = undefined;
   /** The stream it was sent on and not yet answered by. */
   carrier: CallCarrier | undefined = undefined;
 

@@ -12,6 +12,12 @@ import { finalOutcome, judgeAttempt, retryDelayMs } from './retry.ts';
 const MAX_CALLS = 4_096;
 const MAX_MESSAGE_BYTES = 1_048_576;
 
+/** Calls of one keyspace that wait to be sent. */
+interface CallQueue {
+  readonly name: Uint8Array;
+  calls: PipelineCall[];
+}
+
 /**
  * Gathers the calls of one turn of the event loop into messages, carries them over one
  * stream a node, and sees every call to its end.
@@ -26,13 +32,15 @@ const MAX_MESSAGE_BYTES = 1_048_576;
 export class Pipeline implements StreamOwner, CallOwner {
   readonly #core: ClientCore;
   readonly #directory: PartitionDirectory;
-  readonly #queues = new Map<string, { name: Uint8Array; calls: PipelineCall[] }>();
+  readonly #queues = new Map<string, CallQueue>();
   readonly #streams = new Map<string, PipelineStream>();
   readonly #withoutPipeline = new Set<string>();
   readonly #unaryTails = new Map<string, Promise<void>>();
   readonly #retryTimers = new Set<Timer>();
   #pendingBytes = 0;
   #flushScheduled = false;
+  /** Some node has named another one as leader: from then on calls are sorted by where they belong. */
+  #isRouting = false;
   // Streams that broke since one was last open: makes the pauses between attempts longer.
   #breaks = 0;
 
@@ -81,7 +89,7 @@ export class Pipeline implements StreamOwner, CallOwner {
       return;
     }
     // A stream may break for its own reasons, but the next one belongs elsewhere if it can.
-    this.#core.endpoints.failed(stream.endpoint);
+    this.#avoid(stream.endpoint);
     this.#breaks += 1;
     for (const call of calls) call.lost = true;
     const waiting = calls.length > 0 ? calls : this.#takeQueued(error);
@@ -95,8 +103,7 @@ export class Pipeline implements StreamOwner, CallOwner {
   onExpired(call: PipelineCall): void {
     const stream = call.carrier as PipelineStream | undefined;
     // Not a word since the call was sent: the node hangs rather than being slow with one call.
-    if (stream !== undefined && stream.lastAnswerMs < call.sentAtMs)
-      this.#core.endpoints.failed(stream.endpoint);
+    if (stream !== undefined && stream.lastAnswerMs < call.sentAtMs) this.#avoid(stream.endpoint);
     this.#fail(call, deadlineExceeded(call.totalMs, stream?.endpoint));
   }
 
@@ -150,19 +157,47 @@ export class Pipeline implements StreamOwner, CallOwner {
 
   #flush(): void {
     for (const queue of this.#queues.values()) {
-      while (queue.calls.length > 0) {
-        const endpoint = this.#core.endpoints.pick();
-        if (this.#withoutPipeline.has(endpoint)) {
-          for (const call of queue.calls.splice(0)) this.#sendUnary(call);
-          break;
-        }
-        const stream = this.#streamTo(endpoint);
-        if (!stream.ready) return; // onReady comes back here.
-        const calls = takeMessage(queue.calls);
-        if (calls.length === 0) continue;
-        for (const call of calls) this.#beginAttempt(call);
-        stream.send(queue.name, this.#core.sequences.clientId, this.#core.sequences.ackedBelow, calls);
+      if (queue.calls.length === 0) continue;
+      if (this.#isRouting) this.#route(queue);
+      else this.#sendAll(queue.name, this.#core.endpoints.pick(), queue.calls);
+    }
+  }
+
+  /** Sends each call to the leader of its partition. What cannot leave yet stays queued, in order. Invariant P4. */
+  #route(queue: CallQueue): void {
+    const parts = new Map<string, PipelineCall[]>();
+    for (const call of queue.calls) {
+      if (call.settled) continue;
+      const endpoint = this.#endpointOf(call);
+      const part = parts.get(endpoint);
+      if (part === undefined) parts.set(endpoint, [call]);
+      else part.push(call);
+    }
+    queue.calls = [];
+    for (const [endpoint, calls] of parts) {
+      this.#sendAll(queue.name, endpoint, calls);
+      queue.calls.push(...calls);
+    }
+  }
+
+  #endpointOf(call: PipelineCall): string {
+    const { endpoints } = this.#core;
+    return endpoints.pick(call.leader ?? this.#directory.leaderOf(call.keyspace, call.hash));
+  }
+
+  /** Sends calls to one node and takes them off `calls`, as far as its stream takes them. */
+  #sendAll(keyspace: Uint8Array, endpoint: string, calls: PipelineCall[]): void {
+    while (calls.length > 0) {
+      if (this.#withoutPipeline.has(endpoint)) {
+        for (const call of calls.splice(0)) this.#sendUnary(call);
+        return;
       }
+      const stream = this.#streamTo(endpoint);
+      if (!stream.ready) return; // onReady comes back to it.
+      const message = takeMessage(calls);
+      if (message.length === 0) continue;
+      for (const call of message) this.#beginAttempt(call);
+      stream.send(keyspace, this.#core.sequences.clientId, this.#core.sequences.ackedBelow, message);
     }
   }
 
@@ -213,6 +248,11 @@ export class Pipeline implements StreamOwner, CallOwner {
   #onRefused(endpoint: string, call: PipelineCall, error: HoldfastError): boolean {
     if (blamesEndpoint(error)) this.#core.endpoints.failed(endpoint);
     this.#directory.refused(call.keyspace, error.reason);
+    call.leader = error.leader;
+    if (error.leader !== undefined) this.#core.endpoints.answered(error.leader);
+    this.#isRouting ||= error.leader !== undefined;
+    if (error.reason === 'NOT_LEADER')
+      this.#directory.noteLeader(call.keyspace, call.hash, error.leader, this.#core.clock.monotonicMs());
     return this.#mayGoOn(call, error);
   }
 
@@ -243,11 +283,17 @@ export class Pipeline implements StreamOwner, CallOwner {
   /** Calls that wait for a stream that could not be opened wait out the pause as well. */
   #takeQueued(error: HoldfastError): PipelineCall[] {
     if (error.outcome !== 'NOT_APPLIED') return [];
-    const calls: PipelineCall[] = [];
+    const taken: PipelineCall[] = [];
     for (const queue of this.#queues.values()) {
-      for (const call of queue.calls.splice(0)) if (!call.settled) calls.push(call);
+      for (const call of queue.calls.splice(0)) if (!call.settled) taken.push(call);
     }
-    return calls;
+    for (const call of taken) call.leader = undefined;
+    return taken;
+  }
+
+  #avoid(endpoint: string): void {
+    this.#core.endpoints.failed(endpoint);
+    this.#directory.forgetEndpoint(endpoint);
   }
 
   #succeed(call: PipelineCall, answer: Answer): void {

@@ -150,6 +150,11 @@ export const REASONS = {
     S.UNAVAILABLE,
     'The node could not be reached, or the connection broke with the call on its way, perhaps executed.',
   ),
+  NOT_LEADER: withSequence(
+    S.UNAVAILABLE,
+    'The node does not lead the partition, or has stopped leading with the write on its way: the error names ' +
+      'the leader, where one is known. Ask there.',
+  ),
   STORAGE_DAMAGED: never(S.DATA_LOSS, 'Stored data failed its checksum; an operator must act.'),
   UNIMPLEMENTED: never(S.UNIMPLEMENTED, 'The node does not know the method; an older node stays so.'),
   INTERNAL: never(S.INTERNAL, 'A defect of the program; what it did is not known, a repeat may do it again.'),

@@ -4,6 +4,10 @@ import { reasonInfo } from './reasons.ts';
 
 const FIRST_DELAY_MS = 20;
 const LAST_DELAY_MS = 1_000;
+/** An election takes a second: who waits for one asks again soon. */
+const LAST_ELECTION_DELAY_MS = 100;
+/** Attempts after which a call still goes at once to the leader that a node named; nodes may name each other. */
+const FOLLOWED_HINTS = 2;
 
 /** What the retry rules ask about a call. */
 export interface RetryState {
@@ -55,10 +59,13 @@ function mayReopen(error: HoldfastError, call: RetryState): boolean {
 /**
  * Time to wait before the next attempt, in milliseconds: doubling from 20 ms to 1 s, of
  * which a random half to whole (so that clients that failed together do not return
- * together), and never less than the node advises.
+ * together), and never less than the node advises. At most 100 ms for a leader, and at
+ * first none when a node has named it.
  */
 export function retryDelayMs(error: HoldfastError, attempts: number, random: Random): number {
-  const cap = Math.min(LAST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempts - 1, 10));
+  if (error.leader !== undefined && attempts <= FOLLOWED_HINTS) return 0;
+  const last = error.reason === 'NOT_LEADER' ? LAST_ELECTION_DELAY_MS : LAST_DELAY_MS;
+  const cap = Math.min(last, FIRST_DELAY_MS * 2 ** Math.min(attempts - 1, 10));
   return Math.max(error.retryAfterMs ?? 0, cap * (0.5 + random.float() / 2));
 }
 

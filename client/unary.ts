@@ -52,7 +52,7 @@ async function attempts<I extends DescMessage, O extends DescMessage>(
   check: ((response: MessageShape<O>) => void) | undefined,
 ): Promise<void> {
   while (!task.settled) {
-    const endpoint = core.endpoints.pick();
+    const endpoint = core.endpoints.pick(task.leader);
     try {
       const response = await core.transport.unary(endpoint, method, request, task.begin(endpoint));
       check?.(response);
@@ -73,6 +73,8 @@ class UnaryTask extends Expiring implements RetriedCall {
   attempts = 0;
   lost: boolean;
   settled = false;
+  /** The leader that a node named. */
+  leader: string | undefined;
   readonly #core: ClientCore;
   readonly #timeoutMs: number;
   readonly #once: boolean;
@@ -120,6 +122,8 @@ class UnaryTask extends Expiring implements RetriedCall {
     this.#onRefused?.(error.reason);
     if (this.settled) return;
     this.#outTo = undefined;
+    this.leader = error.leader;
+    if (error.leader !== undefined) this.#core.endpoints.answered(error.leader);
     const delayMs = retryDelayMs(error, this.attempts, this.#core.random);
     const inTime = this.#core.clock.monotonicMs() + delayMs < this.deadlineMs;
     if (!judgeAttempt(error, this) || this.#once || !inTime) {

@@ -30,12 +30,24 @@ export interface TreeOutcome {
 
 export class ConfigTree implements StateMachine {
   readonly #rows: RowStore;
-  readonly #prefix = groupPrefix(COORDINATION_GROUP, 0);
+  readonly #prefix: RowKey;
   readonly #onChange: (change: TreeChange, revision: number) => void;
+  readonly #onReplaced: () => void;
 
-  constructor(rows: RowStore, onChange: (change: TreeChange, revision: number) => void) {
+  constructor(
+    rows: RowStore,
+    generation: number,
+    onChange: (change: TreeChange, revision: number) => void,
+    onReplaced: () => void,
+  ) {
     this.#rows = rows;
+    this.#prefix = groupPrefix(COORDINATION_GROUP, generation);
     this.#onChange = onChange;
+    this.#onReplaced = onReplaced;
+  }
+
+  onInstalled(): void {
+    this.#onReplaced();
   }
 
   apply(command: Command): TreeOutcome {

@@ -1,6 +1,7 @@
 /** The coordination tree on this node: proposes transactions, tells of changes. */
 import type { Clock } from '@holdfast/client/clock';
 import type { GroupHost } from '../raft/group-host.ts';
+import type { GroupReplica } from '../raft/group-replica.ts';
 import { propose } from '../raft/propose.ts';
 import type { RowStore } from '../storage/row-store.ts';
 import { COORDINATION_GROUP, ConfigTree, type TreeNode, type TreeOutcome } from './config-tree.ts';
@@ -9,28 +10,48 @@ import { encodeTransaction, type TreeChange, type TreeTransaction } from './tree
 /** Longest that the node's own transactions may take. */
 const DEADLINE_MS = 10_000;
 
+/** Who follows a part of the tree. */
+export interface TreeWatcher {
+  readonly prefix: string;
+  onChange(change: TreeChange): void;
+  /** The whole tree was replaced, and what changed was not told one by one: it has to be read again. */
+  onReplaced(): void;
+}
+
 export class Coordination {
   readonly #host: GroupHost;
   readonly #clock: Clock;
-  readonly #tree: ConfigTree;
-  readonly #watchers: { prefix: string; onChange: (change: TreeChange) => void }[] = [];
+  readonly #replica: GroupReplica<ConfigTree>;
+  readonly #watchers: TreeWatcher[] = [];
 
-  /** Adds group 0 to the host, replaying what its log holds. */
-  constructor(host: GroupHost, rows: RowStore, clock: Clock) {
+  /** Adds group 0 to the host. Its first voters are `voters`. */
+  constructor(host: GroupHost, rows: RowStore, clock: Clock, voters: readonly number[]) {
     this.#host = host;
     this.#clock = clock;
-    this.#tree = new ConfigTree(rows, (change) => this.#tell(change));
-    host.addGroup(COORDINATION_GROUP, this.#tree);
+    const tell = (change: TreeChange) => this.#tell(change);
+    const tellReplaced = () => {
+      for (const { onReplaced } of this.#watchers) onReplaced();
+    };
+    this.#replica = host.addGroup(
+      COORDINATION_GROUP,
+      voters,
+      (generation) => new ConfigTree(rows, generation, tell, tellReplaced),
+    );
   }
 
   /** A key as applied on this node. */
   get(key: string): TreeNode | undefined {
-    return this.#tree.get(key);
+    return this.#replica.machine.get(key);
   }
 
   /** All keys that begin with `prefix`. */
   list(prefix: string): Promise<TreeNode[]> {
-    return this.#tree.list(prefix);
+    return this.#replica.machine.list(prefix);
+  }
+
+  /** Whether this node may change the tree. */
+  get isLeader(): boolean {
+    return this.#replica.isLeader;
   }
 
   /** Compares and changes atomically. Error: HoldfastError with outcome. */
@@ -40,9 +61,9 @@ export class Coordination {
     return (await propose(this.#host, COORDINATION_GROUP, command, deadlineMs)) as TreeOutcome;
   }
 
-  /** Calls `onChange` for each later change under `prefix`, as it is applied. */
-  watch(prefix: string, onChange: (change: TreeChange) => void): void {
-    this.#watchers.push({ prefix, onChange });
+  /** Tells of each later change under a prefix, as it is applied. */
+  watch(watcher: TreeWatcher): void {
+    this.#watchers.push(watcher);
   }
 
   #tell(change: TreeChange): void {

@@ -5,7 +5,7 @@
 import type { Clock } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
 import type { GroupHost } from '../raft/group-host.ts';
-import { propose, proposalError } from '../raft/propose.ts';
+import { awaitRead, propose, proposalError } from '../raft/propose.ts';
 import type { ProposalFailure } from '../raft/state-machine.ts';
 import type { Command } from '../raft/entry.ts';
 import { StoreDamaged, type RowStore } from '../storage/row-store.ts';
@@ -23,6 +23,7 @@ import {
 } from './kv-command.ts';
 import { isRefusal, type CommandOutcome, type MutationOutcome, type TransactOutcome } from './kv-outcome.ts';
 import type { StoredValue } from './kv-rows.ts';
+import type { KvStateMachine } from './kv-state-machine.ts';
 import type { LocalPartition, OpenKeyspace } from './keyspaces.ts';
 import { refuse } from './limits.ts';
 import { refusalError } from './refusal-error.ts';
@@ -43,13 +44,16 @@ export interface WriteSink {
 /** Where a key is kept. */
 export interface KeyPlace {
   readonly partition: LocalPartition;
+  /** Whose rows `row` is among: a snapshot puts others in their place. */
+  readonly machine: KvStateMachine;
   /** Name of its row. */
   readonly row: RowKey;
 }
 
 export function placeOf(keyspace: OpenKeyspace, key: Uint8Array): KeyPlace {
   const partition = keyspace.partitionOf(key);
-  return { partition, row: partition.machine.keys.data(key) };
+  const { machine } = partition;
+  return { partition, machine, row: machine.keys.data(key) };
 }
 
 export class KeyValue {
@@ -60,25 +64,36 @@ export class KeyValue {
   }
 
   /**
-   * A key's value, linearizable. At once, except when the value has expired by the
-   * clock and not yet by log time: then log time is moved on first.
+   * A key's value, linearizable. At once where this node decides alone; otherwise when a
+   * majority has confirmed who leads. A value that has expired by the clock and not yet by
+   * log time has log time moved on first. Error: NOT_LEADER.
    */
   get(
     keyspace: OpenKeyspace,
     key: Uint8Array,
-    { partition, row }: KeyPlace = placeOf(keyspace, key),
+    place: KeyPlace = placeOf(keyspace, key),
   ): StoredValue | undefined | Promise<StoredValue | undefined> {
-    const stored = this.#read(partition, row);
-    const { host, clock } = this.#options;
-    if (stored?.expiresAtMs === undefined || stored.expiresAtMs > clock.wallMs()) return stored;
-    return host.advanceTime(partition.group).then(() => this.#read(partition, row));
+    const { host } = this.#options;
+    if (host.canReadNow(place.partition.group)) return this.#readOnTime(key, place);
+    this.#assertServing();
+    this.#assertPresent(place.partition);
+    return awaitRead(host, place.partition.group).then(() => this.#readOnTime(key, place));
   }
 
-  #read(partition: LocalPartition, row: RowKey): StoredValue | undefined {
+  #readOnTime(key: Uint8Array, place: KeyPlace): StoredValue | undefined | Promise<StoredValue | undefined> {
+    const { host, clock } = this.#options;
+    const stored = this.#read(key, place);
+    if (stored?.expiresAtMs === undefined || stored.expiresAtMs > clock.wallMs()) return stored;
+    return host.advanceTime(place.partition.group).then(() => this.#read(key, place));
+  }
+
+  #read(key: Uint8Array, { partition, machine, row }: KeyPlace): StoredValue | undefined {
     this.#assertServing();
     this.#assertPresent(partition);
+    const now = partition.machine;
     try {
-      return partition.machine.valueOfRow(row, this.#options.host.logTimeMs(partition.group));
+      const rowNow = now === machine ? row : now.keys.data(key);
+      return now.valueOfRow(rowNow, this.#options.host.logTimeMs(partition.group));
     } catch (error) {
       throw this.#damaged(error);
     }

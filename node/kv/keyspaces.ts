@@ -8,7 +8,8 @@ import { PartitionTable, partitionArcs } from '@holdfast/client/partition-table'
 import type { Clock } from '@holdfast/client/clock';
 import { KeyspaceMode, KeyspaceSchema, type Keyspace } from '@holdfast/proto/kv/v1/keyspace';
 import type { GroupHost } from '../raft/group-host.ts';
-import { groupOf, groupPrefix, prefixEnd } from '../storage/row-key.ts';
+import type { GroupReplica } from '../raft/group-replica.ts';
+import { groupPrefix, prefixEnd } from '../storage/row-key.ts';
 import type { RowStore } from '../storage/row-store.ts';
 import { KvStateMachine } from './kv-state-machine.ts';
 import { MAX_GROUPS, checkKeyspaceName, refuse, type KeyspaceLimits } from './limits.ts';
@@ -18,6 +19,8 @@ const PREFIX = '/holdfast/keyspaces/';
 const DROPPED = '/holdfast/dropped-keyspaces/';
 const NEXT_GROUP = '/holdfast/groups/next';
 const NEXT_KEYSPACE = '/holdfast/keyspace-ids/next';
+/** Who holds the partitions of descriptors that were written when there was one node. */
+const FIRST_NODE: readonly number[] = [1];
 const ATTEMPTS = 20;
 /** No partition gives out more versions in a millisecond, so what an earlier keyspace used lies below. */
 const VERSIONS_PER_MS = 1_024n;
@@ -30,13 +33,29 @@ export interface KeyspaceTree {
     comparisons: readonly { key: string; modRevision: number }[];
     changes: readonly { key: string; value: Uint8Array | undefined }[];
   }): Promise<{ readonly succeeded: boolean }>;
-  watch(prefix: string, onChange: (change: { key: string; value: Uint8Array | undefined }) => void): void;
+  watch(watcher: {
+    readonly prefix: string;
+    onChange(change: { key: string; value: Uint8Array | undefined }): void;
+    onReplaced(): void;
+  }): void;
 }
 
 /** One partition on this node. */
-export interface LocalPartition {
-  readonly group: number;
-  readonly machine: KvStateMachine;
+export class LocalPartition {
+  readonly replica: GroupReplica<KvStateMachine>;
+
+  constructor(replica: GroupReplica<KvStateMachine>) {
+    this.replica = replica;
+  }
+
+  get group(): number {
+    return this.replica.group;
+  }
+
+  /** Another one after a snapshot: not to be kept across an `await`. */
+  get machine(): KvStateMachine {
+    return this.replica.machine;
+  }
 }
 
 /** A keyspace in use. */
@@ -69,6 +88,10 @@ export class Keyspaces {
   readonly #open = new Map<string, OpenKeyspace>();
   readonly #nameByGroup = new Map<number, string>();
   #removing: Promise<void> = Promise.resolve();
+  /** Changes of the tree that were told. */
+  #changes = 0;
+  /** Times that the tree is being read. */
+  #readings = 0;
   #stopped = false;
 
   private constructor(options: KeyspacesOptions) {
@@ -78,14 +101,20 @@ export class Keyspaces {
   /** Opens all keyspaces of the tree, replaying their logs, and follows changes. */
   static async open(options: KeyspacesOptions): Promise<Keyspaces> {
     const keyspaces = new Keyspaces(options);
-    for (const { value } of await options.tree.list(PREFIX))
-      keyspaces.#add(fromBinary(KeyspaceSchema, value));
-    options.tree.watch(PREFIX, ({ key, value }) => {
-      keyspaces.#remove(key.slice(PREFIX.length));
-      if (value !== undefined) keyspaces.#add(fromBinary(KeyspaceSchema, value));
+    options.tree.watch({
+      prefix: PREFIX,
+      onChange: ({ key, value }) => keyspaces.#change(key.slice(PREFIX.length), value),
+      onReplaced: () => keyspaces.#follow(),
     });
-    keyspaces.#removeOrphans();
+    await keyspaces.#read();
     return keyspaces;
+  }
+
+  /** All groups are known: rows that belong to none of them, or to none of their generations, go. */
+  removeOrphans(): void {
+    this.#removing = this.#removing
+      .then(() => this.#options.host.removeOrphans(() => this.#stopped))
+      .catch((error: unknown) => this.#options.onRemoveFailure(error as Error));
   }
 
   /** All keyspaces, by name. */
@@ -128,7 +157,8 @@ export class Keyspaces {
       const group = counter(tree, NEXT_GROUP);
       const id = counter(tree, NEXT_KEYSPACE);
       const wasDropped = tree.get(DROPPED + settings.name) !== undefined;
-      const descriptor = describe(settings, group.next, id.next, clock.wallMs(), wasDropped);
+      const replicas = this.#options.host.members.map((member) => member.id);
+      const descriptor = describe(settings, group.next, id.next, clock.wallMs(), wasDropped, replicas);
       const key = PREFIX + settings.name;
       const { succeeded } = await tree.transact({
         comparisons: [{ key, modRevision: 0 }, group.comparison, id.comparison],
@@ -166,6 +196,36 @@ export class Keyspaces {
     await this.#removing;
   }
 
+  /** The tree was replaced as a whole. */
+  #follow(): void {
+    this.#changes++;
+    this.#read().catch((error: unknown) => this.#options.onRemoveFailure(error as Error));
+  }
+
+  /** Opens and closes what differs from the tree. While it is read nothing is opened, for it may change. */
+  async #read(): Promise<void> {
+    this.#readings++;
+    let nodes;
+    let changes;
+    do {
+      changes = this.#changes;
+      nodes = await this.#options.tree.list(PREFIX);
+    } while (changes !== this.#changes);
+    this.#readings--;
+    const descriptors = nodes.map(({ value }) => fromBinary(KeyspaceSchema, value));
+    const ids = new Map(descriptors.map(({ name, id }) => [name, id]));
+    for (const { name, descriptor } of [...this.#open.values()])
+      if (ids.get(name) !== descriptor.id) this.#remove(name);
+    for (const descriptor of descriptors) if (!this.#open.has(descriptor.name)) this.#add(descriptor);
+  }
+
+  #change(name: string, value: Uint8Array | undefined): void {
+    this.#changes++;
+    if (this.#readings > 0) return;
+    this.#remove(name);
+    if (value !== undefined) this.#add(fromBinary(KeyspaceSchema, value));
+  }
+
   /** Repeats a compare-and-set that lost against another. */
   async #attempt<T>(change: () => Promise<T | undefined>): Promise<T> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -190,12 +250,20 @@ export class Keyspaces {
   #add(descriptor: Keyspace): void {
     const { host, rows } = this.#options;
     const table = new PartitionTable(descriptor.partitions);
+    const firstReplicas = new Map(descriptor.partitions.map((arc) => [arc.group, arc.firstReplicas]));
     const partitions = table.arcs.map((arc): LocalPartition => {
       const group = Number(arc.group);
-      const machine = new KvStateMachine(group, rows, Number(descriptor.versionsAbove));
-      host.addGroup(group, machine);
+      const versionsAbove = Number(descriptor.versionsAbove);
+      const recorded = firstReplicas.get(arc.group) ?? [];
+      const replicas = recorded.length === 0 ? FIRST_NODE : recorded;
       this.#nameByGroup.set(group, descriptor.name);
-      return { group, machine };
+      return new LocalPartition(
+        host.addGroup(
+          group,
+          replicas,
+          (generation) => new KvStateMachine(group, generation, rows, versionsAbove),
+        ),
+      );
     });
     this.#open.set(descriptor.name, {
       name: descriptor.name,
@@ -229,21 +297,6 @@ export class Keyspaces {
         });
     });
   }
-
-  /** Rows of keyspaces that were dropped before the node stopped: their groups are in no descriptor. */
-  #removeOrphans(): void {
-    this.#removing = this.#removing.then(async () => {
-      let from = groupPrefix(1, 0).slice(0, 8);
-      for (;;) {
-        const row = await this.#options.rows.firstStored(from);
-        if (row === undefined || this.#stopped) return;
-        const group = groupOf(row);
-        if (this.#options.host.replica(group) === undefined) this.#removeRows(group);
-        from = prefixEnd(row.slice(0, 8));
-      }
-    });
-    this.#removing = this.#removing.catch((error: unknown) => this.#options.onRemoveFailure(error as Error));
-  }
 }
 
 function describe(
@@ -252,6 +305,7 @@ function describe(
   id: number,
   nowMs: number,
   wasDropped: boolean,
+  firstReplicas: number[],
 ): Keyspace {
   return create(KeyspaceSchema, {
     name: settings.name,
@@ -259,6 +313,7 @@ function describe(
     partitions: partitionArcs(settings.partitions).map((arc, position) => ({
       ...arc,
       group: BigInt(firstGroup + position),
+      firstReplicas,
     })),
     maxKeyBytes: settings.maxKeyBytes,
     maxValueBytes: settings.maxValueBytes,

@@ -4,8 +4,8 @@
  */
 import type { Clock } from '@holdfast/client/clock';
 import type { GroupHost } from '../raft/group-host.ts';
-import { proposalError } from '../raft/propose.ts';
-import { binaryString, prefixEnd, type RowKey } from '../storage/row-key.ts';
+import { awaitRead, proposalError } from '../raft/propose.ts';
+import { binaryBytes, binaryString, prefixEnd } from '../storage/row-key.ts';
 import type { RowStore } from '../storage/row-store.ts';
 import { decodeValue, type StoredValue } from './kv-rows.ts';
 import type { LocalPartition, OpenKeyspace } from './keyspaces.ts';
@@ -36,6 +36,8 @@ const READ_BYTES = 4 * 1024 * 1024;
 /** Rows read at a time from one partition; together about one part. */
 const MIN_CHUNK_ROWS = 16;
 
+const NO_KEY = new Uint8Array(0);
+
 interface ScanSources {
   readonly host: GroupHost;
   readonly rows: RowStore;
@@ -53,6 +55,7 @@ export async function* scanKeyspace(
     Math.ceil(Math.min(selection.limit || PART_ENTRIES, PART_ENTRIES) / keyspace.partitions.length) + 1,
   );
   const chunkBytes = Math.ceil(READ_BYTES / keyspace.partitions.length);
+  await Promise.all(keyspace.partitions.map(({ group }) => readable(sources.host, group)));
   const cursors = keyspace.partitions.map(
     (partition) => new PartitionCursor(sources, partition, selection, chunkRows, chunkBytes),
   );
@@ -75,6 +78,11 @@ export async function* scanKeyspace(
   }
 }
 
+/** What is read from now on holds everything that was acknowledged before. Error: NOT_LEADER. */
+async function readable(host: GroupHost, group: number): Promise<void> {
+  if (!host.canReadNow(group)) await awaitRead(host, group);
+}
+
 /** The cursor with the least next key; undefined: all are at their end. */
 async function lowest(cursors: readonly PartitionCursor[]): Promise<PartitionCursor | undefined> {
   const empty = cursors.filter((cursor) => cursor.needsFill);
@@ -91,10 +99,9 @@ class PartitionCursor {
   readonly #partition: LocalPartition;
   readonly #chunkRows: number;
   readonly #chunkBytes: number;
-  readonly #end: RowKey;
-  readonly #prefixLength: number;
-  #from: RowKey;
-  #entries: { row: RowKey; stored: StoredValue }[] = [];
+  readonly #end: string | undefined;
+  #from: string;
+  #entries: { key: string; stored: StoredValue }[] = [];
   #at = 0;
   #exhausted = false;
 
@@ -109,10 +116,8 @@ class PartitionCursor {
     this.#partition = partition;
     this.#chunkRows = chunkRows;
     this.#chunkBytes = chunkBytes;
-    const all = partition.machine.keys.data(new Uint8Array(0));
-    this.#prefixLength = all.length;
-    this.#from = all + selection.start;
-    this.#end = selection.end === undefined ? prefixEnd(all) : all + selection.end;
+    this.#from = selection.start;
+    this.#end = selection.end;
   }
 
   get needsFill(): boolean {
@@ -121,25 +126,31 @@ class PartitionCursor {
 
   /** The next key as a binary string; undefined: none is at hand. */
   get peek(): string | undefined {
-    return this.#entries[this.#at]?.row.slice(this.#prefixLength);
+    return this.#entries[this.#at]?.key;
   }
 
   take(): ScanEntry {
-    const { row, stored } = this.#entries[this.#at++]!;
-    return { key: this.#partition.machine.keys.keyOfData(row), stored };
+    const { key, stored } = this.#entries[this.#at++]!;
+    return { key: binaryBytes(key), stored };
   }
 
   /** Reads on until there is an entry or the end. Expired entries are absent. */
   async fill(): Promise<void> {
     while (this.needsFill) {
+      const { machine } = this.#partition;
+      const prefix = machine.keys.data(NO_KEY);
       const { rows, more } = await this.#sources.rows.range(
-        this.#from,
-        this.#end,
+        prefix + this.#from,
+        this.#end === undefined ? prefixEnd(prefix) : prefix + this.#end,
         this.#chunkRows,
         this.#chunkBytes,
       );
       assertPresent(this.#sources.host, this.#partition);
-      const all = rows.map(([row, content]) => ({ row, stored: decodeValue(content) }));
+      if (this.#partition.machine !== machine) continue; // a snapshot has put other rows in their place
+      const all = rows.map(([row, content]) => ({
+        key: row.slice(prefix.length),
+        stored: decodeValue(content),
+      }));
       await this.#passExpiry(all);
       const logTimeMs = this.#sources.host.logTimeMs(this.#partition.group);
       this.#entries = all.filter(
@@ -147,7 +158,7 @@ class PartitionCursor {
       );
       this.#at = 0;
       this.#exhausted = !more;
-      if (rows.length > 0) this.#from = `${rows.at(-1)![0]}\0`;
+      if (all.length > 0) this.#from = `${all.at(-1)!.key}\0`;
     }
   }
 
@@ -165,8 +176,8 @@ class PartitionCursor {
 }
 
 /** Refuses to read a partition that is gone: what is left of it is not what it was. */
-export function assertPresent(host: GroupHost, { group, machine }: LocalPartition): void {
-  if (host.replica(group)?.machine === machine) return;
+export function assertPresent(host: GroupHost, partition: LocalPartition): void {
+  if (host.replica(partition.group) === (partition.replica as unknown)) return;
   throw proposalError({ cause: 'group gone', outcome: 'NOT_APPLIED' }).withOutcome(undefined);
 }
 

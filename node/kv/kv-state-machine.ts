@@ -62,9 +62,9 @@ export class KvStateMachine implements StateMachine {
   #lastClient: KnownClient | undefined;
 
   /** Versions given out are greater than `versionsAbove`. */
-  constructor(group: number, rows: KvRows, versionsAbove = 0) {
+  constructor(group: number, generation: number, rows: KvRows, versionsAbove = 0) {
     this.#versionsAbove = versionsAbove;
-    this.keys = new KvRowKeys(group, 0);
+    this.keys = new KvRowKeys(group, generation);
     this.#versionsRow = this.keys.versions();
     this.#rows = rows;
   }

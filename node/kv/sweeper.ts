@@ -57,6 +57,7 @@ export class Sweeper {
     for (const { partitions } of this.#keyspaces.list()) {
       for (const partition of partitions) {
         if (this.#stopped || this.#host.failure !== undefined) return;
+        if (!this.#host.isLeader(partition.group)) continue;
         // A failed sweep is not an error: what it left is found by the next one.
         await this.#expireRows(partition).catch(() => undefined);
         if (clients) await this.#expireClients(partition).catch(() => undefined);

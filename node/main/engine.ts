@@ -3,17 +3,22 @@
  * directory in the one order that is safe. Knows no network, so a simulation runs it
  * as it is.
  */
-import type { Clock } from '@holdfast/client/clock';
+import type { Clock, Timer } from '@holdfast/client/clock';
 import type { Random } from '@holdfast/client/random';
 import { Coordination } from '../coordination/coordination.ts';
 import { KeyValue } from '../kv/key-value.ts';
 import { Keyspaces } from '../kv/keyspaces.ts';
 import { DEFAULT_KEY_BYTES, DEFAULT_PARTITIONS, DEFAULT_VALUE_BYTES } from '../kv/limits.ts';
 import { Sweeper } from '../kv/sweeper.ts';
-import { GroupHost, type HostObserver } from '../raft/group-host.ts';
-import type { Entry } from '../raft/entry.ts';
+import type { RaftSettings } from '../raft/core/settings.ts';
+import { GroupHost, type FatalCause, type HostObserver } from '../raft/group-host.ts';
+import { RecoveredGroups } from '../raft/log-records.ts';
+import type { Member } from '../raft/members.ts';
+import { PeerMemory } from '../raft/peer-memory.ts';
+import { awaitRead } from '../raft/propose.ts';
 import type { Disk } from '../runtime/disk.ts';
 import type { OrderedStore } from '../runtime/ordered-store.ts';
+import type { PeerTransport } from '../runtime/peer-transport.ts';
 import {
   IdentityError,
   newIdentity,
@@ -21,7 +26,6 @@ import {
   writeIdentity,
   type Identity,
 } from '../storage/identity.ts';
-import { RecordType, type LogRecord } from '../storage/log-format.ts';
 import { RowStore, type FlushTimes } from '../storage/row-store.ts';
 import { Scrubber } from '../storage/scrubber.ts';
 import { SpaceGuard } from '../storage/space-guard.ts';
@@ -30,8 +34,7 @@ import { WriteAheadLog, type BatchTimes } from '../storage/write-ahead-log.ts';
 
 const LOG_DIRECTORY = 'log';
 const BOOTSTRAPPED = '/holdfast/bootstrapped';
-/** This node's number as a voter, while groups have one. */
-const VOTER = 1;
+const BOOTSTRAP_EVERY_MS = 250;
 
 export interface EngineOptions {
   readonly disk: Disk;
@@ -48,8 +51,15 @@ export interface EngineOptions {
   readonly segmentBytes: number;
   readonly minFreeBytes: number;
   readonly queueBytes: number;
-  /** Storage failed or is damaged while serving: the node must not go on. */
-  readonly onFailure: (cause: 'storage failed' | 'storage damaged', error: Error) => void;
+  /** The nodes of the cluster, this one too; default: this one alone. */
+  readonly members?: readonly Member[];
+  /** The way to the others; undefined when there are none. */
+  readonly peers?: PeerTransport | undefined;
+  readonly raft?: Partial<RaftSettings>;
+  /** Bytes of log entries kept in memory for replicas that lag. */
+  readonly entryCacheBytes?: number;
+  /** The node must not go on. */
+  readonly onFailure: (cause: FatalCause, error: Error) => void;
   readonly onSpaceChange?: (low: boolean, freeBytes: number) => void;
   readonly observe?: EngineObserver;
 }
@@ -149,6 +159,7 @@ class EngineAssembly {
   readonly #startedMs: number;
   #log: WriteAheadLog | undefined;
   #host: GroupHost | undefined;
+  #stopBootstrap: () => void = () => undefined;
 
   constructor(options: EngineOptions, identity: Identity, store: OrderedStore, startedMs: number) {
     this.#options = options;
@@ -159,11 +170,16 @@ class EngineAssembly {
 
   async open(): Promise<Engine> {
     const { clock, disk, minFreeBytes, onSpaceChange } = this.#options;
-    const { log, entries, tornBytes } = await this.#openLog();
+    const { log, recovered, tornBytes } = await this.#openLog();
     const rows = this.#openRows(log);
     this.#compareMarks(log, rows);
-    const host = this.#openHost(log, rows, entries);
-    const coordination = new Coordination(host, rows, clock);
+    const host = await this.#openHost(log, rows, recovered);
+    const coordination = new Coordination(
+      host,
+      rows,
+      clock,
+      host.members.map(({ id }) => id),
+    );
     const keyspaces = await Keyspaces.open({
       tree: coordination,
       host,
@@ -171,8 +187,12 @@ class EngineAssembly {
       clock,
       onRemoveFailure: (error) => host.stopServing('storage failed', error),
     });
-    host.completeRecovery();
-    await this.#bootstrap(coordination, keyspaces);
+    const recovery = host.completeRecovery().then(() => keyspaces.removeOrphans());
+    if (host.members.length === 1) {
+      await recovery;
+      await Promise.all(host.replicas.map(({ group }) => awaitRead(host, group)));
+      await bootstrap(coordination, keyspaces);
+    } else this.#stopBootstrap = keepBootstrapping(clock, coordination, keyspaces);
     const identity = await this.#noteStart();
     const reclaimer = new SpaceReclaimer(rows, clock);
     const space = await SpaceGuard.start({
@@ -192,12 +212,13 @@ class EngineAssembly {
       verifyNextFile: this.#options.verifyNextFile,
       onDamage: (error) => host.stopServing('storage damaged', error),
     });
-    const recovery = {
+    const figures = {
       durationMs: clock.monotonicMs() - this.#startedMs,
       replayedEntries: host.replayedEntries,
       tornBytes,
     };
     const stop = async () => {
+      this.#stopBootstrap();
       space.stop();
       await reclaimer.stop();
       await sweeper.stop();
@@ -207,11 +228,12 @@ class EngineAssembly {
       await log.close();
       await this.#store.close();
     };
-    return { identity, log, rows, host, space, keyspaces, kv, scrubber, recovery, stop };
+    return { identity, log, rows, host, space, keyspaces, kv, scrubber, recovery: figures, stop };
   }
 
   /** Lets go of what was opened before opening failed. */
   async abandon(): Promise<void> {
+    this.#stopBootstrap();
     this.#host?.abandon();
     await this.#log?.close().catch(() => undefined);
     await this.#store.close().catch(() => undefined);
@@ -219,11 +241,11 @@ class EngineAssembly {
 
   async #openLog(): Promise<{
     log: WriteAheadLog;
-    entries: Map<number, readonly Entry[]>;
+    recovered: RecoveredGroups;
     tornBytes: number;
   }> {
     const { disk, clock, segmentBytes, observe } = this.#options;
-    const entries = new Map<number, Entry[]>();
+    const recovered = new RecoveredGroups();
     const { log, damage, tornBytes } = await WriteAheadLog.open(
       {
         disk,
@@ -233,12 +255,12 @@ class EngineAssembly {
         segmentBytes,
         ...(observe && { observe: (batch: BatchTimes) => observe.logBatch(batch) }),
       },
-      (record) => gather(entries, record),
+      (record) => recovered.note(record),
     );
     this.#log = log;
     if (damage.length > 0) throw new DataDamaged(damage.map(({ description }) => description));
     if (this.#identity.log_begun && log.isEmpty) throw new DataDamaged(['the log is gone']);
-    return { log, entries, tornBytes };
+    return { log, recovered, tornBytes };
   }
 
   #openRows(log: WriteAheadLog): RowStore {
@@ -268,37 +290,32 @@ class EngineAssembly {
     }
   }
 
-  #openHost(log: WriteAheadLog, rows: RowStore, recovered: Map<number, readonly Entry[]>): GroupHost {
-    const { clock, queueBytes, onFailure, observe } = this.#options;
+  async #openHost(log: WriteAheadLog, rows: RowStore, recovered: RecoveredGroups): Promise<GroupHost> {
+    const { clock, random, disk, nodeName, queueBytes, onFailure, observe, peers, raft } = this.#options;
+    const members = this.#options.members ?? [{ id: 1, name: nodeName, address: '' }];
+    const self = members.find(({ name }) => name === nodeName);
+    if (self === undefined) throw new IdentityError(`"${nodeName}" is not among the members of the cluster.`);
+    const onMemoryFailure = (error: Error) => this.#host?.stopServing('storage failed', error);
     this.#host = new GroupHost({
       log,
       rows,
       clock,
+      random,
       queueBytes,
-      voter: VOTER,
+      self,
+      members,
+      peers: peers && {
+        transport: peers,
+        memory: await PeerMemory.open(disk, clock, onMemoryFailure),
+        logId: Buffer.from(this.#identity.log_id, 'hex'),
+      },
       recovered,
       onFailure,
+      ...(raft && { settings: raft }),
+      ...(this.#options.entryCacheBytes !== undefined && { cacheBytes: this.#options.entryCacheBytes }),
       ...(observe && { observe }),
     });
     return this.#host;
-  }
-
-  /** A new cluster begins with one keyspace. Dropped, it does not come back. */
-  async #bootstrap(coordination: Coordination, keyspaces: Keyspaces): Promise<void> {
-    if (coordination.get(BOOTSTRAPPED) !== undefined) return;
-    const known = keyspaces.list().some(({ name }) => name === 'default');
-    if (!known) {
-      await keyspaces.create({
-        name: 'default',
-        partitions: DEFAULT_PARTITIONS,
-        maxKeyBytes: DEFAULT_KEY_BYTES,
-        maxValueBytes: DEFAULT_VALUE_BYTES,
-      });
-    }
-    await coordination.transact({
-      comparisons: [],
-      changes: [{ key: BOOTSTRAPPED, value: Buffer.from('1') }],
-    });
   }
 
   async #noteStart(): Promise<Identity> {
@@ -313,12 +330,36 @@ class EngineAssembly {
   }
 }
 
-/** Collects a group's entries; one that comes again replaces what followed it. */
-function gather(entries: Map<number, Entry[]>, record: LogRecord): void {
-  if (record.type !== RecordType.entry) return;
-  let own = entries.get(record.group);
-  if (own === undefined) entries.set(record.group, (own = []));
-  while (own.length > 0 && own.at(-1)!.index >= record.index) own.pop();
-  const { index, term, stampMs, kind, version, payload } = record;
-  own.push({ index, term, stampMs, kind, version, payload });
+/** A new cluster begins with one keyspace. Dropped, it does not come back. */
+async function bootstrap(coordination: Coordination, keyspaces: Keyspaces): Promise<void> {
+  if (coordination.get(BOOTSTRAPPED) !== undefined) return;
+  const known = keyspaces.list().some(({ name }) => name === 'default');
+  if (!known) {
+    await keyspaces.create({
+      name: 'default',
+      partitions: DEFAULT_PARTITIONS,
+      maxKeyBytes: DEFAULT_KEY_BYTES,
+      maxValueBytes: DEFAULT_VALUE_BYTES,
+    });
+  }
+  await coordination.transact({
+    comparisons: [],
+    changes: [{ key: BOOTSTRAPPED, value: Buffer.from('1') }],
+  });
+}
+
+/** Has whoever leads group 0 do it; one that fails halfway is followed by another. Returns how to stop. */
+function keepBootstrapping(clock: Clock, coordination: Coordination, keyspaces: Keyspaces): () => void {
+  let isStopped = false;
+  let timer: Timer;
+  const attempt = async () => {
+    if (coordination.get(BOOTSTRAPPED) !== undefined) return;
+    if (coordination.isLeader) await bootstrap(coordination, keyspaces).catch(() => undefined);
+    if (!isStopped) timer = clock.setTimer(BOOTSTRAP_EVERY_MS, () => void attempt());
+  };
+  timer = clock.setTimer(BOOTSTRAP_EVERY_MS, () => void attempt());
+  return () => {
+    isStopped = true;
+    timer.cancel();
+  };
 }

@@ -9,6 +9,7 @@ import { clusterService } from '../services/cluster-service.ts';
 import type { ServedService } from '../services/handler.ts';
 import { keyspaceService } from '../services/keyspace-service.ts';
 import { kvService } from '../services/kv-service.ts';
+import type { FatalCause } from '../raft/group-host.ts';
 import { verifyLevelFiles, verifyNextTable } from '../storage/level-verifier.ts';
 import { CallEdge } from '../transport/call-edge.ts';
 import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
@@ -207,7 +208,7 @@ class Node implements RunningNode {
   }
 
   /** A disk that failed ends the process: what it still holds is unknown. Damage is kept for a look, and refused. */
-  #onStorageFailure(cause: 'storage failed' | 'storage damaged', error: Error): void {
+  #onStorageFailure(cause: FatalCause, error: Error): void {
     this.#damaged = true;
     if (this.#serving !== undefined) this.#serving.healthy = false;
     this.#logger.fatal({ err: error, directory: this.#options.dataDirectory }, cause);

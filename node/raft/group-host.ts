@@ -1,38 +1,82 @@
 /**
- * Runs all groups of a node over one log and one row store. What became ready in one
- * turn of the event loop, from all groups, is one batch of the log; while it is being
- * synced the next one gathers, and while that one is being synced the first is applied.
+ * Runs all groups of a node over one log, one row store and one link to each peer. In a
+ * turn of the event loop every group that has work says what is to be sent, written and
+ * applied; what all of them want to write is one batch of the log, what they say to a peer
+ * one envelope. While a batch is being written messages go on being handled, and what the
+ * next batch is made of gathers.
  *
- *  1. A proposal is applied, and answered, only after its entry is durable.
+ *  1. What a core wants written is durable, in its order, before the core is told so and
+ *     before what depends on it is sent.
  *  2. Entries of a group are applied in order of index, each once.
  *  3. The queue is bounded in bytes; what does not fit is refused at once.
  *  4. After a failure of the log nothing is proposed, applied or answered as done.
+ *  5. A leader whose clock is far from the others' hands over instead of stamping.
  */
-import type { Clock, Timer } from '@holdfast/client/clock';
-import { RecordType, type LogRecord } from '../storage/log-format.ts';
+import type { Clock } from '@holdfast/client/clock';
+import type { Random } from '@holdfast/client/random';
+import type { PeerTransport } from '../runtime/peer-transport.ts';
+import type { LogRecord } from '../storage/log-format.ts';
+import { groupOf, generationOf, groupPrefix, prefixEnd } from '../storage/row-key.ts';
 import { StoreDamaged, type AppliedEntry, type RowStore, type StoreMark } from '../storage/row-store.ts';
 import type { WriteAheadLog } from '../storage/write-ahead-log.ts';
-import { EntryKind, commandBytes, decodeCommands, type Command, type Entry } from './entry.ts';
-import { GroupReplica, entryRecord, type ProposedEntry } from './group-replica.ts';
-import type { Proposal, ProposalFailure, StateMachine } from './state-machine.ts';
+import { ApplyQueue } from './apply-queue.ts';
+import { NO_CONFIGURATION, type ConfigurationChange } from './core/configuration.ts';
+import type { GroupMessage } from './core/message-codec.ts';
+import type { ProposalResult, Refused } from './core/proposal.ts';
+import type { SnapshotPoint } from './core/raft-log.ts';
+import type { Ready, Write } from './core/ready.ts';
+import type { RaftSettings } from './core/settings.ts';
+import { commandBytes } from './entry.ts';
+import { GroupReplica, type MachineMaker } from './group-replica.ts';
+import { HostTimers } from './host-timers.ts';
+import { RecoveredGroups, storeMarkRecord, writeRecords } from './log-records.ts';
+import type { Member } from './members.ts';
+import { PeerCourier, PeerMessageKind } from './peer-courier.ts';
+import type { PeerMemory } from './peer-memory.ts';
+import type { ReadWaiter } from './read-queue.ts';
+import { decodePart, decodeRequest } from './snapshot-parts.ts';
+import { SnapshotReceiver } from './snapshot-receiver.ts';
+import { SnapshotSender } from './snapshot-sender.ts';
+import type { FailureCause, Proposal, ProposalFailure, StateMachine } from './state-machine.ts';
 
-/** An applying slice gives way to input after this long. */
-const SLICE_MS = 8;
-/** Applied rows go to the store at least this often, so that recovery is short. */
-const FLUSH_EVERY_MS = 1_000;
+/** Entries kept in memory for replicas that lag, of all groups together. More: fewer snapshots. */
+const CACHE_BYTES = 64 * 1024 * 1024;
+/** A leader's clock may be this far from the median of all. */
+const MAX_CLOCK_OFFSET_MS = 500;
+
+/** Longest that a stopping host waits for what was proposed to it. */
+const STOP_WAIT_MS = 3_000;
+
+/** What a failure is called when this node must not go on. */
+export type FatalCause = 'storage failed' | 'storage damaged' | 'not known again';
+
+/** This node among others. */
+export interface Peers {
+  readonly transport: PeerTransport;
+  readonly memory: PeerMemory;
+  /** 8 bytes that tell this node's log from every other. */
+  readonly logId: Uint8Array;
+}
 
 export interface GroupHostOptions {
   readonly log: WriteAheadLog;
   readonly rows: RowStore;
   readonly clock: Clock;
+  readonly random: Random;
   /** Bound on the bytes of commands that wait for the log. */
   readonly queueBytes: number;
-  /** Number of this node as a voter. */
-  readonly voter: number;
-  /** Entries found in the log, by group. */
-  readonly recovered: Map<number, readonly Entry[]>;
-  /** Storage failed or is damaged: the node must stop serving. */
-  readonly onFailure: (cause: 'storage failed' | 'storage damaged', error: Error) => void;
+  readonly self: Member;
+  /** All nodes that may hold replicas, this one too. */
+  readonly members: readonly Member[];
+  /** Undefined: there is no other node. */
+  readonly peers: Peers | undefined;
+  readonly settings?: Partial<RaftSettings>;
+  /** Bytes of entries kept for replicas that lag. */
+  readonly cacheBytes?: number;
+  /** What the log holds. */
+  readonly recovered: RecoveredGroups;
+  /** The node must stop serving. */
+  readonly onFailure: (cause: FatalCause, error: Error) => void;
   readonly observe?: HostObserver;
 }
 
@@ -41,22 +85,77 @@ export interface HostObserver {
   applied(entries: number, commands: number, durationMs: number): void;
 }
 
+/** A write that a core asked for. */
+interface PendingWrite {
+  readonly replica: GroupReplica;
+  readonly write: Write;
+}
+
 export class GroupHost {
   readonly #options: GroupHostOptions;
   readonly #replicas = new Map<number, GroupReplica>();
   readonly #ready = new Set<GroupReplica>();
+  readonly #courier: PeerCourier | undefined;
+  readonly #sender: SnapshotSender;
+  readonly #receiver: SnapshotReceiver;
+  readonly #applying: ApplyQueue;
+  readonly #timers: HostTimers;
+  /** Group 0 must have applied this much before a group that it does not name is known to be gone. */
+  readonly #recoveredTo: number;
   #records: LogRecord[] = [];
+  #writes: PendingWrite[] = [];
   #queuedBytes = 0;
-  #driving = false;
+  #areGroupsAdded = false;
+  #isScheduled = false;
+  #isWriting = false;
+  #isStopping = false;
   #idle: (() => void)[] = [];
-  #failure: ProposalFailure['cause'] | undefined;
-  #flushTimer: Timer | undefined;
+  readonly #awaitRecovered: (() => void)[] = [];
+  #failure: FailureCause | undefined;
   #replayed = 0;
-  #isRecovered = false;
+  #leaderChanges = 0;
 
   constructor(options: GroupHostOptions) {
     this.#options = options;
-    this.#scheduleFlush();
+    const { rows, clock, peers, recovered } = options;
+    const wake = (replica: GroupReplica) => this.#wake(replica);
+    const onFailure = (error: unknown) => this.#onError(error);
+    this.#recoveredTo = recovered.lastIndex(0);
+    this.#courier = peers && this.#createCourier(peers);
+    this.#applying = new ApplyQueue({
+      rows,
+      clock,
+      observe: options.observe,
+      isPresent: (replica) => this.#isPresent(replica),
+      onApplied: (replica) => {
+        wake(replica);
+        this.#tellRecovered();
+      },
+      onIdle: () => this.#tellIdle(),
+      onError: onFailure,
+    });
+    this.#sender = new SnapshotSender({
+      rows,
+      clock,
+      wake,
+      onFailure,
+      offer: (group, message) => {
+        this.#courier?.post(group, message);
+        this.#schedule();
+      },
+      send: (to, part) => this.#courier?.sendBulk(to, PeerMessageKind.snapshotPart, part),
+    });
+    this.#receiver = new SnapshotReceiver({
+      rows,
+      clock,
+      wake,
+      onFailure,
+      request: (to, request) => this.#courier?.sendBulk(to, PeerMessageKind.snapshotRequest, request),
+    });
+    this.#timers = new HostTimers(clock, {
+      onTick: () => this.#tick(),
+      onFlush: () => rows.startFlush(),
+    });
   }
 
   /** Bytes of commands that wait for the log. */
@@ -64,13 +163,35 @@ export class GroupHost {
     return this.#queuedBytes;
   }
 
-  /** Entries applied again at start. */
+  /** Entries that the log had beyond the store at the start. */
   get replayedEntries(): number {
     return this.#replayed;
   }
 
+  /** Bytes of entries kept in memory. */
+  get cachedBytes(): number {
+    let bytes = 0;
+    for (const { cache } of this.#replicas.values()) bytes += cache.bytes;
+    return bytes;
+  }
+
+  /** Times that a replica here began to lead. */
+  get leaderChanges(): number {
+    return this.#leaderChanges;
+  }
+
+  /** Snapshots that this node has sent and received whole. */
+  get snapshots(): { readonly sent: number; readonly received: number } {
+    return { sent: this.#sender.sent, received: this.#receiver.received };
+  }
+
+  /** How far this node's clock is from the median of all, in ms. */
+  get clockOffsetMs(): number {
+    return this.#courier?.clockOffsetMs ?? 0;
+  }
+
   /** Why the node no longer serves; undefined: it does. */
-  get failure(): ProposalFailure['cause'] | undefined {
+  get failure(): FailureCause | undefined {
     return this.#failure;
   }
 
@@ -79,9 +200,23 @@ export class GroupHost {
     return [...this.#replicas.values()].sort((a, b) => a.group - b.group);
   }
 
+  get members(): readonly Member[] {
+    return this.#options.members;
+  }
+
   /** The replica of a group, if it is here. */
   replica(group: number): GroupReplica | undefined {
     return this.#replicas.get(group);
+  }
+
+  isLeader(group: number): boolean {
+    return this.#replicas.get(group)?.isLeader === true;
+  }
+
+  /** Who leads a group, as far as this node knows. */
+  leaderOf(group: number): Member | undefined {
+    const leader = this.#replicas.get(group)?.core.leader;
+    return this.#options.members.find(({ id }) => id === leader);
   }
 
   /** Log time of a group: stamp of the last applied entry. */
@@ -89,31 +224,59 @@ export class GroupHost {
     return this.#replicas.get(group)?.applied.stampMs ?? 0;
   }
 
-  /** Adds a group: applies what the log has beyond the store, then takes proposals. */
-  addGroup(group: number, machine: StateMachine): GroupReplica {
-    const replica = new GroupReplica(group, machine, this.#options.rows.stored(group));
-    this.#replicas.set(group, replica);
-    this.#replay(replica);
-    this.#records.push(replica.becomeLeader(this.#options.log.group(group).term, this.#options.voter));
-    this.#wake(replica);
+  /**
+   * Adds a group. `voters` are those that it began with; a replica that is not among them
+   * waits to be added by a leader. Error: StoreDamaged.
+   */
+  addGroup<M extends StateMachine>(
+    group: number,
+    voters: readonly number[],
+    createMachine: MachineMaker<M>,
+  ): GroupReplica<M> {
+    const { log, rows, self, random, settings = {}, recovered } = this.#options;
+    const initial = voters.includes(self.id) ? { voters, outgoing: [], learners: [] } : NO_CONFIGURATION;
+    const stored = rows.stored(group);
+    const restored = recovered.take(group, log.group(group), stored, initial);
+    const replica = new GroupReplica({
+      group,
+      self: self.id,
+      settings,
+      random: () => random.float(),
+      restored,
+      createMachine,
+    });
+    // A snapshot that the log has and the store does not is installed again.
+    if (restored.applied !== stored) rows.applied(group, restored.applied);
+    this.#replayed += restored.entries.length;
+    this.#replicas.set(group, replica as unknown as GroupReplica);
+    if (replica.isAlone) replica.core.campaign(); // nobody else will
+    this.#wake(replica as unknown as GroupReplica);
     return replica;
   }
 
-  /** All groups that there are have been added: from now on the log may forget what no group needs. */
-  completeRecovery(): void {
-    this.#options.recovered.clear();
-    this.#isRecovered = true;
-  }
-
-  /** Removes a group; what waits for it fails as not applied. */
+  /** Removes a group; what waits for it fails. */
   removeGroup(group: number): void {
     const replica = this.#replicas.get(group);
     if (replica === undefined) return;
     this.#replicas.delete(group);
     this.#ready.delete(replica);
-    for (const proposal of replica.drain())
-      this.#fail(proposal, { cause: 'group gone', outcome: 'NOT_APPLIED' });
+    this.#sender.stop(group);
+    this.#receiver.drop(group);
+    this.#giveUp(replica, 'group gone');
+    replica.reads.fail();
     this.#options.rows.forget(group);
+  }
+
+  /**
+   * All groups that group 0 names have been added, and further ones will be as it names them.
+   * Resolves when it is applied as far as the log had it at the start: then all groups are known.
+   */
+  completeRecovery(): Promise<void> {
+    this.#areGroupsAdded = true;
+    return new Promise((resolve) => {
+      this.#awaitRecovered.push(resolve);
+      this.#tellRecovered();
+    });
   }
 
   /** Whether a command of this size fits into the queue now. Invariant 3. */
@@ -124,84 +287,143 @@ export class GroupHost {
   /** Queues a command for a group's log. The caller has asked `hasRoom`. */
   propose(group: number, proposal: Proposal): void {
     const replica = this.#replicas.get(group);
-    if (this.#failure !== undefined)
-      return proposal.onFailed({ cause: this.#failure, outcome: 'NOT_APPLIED' });
+    const cause = this.#failure ?? (this.#isStopping ? 'stopped' : undefined);
+    if (cause !== undefined) return proposal.onFailed({ cause, outcome: 'NOT_APPLIED' });
     if (replica === undefined) return proposal.onFailed({ cause: 'group gone', outcome: 'NOT_APPLIED' });
+    if (!replica.core.isLeader && !replica.isAlone)
+      return proposal.onFailed(this.#notLeader(group, 'NOT_APPLIED'));
     this.#queuedBytes += commandBytes(proposal);
-    replica.enqueue(proposal);
+    replica.proposals.add(proposal);
     this.#wake(replica);
   }
 
-  /** Moves a group's log time to the clock; resolves when that is applied, or at once when the group is gone. */
+  /** Whether what is applied here may be read as it is, linearizably. */
+  canReadNow(group: number): boolean {
+    return this.#replicas.get(group)?.canReadNow === true;
+  }
+
+  /** Calls back when everything that was acknowledged before this call is applied here. */
+  awaitRead(group: number, waiter: ReadWaiter): void {
+    const replica = this.#replicas.get(group);
+    if (replica === undefined || this.#failure !== undefined) return waiter.onFailed();
+    replica.reads.add(waiter);
+    this.#wake(replica);
+  }
+
+  /** Moves a group's log time to the clock; resolves when that is applied, or when it cannot be done here. */
   advanceTime(group: number): Promise<void> {
     const replica = this.#replicas.get(group);
     if (replica === undefined || this.#failure !== undefined) return Promise.resolve();
     return new Promise((resolve) => {
-      replica.enqueueTime(resolve);
+      replica.proposals.addTime(resolve);
       this.#wake(replica);
     });
   }
 
+  /** Begins a change of a group's members, on its leader. */
+  changeConfiguration(group: number, changes: readonly ConfigurationChange[]): ProposalResult {
+    return this.#onCore(group, (replica) => replica.core.changeConfiguration(changes));
+  }
+
+  /** Hands a group's leadership to another voter. */
+  transferLeader(group: number, to: number): Refused | undefined {
+    return this.#onCore(group, (replica) => replica.core.transferLeader(to));
+  }
+
   /** Finishes what was proposed, writes the overlay to the store and stops. */
   async stop(): Promise<void> {
-    this.#flushTimer?.cancel();
+    this.#isStopping = true;
     await this.#untilIdle();
-    await this.#options.rows.flushed();
-    this.#options.rows.startFlush(); // does nothing when storage failed
-    await this.#options.rows.flushed();
+    this.#timers.stop();
+    this.#sender.stop();
+    await this.#receiver.stop();
+    await this.#courier?.close();
+    await this.#options.peers?.memory.settled();
+    const { rows } = this.#options;
+    await rows.flushed();
+    rows.startFlush(); // does nothing when storage failed
+    await rows.flushed();
     await this.#untilIdle();
     this.#failure ??= 'stopped';
+    for (const replica of this.#replicas.values()) this.#giveUpAll(replica, 'stopped');
   }
 
   /** Lets go without finishing anything, when the node could not be opened. */
   abandon(): void {
-    this.#flushTimer?.cancel();
+    this.#timers.stop();
+    void this.#courier?.close();
     this.#failure ??= 'stopped';
   }
 
-  /** To be called when the row store completed a flush: notes it in the log and frees segments. */
+  /** To be called when the row store completed a flush: notes it in the log, frees segments and entries. */
   noteFlushed(mark: StoreMark, stored: ReadonlyMap<number, AppliedEntry>): void {
-    this.#records.push({
-      type: RecordType.storeMark,
-      group: 0,
-      term: 0,
-      index: mark.flush,
-      stampMs: 0,
-      kind: 0,
-      version: 1,
-      payload: new Uint8Array(0),
-    });
+    this.#records.push(storeMarkRecord(mark.flush));
     this.#schedule();
+    for (const [group, entry] of stored) {
+      const stale = this.#replicas.get(group)?.noteStored(entry) ?? [];
+      for (const generation of stale) void this.#receiver.remove(group, generation);
+    }
+    this.#shrinkCaches();
     if (!this.#isRecovered) return; // groups that are still to be added need their entries
     const present = new Set(this.#replicas.keys());
-    this.#options.log
-      .release(stored, present)
-      .catch((error: unknown) => this.#stopServing('storage failed', error as Error));
+    this.#options.log.release(stored, present).catch((error: unknown) => this.#onError(error));
   }
 
-  /** Stops serving for good: storage failed or is damaged. Invariant 4. */
-  stopServing(cause: 'storage failed' | 'storage damaged', error: Error): void {
-    this.#stopServing(cause, error);
+  /** Removes rows that belong to no group, or to a generation that is not in use. Once all groups are known. */
+  async removeOrphans(isStopped: () => boolean): Promise<void> {
+    let from = groupPrefix(0, 0);
+    for (;;) {
+      const row = await this.#options.rows.firstStored(from);
+      if (row === undefined || isStopped()) return;
+      const [group, generation] = [groupOf(row), generationOf(row)];
+      const used = this.#replicas.get(group)?.generation;
+      const isUsed = used === generation || this.#receiver.isFilling(group, generation);
+      if (used === undefined)
+        await this.#options.rows.removeRange(row.slice(0, 8), prefixEnd(row.slice(0, 8)), isStopped);
+      else if (!isUsed) await this.#receiver.remove(group, generation);
+      from = prefixEnd(row.slice(0, 12));
+    }
   }
 
-  #replay(replica: GroupReplica): void {
-    for (const entry of this.#options.recovered.get(replica.group) ?? []) {
-      if (entry.index <= replica.applied.index) continue;
-      if (entry.index !== replica.applied.index + 1) {
-        throw new StoreDamaged(
-          `group ${replica.group}: the store ends at entry ${replica.applied.index}, the log goes on at ${entry.index}`,
-        );
-      }
-      this.#applyEntry(replica, entry);
-      this.#replayed++;
-    }
-    this.#options.recovered.delete(replica.group);
-    const { lastIndex } = this.#options.log.group(replica.group);
-    if (lastIndex > replica.applied.index) {
-      throw new StoreDamaged(
-        `group ${replica.group}: the log was trimmed after entry ${lastIndex}, the store ends at ${replica.applied.index}`,
-      );
-    }
+  /** Stops serving for good. Invariant 4. */
+  stopServing(cause: FatalCause, error: Error): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = cause;
+    this.#options.rows.freeze();
+    this.#timers.stop();
+    this.#applying.stop();
+    void this.#courier?.close();
+    for (const replica of this.#replicas.values()) this.#giveUpAll(replica, cause);
+    this.#tellIdle();
+    this.#options.onFailure(cause, error);
+  }
+
+  /** Until then groups that the log holds and nobody has added may still be named by group 0. */
+  get #isRecovered(): boolean {
+    return this.#areGroupsAdded && (this.#replicas.get(0)?.applied.index ?? -1) >= this.#recoveredTo;
+  }
+
+  #tellRecovered(): void {
+    if (this.#awaitRecovered.length === 0 || !this.#isRecovered) return;
+    for (const resolve of this.#awaitRecovered.splice(0)) resolve();
+  }
+
+  #createCourier({ transport, memory, logId }: Peers): PeerCourier {
+    const { self, members, clock, random, log } = this.#options;
+    return new PeerCourier({
+      transport,
+      self,
+      members,
+      clock,
+      random,
+      memory,
+      logId,
+      logSequence: () => log.lastSequence,
+      onMessages: (messages) => this.#onMessages(messages),
+      onBulk: (from, kind, body) => this.#onBulk(from, kind, body),
+      onRefused: (peer, reason) => this.stopServing('not known again', notKnownAgain(peer, reason)),
+      onDropped: ({ group, message }) => this.#replicas.get(group)?.core.reportUnreachable(message.to),
+    });
   }
 
   #wake(replica: GroupReplica): void {
@@ -210,129 +432,193 @@ export class GroupHost {
   }
 
   #schedule(): void {
-    if (this.#driving || this.#failure !== undefined) return;
-    this.#driving = true;
-    this.#options.clock.afterTurn(() => void this.#drive());
+    if (this.#isScheduled || this.#failure !== undefined) return;
+    this.#isScheduled = true;
+    this.#options.clock.afterTurn(() => {
+      this.#isScheduled = false;
+      this.#turn();
+    });
   }
 
-  /** One batch in the log at a time; the one before is applied meanwhile. */
-  async #drive(): Promise<void> {
-    let durable: ProposedEntry[] = [];
+  /** Everything that the cores want done about what came since the last turn. */
+  #turn(): void {
+    if (this.#failure !== undefined) return;
     try {
-      for (;;) {
-        const { records, entries } = this.#takeRound();
-        if (records.length === 0 && durable.length === 0) break;
-        const appended = records.length === 0 ? undefined : this.#options.log.append(records);
-        appended?.catch(() => undefined);
-        const applying = durable;
-        durable = entries;
-        await this.#apply(applying);
-        await appended;
-        if (this.#options.rows.isFull) await this.#makeRoom();
-      }
-      this.#driving = false;
-      for (const resolve of this.#idle.splice(0)) resolve();
+      const replicas = [...this.#ready];
+      this.#ready.clear();
+      for (const replica of replicas) if (this.#isPresent(replica)) this.#advance(replica);
+      this.#courier?.flush();
     } catch (error) {
-      this.#abandon(durable, error as Error);
+      return this.#onError(error);
     }
+    void this.#writeLog();
+    this.#applying.run();
   }
 
-  async #makeRoom(): Promise<void> {
-    this.#options.rows.startFlush();
-    await this.#options.rows.flushed();
+  #advance(replica: GroupReplica): void {
+    const { core, reads } = replica;
+    if (replica.proposals.hasWaiting) this.#proposeWaiting(replica);
+    const isElecting = replica.isAlone && !core.isLeader; // then there is a leader in a moment
+    if (reads.hasArrived && !isElecting) reads.ask((context) => core.readIndex(context));
+    const ready = core.takeReady();
+    if (ready !== undefined) this.#handle(replica, ready);
   }
 
-  #takeRound(): { records: LogRecord[]; entries: ProposedEntry[] } {
-    const records = this.#records;
-    this.#records = [];
-    const entries: ProposedEntry[] = [];
+  #handle(replica: GroupReplica, ready: Ready): void {
+    const { group, reads } = replica;
+    for (const message of ready.messages) this.#courier?.post(group, message);
+    if (ready.write !== undefined) this.#writes.push({ replica, write: ready.write });
+    if (ready.committed.length > 0) this.#applying.add(replica, ready.committed);
+    reads.confirm(ready.reads);
+    reads.drop(ready.droppedReads);
+    reads.serve(replica.applied.index);
+    for (const follower of ready.snapshotsWanted) this.#sender.start(replica, follower);
+    if (ready.roleChange === undefined) return;
+    if (ready.roleChange.role === 'leader') this.#leaderChanges++;
+    else if (!replica.isAlone) this.#giveUp(replica, 'not leader');
+  }
+
+  /** Invariant 5. */
+  #proposeWaiting(replica: GroupReplica): void {
+    const { core, proposals } = replica;
     const expired: Proposal[] = [];
     const { clock } = this.#options;
-    const wallMs = clock.wallMs();
-    const monotonicMs = clock.monotonicMs();
-    for (const replica of this.#ready) {
-      for (const proposed of replica.makeEntries(wallMs, monotonicMs, expired)) {
-        entries.push(proposed);
-        records.push(entryRecord(replica.group, proposed.entry));
-        for (const proposal of proposed.proposals) this.#queuedBytes -= commandBytes(proposal);
-      }
-    }
-    this.#ready.clear();
-    for (const proposal of expired) {
-      this.#queuedBytes -= commandBytes(proposal);
-      proposal.onFailed({ cause: 'deadline', outcome: 'NOT_APPLIED' });
-    }
-    return { records, entries };
+    const prepared = proposals.prepare(clock.monotonicMs(), expired);
+    for (const proposal of expired) this.#fail(proposal, { cause: 'deadline', outcome: 'NOT_APPLIED' });
+    if (prepared.length === 0) return;
+    if (this.#isClockOff && core.handOver()) return;
+    const { refused, index, term } = resultOf(core.propose(prepared, clock.wallMs()));
+    if (refused === undefined) {
+      for (const { proposals: made } of proposals.track(index, term))
+        for (const proposal of made) this.#queuedBytes -= commandBytes(proposal);
+    } else if (refused === 'not leader' && !replica.isAlone) this.#giveUp(replica, 'not leader');
+    // Otherwise it waits: for room, for the end of a handover, or for its own election.
   }
 
-  /** Invariants 1 and 2: the entries are durable and in order. */
-  async #apply(entries: readonly ProposedEntry[]): Promise<void> {
-    const { clock, observe } = this.#options;
-    let sliceStarted = clock.monotonicMs();
-    let commands = 0;
-    let spentMs = 0;
-    for (const [position, proposed] of entries.entries()) {
-      commands += this.#settle(proposed, entries, position);
-      const now = clock.monotonicMs();
-      if (now - sliceStarted < SLICE_MS) continue;
-      spentMs += now - sliceStarted;
-      await new Promise<void>((resolve) => clock.afterTurn(resolve));
-      sliceStarted = clock.monotonicMs();
-    }
-    if (entries.length > 0)
-      observe?.applied(entries.length, commands, spentMs + clock.monotonicMs() - sliceStarted);
+  get #isClockOff(): boolean {
+    return Math.abs(this.clockOffsetMs) > MAX_CLOCK_OFFSET_MS;
   }
 
-  /** Applies one durable entry and answers who waits for it; returns the number of commands. */
-  #settle(proposed: ProposedEntry, entries: readonly ProposedEntry[], position: number): number {
-    const { replica, entry, proposals, onApplied } = proposed;
-    if (this.#replicas.get(replica.group) !== replica) {
-      for (const proposal of proposals) proposal.onFailed({ cause: 'group gone', outcome: 'NOT_APPLIED' });
-      onApplied?.();
-      return 0;
-    }
-    let results: unknown[];
+  /** One batch in the log at a time. Invariant 1. */
+  async #writeLog(): Promise<void> {
+    if (this.#isWriting) return;
+    this.#isWriting = true;
     try {
-      results = this.#applyEntry(replica, entry, proposals);
+      while ((this.#writes.length > 0 || this.#records.length > 0) && this.#failure === undefined) {
+        const writes = this.#writes;
+        const records = this.#records;
+        this.#writes = [];
+        this.#records = [];
+        for (const { replica, write } of writes) {
+          const rows = write.snapshot && replica.receivedRows(write.snapshot);
+          if (this.#isPresent(replica)) writeRecords(replica.group, write, rows, records);
+        }
+        if (records.length > 0) await this.#options.log.append(records);
+        if (this.#failure !== undefined) return;
+        this.#noteWritten(writes);
+        this.#turn();
+      }
     } catch (error) {
-      // Before anything else can run: half an entry must not reach the store.
-      this.#options.rows.freeze();
-      abandonEntries(entries.slice(position), 'storage damaged');
-      throw error;
+      this.#onError(error);
+    } finally {
+      this.#isWriting = false;
+      this.#tellIdle();
     }
-    for (let i = 0; i < proposals.length; i++) proposals[i]!.onApplied(results[i]);
-    onApplied?.();
-    return results.length;
   }
 
-  /** `commands`: those of the entry, where they are at hand. */
-  #applyEntry(replica: GroupReplica, entry: Entry, commands?: readonly Command[]): unknown[] {
-    const results: unknown[] = [];
-    if (entry.kind === EntryKind.commands) {
-      for (const command of commands ?? decodeCommands(entry.payload))
-        results.push(replica.machine.apply(command, entry.stampMs));
+  #noteWritten(writes: readonly PendingWrite[]): void {
+    for (const { replica, write } of writes) {
+      if (!this.#isPresent(replica)) continue;
+      if (write.snapshot !== undefined) this.#install(replica, write.snapshot);
+      replica.cache.put(write.entries);
+      replica.core.onPersisted(write.sequence);
+      for (const message of write.messages) this.#courier?.post(replica.group, message);
+      this.#ready.add(replica);
     }
-    replica.noteApplied(entry);
-    this.#options.rows.applied(replica.group, replica.applied);
-    return results;
   }
 
-  #abandon(durable: readonly ProposedEntry[], error: Error): void {
-    const cause = error instanceof StoreDamaged ? 'storage damaged' : 'storage failed';
-    this.#stopServing(cause, error);
-    abandonEntries(durable, cause);
+  /** The log says that the group goes on from a snapshot: its rows take the place of the others. */
+  #install(replica: GroupReplica, point: SnapshotPoint): void {
+    this.#applying.drop(replica);
+    this.#giveUp(replica, 'not leader');
+    this.#options.rows.applied(replica.group, replica.install(point));
+    replica.reads.serve(point.index);
   }
 
-  #stopServing(cause: 'storage failed' | 'storage damaged', error: Error): void {
-    if (this.#failure !== undefined) return;
-    this.#failure = cause;
-    this.#options.rows.freeze();
-    this.#flushTimer?.cancel();
+  /** Keeps the newest entries, up to the bound for all groups; where there is nobody else, none. */
+  #shrinkCaches(): void {
+    const replicas = [...this.#replicas.values()].sort((a, b) => b.cache.bytes - a.cache.bytes);
+    let excess = this.cachedBytes - (this.#options.cacheBytes ?? CACHE_BYTES);
+    for (const replica of replicas) {
+      if (replica.isAlone) excess -= replica.shrinkCache(0);
+      else if (excess > 0) excess -= replica.shrinkCache(Math.max(0, replica.cache.bytes - excess));
+    }
+  }
+
+  #tick(): void {
+    const wallMs = this.#options.clock.wallMs();
     for (const replica of this.#replicas.values()) {
-      for (const proposal of replica.drain()) this.#fail(proposal, { cause, outcome: 'NOT_APPLIED' });
+      if (replica.isAlone && replica.core.isLeader) continue; // waits for nobody
+      replica.core.tick(wallMs);
+      if (replica.core.isLeader && this.#isClockOff) replica.core.handOver();
+      this.#ready.add(replica);
     }
-    for (const resolve of this.#idle.splice(0)) resolve();
-    this.#options.onFailure(cause, error);
+    if (this.#ready.size > 0) this.#turn();
+  }
+
+  #onMessages(messages: readonly GroupMessage[]): void {
+    if (this.#failure !== undefined) return;
+    try {
+      for (const { group, message } of messages) {
+        const replica = this.#replicas.get(group);
+        if (replica === undefined || message.to !== this.#options.self.id) continue;
+        if (message.type === 'snapshot') this.#receiver.offer(replica, message);
+        else replica.core.step(message);
+        this.#wake(replica);
+      }
+    } catch (error) {
+      this.#onError(error);
+    }
+  }
+
+  #onBulk(from: number, kind: number, body: Buffer): void {
+    const handle = async () => {
+      if (kind === PeerMessageKind.snapshotRequest) await this.#sender.serve(from, decodeRequest(body));
+      if (kind === PeerMessageKind.snapshotPart) await this.#receiver.take(from, decodePart(body));
+    };
+    handle().catch((error: unknown) => {
+      if (!(error instanceof RangeError)) this.#onError(error); // a malformed message is no message
+    });
+  }
+
+  #onCore<T>(group: number, ask: (replica: GroupReplica) => T): T | Refused {
+    const replica = this.#replicas.get(group);
+    if (replica === undefined || this.#failure !== undefined) return { refused: 'not leader' };
+    const result = ask(replica);
+    this.#wake(replica);
+    return result;
+  }
+
+  #isPresent(replica: GroupReplica): boolean {
+    return this.#replicas.get(replica.group) === replica;
+  }
+
+  #notLeader(group: number, outcome: ProposalFailure['outcome']): ProposalFailure {
+    return { cause: 'not leader', outcome, leader: this.leaderOf(group) };
+  }
+
+  /** Ends what was proposed here: of what is in the log nobody here can say what becomes of it. */
+  #giveUp(replica: GroupReplica, cause: FailureCause): void {
+    const leader = this.leaderOf(replica.group);
+    for (const proposal of replica.proposals.drainInFlight())
+      proposal.onFailed({ cause, outcome: 'UNKNOWN', leader });
+    for (const proposal of replica.proposals.drainWaiting())
+      this.#fail(proposal, { cause, outcome: 'NOT_APPLIED', leader });
+  }
+
+  #giveUpAll(replica: GroupReplica, cause: FailureCause): void {
+    this.#giveUp(replica, cause);
+    replica.reads.fail();
   }
 
   #fail(proposal: Proposal, failure: ProposalFailure): void {
@@ -340,23 +626,47 @@ export class GroupHost {
     proposal.onFailed(failure);
   }
 
-  #untilIdle(): Promise<void> {
-    if (!this.#driving || this.#failure !== undefined) return Promise.resolve();
-    return new Promise((resolve) => this.#idle.push(resolve));
+  #onError(error: unknown): void {
+    const cause =
+      error instanceof StoreDamaged || (error as Error).name === 'InvariantBroken'
+        ? 'storage damaged'
+        : 'storage failed';
+    this.stopServing(cause, error as Error);
   }
 
-  #scheduleFlush(): void {
-    this.#flushTimer = this.#options.clock.setTimer(FLUSH_EVERY_MS, () => {
-      this.#options.rows.startFlush();
-      this.#scheduleFlush();
+  /** Nothing is being written or applied, and nothing that was proposed here is unanswered. */
+  get #isIdle(): boolean {
+    if (this.#failure !== undefined) return true;
+    if (this.#isScheduled || this.#isWriting || this.#applying.isBusy || this.#records.length > 0)
+      return false;
+    for (const { proposals } of this.#replicas.values()) if (!proposals.isEmpty) return false;
+    return true;
+  }
+
+  #tellIdle(): void {
+    if (this.#idle.length > 0 && this.#isIdle) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  /** Without a majority what was proposed may never end: then not for longer than `STOP_WAIT_MS`. */
+  #untilIdle(): Promise<void> {
+    if (this.#isIdle) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = this.#options.clock.setTimer(STOP_WAIT_MS, resolve);
+      this.#idle.push(() => {
+        timer.cancel();
+        resolve();
+      });
     });
   }
 }
 
-/** Entries that are in the log and will not be applied by this process: their fate is not known. */
-function abandonEntries(entries: readonly ProposedEntry[], cause: ProposalFailure['cause']): void {
-  for (const { proposals, onApplied } of entries) {
-    for (const proposal of proposals) proposal.onFailed({ cause, outcome: 'UNKNOWN' });
-    onApplied?.();
-  }
+function resultOf(result: ProposalResult): { refused?: string | undefined; index: number; term: number } {
+  return result.refused === undefined ? result : { refused: result.refused, index: 0, term: 0 };
+}
+
+function notKnownAgain(peer: string, reason: string): Error {
+  return new Error(
+    `${peer} knew this node with other data (${reason}). A node that lost data must not go on under its old name: ` +
+      'restore the directory as it was, or add the node to the cluster under a new name.',
+  );
 }

@@ -1,160 +1,201 @@
 /**
- * One group's replica on this node: the end of its log, its log time, what waits to
- * be proposed. Plain synchronous bookkeeping; `GroupHost` does the I/O.
- *
- * A group has one voter for now, so an entry is committed when it is durable here.
+ * One group's replica on this node: its core, its state machine, and what waits on either.
+ * Plain synchronous bookkeeping; `GroupHost` does the I/O.
  */
 import type { AppliedEntry } from '../storage/row-store.ts';
-import { RecordType, type LogRecord } from '../storage/log-format.ts';
-import { ENTRY_VERSION, EntryKind, commandBytes, encodeCommands, type Entry } from './entry.ts';
-import type { Proposal, StateMachine } from './state-machine.ts';
+import { decodeConfiguration, encodeConfiguration, type Configuration } from './core/configuration.ts';
+import type { HardState } from './core/pending-writes.ts';
+import { RaftCore } from './core/raft-core.ts';
+import type { SnapshotPoint } from './core/raft-log.ts';
+import type { RaftSettings } from './core/settings.ts';
+import { EntryCache } from './entry-cache.ts';
+import { EntryKind, decodeCommands, type Command, type Entry } from './entry.ts';
+import { ProposalQueue } from './proposal-queue.ts';
+import { ReadQueue } from './read-queue.ts';
+import type { StateMachine } from './state-machine.ts';
 
-/** An entry is closed at about this size, so that applying one is a short slice. */
-const ENTRY_BYTES = 1024 * 1024;
-const ENTRY_COMMANDS = 512;
+/** Makes a group's state machine over the rows of one generation. */
+export type MachineMaker<M extends StateMachine> = (generation: number) => M;
 
-/** An entry that was made here, with those who wait for it. */
-export interface ProposedEntry {
-  readonly replica: GroupReplica;
-  readonly entry: Entry;
-  readonly proposals: readonly Proposal[];
-  /** Called when the entry is applied; for entries without commands. */
-  readonly onApplied: (() => void) | undefined;
+/** What is on this node's disk of a replica. */
+export interface RestoredReplica {
+  readonly hardState: HardState;
+  /** What the rows hold. */
+  readonly applied: AppliedEntry;
+  readonly configuration: Configuration;
+  /** What the log has beyond. */
+  readonly entries: readonly Entry[];
 }
 
-export class GroupReplica {
+export interface GroupReplicaOptions<M extends StateMachine> {
   readonly group: number;
-  readonly machine: StateMachine;
-  #term: number;
-  #lastIndex: number;
-  #lastStampMs: number;
+  readonly self: number;
+  readonly settings: Partial<RaftSettings>;
+  readonly random: () => number;
+  readonly restored: RestoredReplica;
+  readonly createMachine: MachineMaker<M>;
+}
+
+/** A snapshot's rows are in the store, as a generation that no one reads yet. */
+export interface ReceivedRows {
+  readonly point: SnapshotPoint;
+  readonly generation: number;
+}
+
+export class GroupReplica<M extends StateMachine = StateMachine> {
+  readonly group: number;
+  readonly core: RaftCore;
+  readonly cache: EntryCache;
+  readonly proposals = new ProposalQueue();
+  readonly reads = new ReadQueue();
+  readonly #createMachine: MachineMaker<M>;
+  #machine: M;
   #applied: AppliedEntry;
-  #waiting: Proposal[] = [];
-  #bare: { kind: number; onApplied: (() => void) | undefined }[] = [];
+  /** Entry of the leader's term that has been applied: from there on its rows are all that was committed. */
+  #termBegun = 0;
+  #storedIndex: number;
+  /** Generations that were replaced, and whose rows are still there. */
+  readonly #stale: number[] = [];
+  /** Rows that the next snapshot of the core is made of. */
+  #received: ReceivedRows | undefined;
 
-  constructor(group: number, machine: StateMachine, applied: AppliedEntry) {
+  constructor(options: GroupReplicaOptions<M>) {
+    const { group, self, settings, random, restored } = options;
+    const { hardState, applied, configuration, entries } = restored;
     this.group = group;
-    this.machine = machine;
+    this.#createMachine = options.createMachine;
+    this.#machine = options.createMachine(applied.generation);
     this.#applied = applied;
-    this.#term = applied.term;
-    this.#lastIndex = applied.index;
-    this.#lastStampMs = applied.stampMs;
+    this.#storedIndex = applied.index;
+    this.cache = new EntryCache(applied.index);
+    this.cache.put(entries);
+    const { index, term, stampMs } = applied;
+    this.core = new RaftCore({
+      id: self,
+      settings,
+      hardState,
+      log: { base: { index, term, stampMs, configuration }, applied: index, entries },
+      source: this.cache,
+      random,
+    });
   }
 
-  get term(): number {
-    return this.#term;
+  /** Over the rows of the present generation: a snapshot replaces it. */
+  get machine(): M {
+    return this.#machine;
   }
 
-  get lastIndex(): number {
-    return this.#lastIndex;
+  get generation(): number {
+    return this.#applied.generation;
   }
 
   get applied(): AppliedEntry {
     return this.#applied;
   }
 
-  /** Whether something waits to be proposed. */
-  get hasWork(): boolean {
-    return this.#waiting.length > 0 || this.#bare.length > 0;
+  get term(): number {
+    return this.core.term;
   }
 
-  /** Begins a term greater than any before, and with it an entry of its own. */
-  becomeLeader(lastTerm: number, vote: number): LogRecord {
-    this.#term = Math.max(this.#term, lastTerm) + 1;
-    this.#bare.push({ kind: EntryKind.noOp, onApplied: undefined });
-    return {
-      type: RecordType.hardState,
-      group: this.group,
-      term: this.#term,
-      index: vote,
-      stampMs: 0,
-      kind: 0,
-      version: 1,
-      payload: new Uint8Array(0),
-    };
+  get lastIndex(): number {
+    return this.core.status.lastIndex;
   }
 
-  /** Queues a command. */
-  enqueue(proposal: Proposal): void {
-    this.#waiting.push(proposal);
+  get isLeader(): boolean {
+    return this.core.isLeader;
   }
 
-  /** Queues an entry that only moves log time on. */
-  enqueueTime(onApplied: () => void): void {
-    this.#bare.push({ kind: EntryKind.time, onApplied });
+  /** Nobody else decides anything in this group. */
+  get isAlone(): boolean {
+    const { voters, outgoing } = this.core.configuration;
+    return voters.length === 1 && outgoing.length === 0 && voters[0] === this.core.id;
   }
 
-  /** Makes the next entries from what waits. Proposals past their deadline go to `expired`. */
-  makeEntries(wallMs: number, monotonicMs: number, expired: Proposal[]): ProposedEntry[] {
-    const entries = this.#bare.map(({ kind, onApplied }) =>
-      this.#append(kind, new Uint8Array(0), wallMs, [], onApplied),
-    );
-    this.#bare = [];
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    let part: Proposal[] = [];
-    let bytes = 0;
-    const close = () => {
-      if (part.length > 0)
-        entries.push(this.#append(EntryKind.commands, encodeCommands(part), wallMs, part, undefined));
-      part = [];
-      bytes = 0;
-    };
-    for (const proposal of waiting) {
-      if (proposal.deadlineMs <= monotonicMs) {
-        expired.push(proposal);
-        continue;
-      }
-      if (part.length >= ENTRY_COMMANDS || bytes + commandBytes(proposal) > ENTRY_BYTES) close();
-      part.push(proposal);
-      bytes += commandBytes(proposal);
-    }
-    close();
-    return entries;
+  /** Whether what is applied here is all that was ever acknowledged: nobody needs to be asked. */
+  get canReadNow(): boolean {
+    return this.isAlone && this.core.isLeader && this.#termBegun === this.core.term;
   }
 
-  /** Notes that an entry was applied. Entries are applied in order, each once. */
-  noteApplied(entry: Entry): void {
+  /** Applies one entry; `commands`: those of the entry, where they are at hand. Returns their results. */
+  apply(entry: Entry, commands: readonly Command[] | undefined): unknown[] {
     if (entry.index !== this.#applied.index + 1) {
       throw new Error(`group ${this.group}: entry ${entry.index} applied after ${this.#applied.index}`);
     }
-    this.#applied = { index: entry.index, term: entry.term, stampMs: entry.stampMs };
-    this.#lastIndex = Math.max(this.#lastIndex, entry.index);
-    this.#lastStampMs = Math.max(this.#lastStampMs, entry.stampMs);
-    this.#term = Math.max(this.#term, entry.term);
-  }
-
-  /** Takes everything that waits, when the group or the node is going. */
-  drain(): Proposal[] {
-    const waiting = this.#waiting;
-    const bare = this.#bare;
-    this.#waiting = [];
-    this.#bare = [];
-    for (const { onApplied } of bare) onApplied?.(); // who waits for log time looks again, and finds out
-    return waiting;
-  }
-
-  #append(
-    kind: number,
-    payload: Uint8Array,
-    wallMs: number,
-    proposals: readonly Proposal[],
-    onApplied: (() => void) | undefined,
-  ): ProposedEntry {
-    this.#lastStampMs = Math.max(this.#lastStampMs, wallMs);
-    const entry: Entry = {
-      index: ++this.#lastIndex,
-      term: this.#term,
-      stampMs: this.#lastStampMs,
-      kind,
-      version: ENTRY_VERSION,
-      payload,
+    const results: unknown[] = [];
+    if (entry.kind === EntryKind.commands) {
+      for (const command of commands ?? decodeCommands(entry.payload))
+        results.push(this.#machine.apply(command, entry.stampMs));
+    }
+    const { generation, configuration } = this.#applied;
+    this.#applied = {
+      index: entry.index,
+      term: entry.term,
+      stampMs: entry.stampMs,
+      generation,
+      configuration: entry.kind === EntryKind.configuration ? Uint8Array.from(entry.payload) : configuration,
     };
-    return { replica: this, entry, proposals, onApplied };
+    if (entry.term === this.core.term) this.#termBegun = entry.term;
+    return results;
+  }
+
+  /** A snapshot is on its way from the core to the disk. */
+  get isInstalling(): boolean {
+    return this.#received !== undefined;
+  }
+
+  /** The rows for a snapshot that is about to be given to the core. */
+  receive(rows: ReceivedRows): void {
+    this.#received = rows;
+  }
+
+  /** The core had no use for the snapshot. */
+  forgetReceived(): void {
+    this.#received = undefined;
+  }
+
+  /** The rows that belong to a snapshot of the core. */
+  receivedRows(point: SnapshotPoint): ReceivedRows {
+    const received = this.#received;
+    if (received?.point.index !== point.index || received.point.term !== point.term) {
+      throw new Error(`group ${this.group}: the rows of snapshot ${point.index} are not here`);
+    }
+    return received;
+  }
+
+  /** Puts received rows in place of the present ones; the log before them is gone. */
+  install(rows: SnapshotPoint): AppliedEntry {
+    const { point, generation } = this.receivedRows(rows);
+    this.#received = undefined;
+    this.#stale.push(this.#applied.generation);
+    this.#applied = snapshotEntry(point, generation);
+    this.#machine = this.#createMachine(generation);
+    this.cache.reset(point.index);
+    this.#machine.onInstalled?.();
+    return this.#applied;
+  }
+
+  /** The rows as of this entry are in the store; returns the generations that nobody needs any more. */
+  noteStored({ index, generation }: AppliedEntry): readonly number[] {
+    this.#storedIndex = index;
+    return generation === this.generation ? this.#stale.splice(0) : [];
+  }
+
+  /** Keeps about `bytes` of entries that are in the store; returns how many bytes were freed. */
+  shrinkCache(bytes: number): number {
+    const before = this.cache.bytes;
+    const freed = this.cache.shrinkTo(bytes, Math.min(this.#storedIndex, this.#applied.index));
+    if (freed > 0) this.core.compact(freed);
+    return before - this.cache.bytes;
   }
 }
 
-/** The log record of an entry. */
-export function entryRecord(group: number, entry: Entry): LogRecord {
-  return { type: RecordType.entry, group, ...entry };
+/** What a replica with exactly a snapshot's rows has applied. */
+export function snapshotEntry(point: SnapshotPoint, generation: number): AppliedEntry {
+  const { index, term, stampMs } = point;
+  return { index, term, stampMs, generation, configuration: encodeConfiguration(point.configuration) };
+}
+
+/** The configuration as of an applied entry; undefined: that of a group's beginning. */
+export function appliedConfiguration({ configuration }: AppliedEntry): Configuration | undefined {
+  return configuration === undefined ? undefined : decodeConfiguration(configuration);
 }

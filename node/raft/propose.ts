@@ -23,8 +23,22 @@ export function propose(
   });
 }
 
+/** Resolves when what was acknowledged before is applied here. Error: HoldfastError NOT_LEADER. */
+export function awaitRead(host: GroupHost, group: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    host.awaitRead(group, {
+      onReady: resolve,
+      onFailed: () => {
+        const cause = host.failure ?? (host.replica(group) === undefined ? 'group gone' : 'not leader');
+        const leader = host.isLeader(group) ? undefined : host.leaderOf(group);
+        reject(proposalError({ cause, outcome: 'NOT_APPLIED', leader }).withOutcome(undefined));
+      },
+    });
+  });
+}
+
 /** What a proposal's failure means to the caller. */
-export function proposalError({ cause, outcome }: ProposalFailure): HoldfastError {
+export function proposalError({ cause, outcome, leader }: ProposalFailure): HoldfastError {
   const fate =
     outcome === 'NOT_APPLIED' ? 'Nothing was written.' : 'The write may or may not have been kept.';
   switch (cause) {
@@ -41,6 +55,14 @@ export function proposalError({ cause, outcome }: ProposalFailure): HoldfastErro
         outcome,
         field: 'keyspace',
       });
+    case 'not leader':
+      return new HoldfastError({
+        reason: 'NOT_LEADER',
+        message: `this node does not lead the key's partition; ${leader === undefined ? 'no leader is known' : `${leader.name} does`}. ${fate}`,
+        outcome,
+        leader: leader?.address,
+        retryAfterMs: leader === undefined ? 100 : undefined,
+      });
     case 'stopped':
       return new HoldfastError({
         reason: 'SHUTTING_DOWN',
@@ -48,6 +70,7 @@ export function proposalError({ cause, outcome }: ProposalFailure): HoldfastErro
         outcome,
       });
     case 'storage damaged':
+    case 'not known again':
       return new HoldfastError({
         reason: 'STORAGE_DAMAGED',
         message: `the node's data is damaged and is not served. ${fate}`,

@@ -1,4 +1,5 @@
 import type { Command } from './entry.ts';
+import type { Member } from './members.ts';
 
 /**
  * What a replicated log drives. `apply` is synchronous and deterministic: the same
@@ -9,6 +10,8 @@ import type { Command } from './entry.ts';
 export interface StateMachine {
   /** Carries out one command at log time `stampMs`; what it returns goes to the proposer. */
   apply(command: Command, stampMs: number): unknown;
+  /** This state machine begins with the rows of a snapshot, in place of another one's. */
+  onInstalled?(): void;
 }
 
 /** A command on its way through a group's log. Exactly one of the callbacks is called, once. */
@@ -21,8 +24,21 @@ export interface Proposal extends Command {
   onFailed(failure: ProposalFailure): void;
 }
 
+/** Why nothing can be proposed, or a proposal has no result. */
+export type FailureCause =
+  | 'deadline'
+  | 'group gone'
+  | 'not leader'
+  | 'stopped'
+  | 'storage failed'
+  | 'storage damaged'
+  /** The others knew this node with other data. */
+  | 'not known again';
+
 /** Why a proposal has no result, and whether it may have been applied. */
 export interface ProposalFailure {
-  readonly cause: 'deadline' | 'group gone' | 'stopped' | 'storage failed' | 'storage damaged';
+  readonly cause: FailureCause;
   readonly outcome: 'NOT_APPLIED' | 'UNKNOWN';
+  /** Who leads the group, where that is known and somebody else. */
+  readonly leader?: Member | undefined;
 }

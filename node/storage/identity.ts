@@ -1,11 +1,11 @@
 /**
- * Who a data directory belongs to: cluster, node, log. Written whole (new file, sync,
- * rename, sync of the directory), so a reader finds the old or the new one.
+ * Who a data directory belongs to: cluster, node, log.
  */
 import { crc32 } from 'node:zlib';
 import { z } from 'zod';
 import type { Random } from '@holdfast/client/random';
 import type { Disk } from '../runtime/disk.ts';
+import { replaceFile } from './replace-file.ts';
 
 const FILE = 'identity.json';
 const FORMAT = 1;
@@ -50,14 +50,7 @@ export async function readIdentity(disk: Disk): Promise<Identity | undefined> {
 /** Writes the identity durably. */
 export async function writeIdentity(disk: Disk, identity: Identity): Promise<void> {
   const line = JSON.stringify(identity);
-  const next = `${FILE}.new`;
-  await disk.remove(next);
-  const file = await disk.open(next, 'create');
-  await file.write(0, Buffer.from(`${line}\n${checksumLine(line)}\n`));
-  await file.sync();
-  await file.close();
-  await disk.rename(next, FILE);
-  await disk.syncDirectory('');
+  await replaceFile(disk, FILE, Buffer.from(`${line}\n${checksumLine(line)}\n`));
 }
 
 /** Identity of the first node of a new cluster. */

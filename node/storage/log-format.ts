@@ -40,6 +40,8 @@ export const RecordType = {
   hardState: 3,
   /** The ordered store completed its flush number `index`. */
   storeMark: 4,
+  /** A group's rows and log were replaced by a snapshot as of this entry; see `encodeSnapshotRecord`. */
+  snapshot: 5,
 } as const;
 
 /** One record of the log. Integers are at most 53 bits. */

@@ -15,6 +15,7 @@ import type { Disk } from '../runtime/disk.ts';
 import {
   BATCH_ALIGNMENT,
   MAX_BATCH_BYTES,
+  RecordType,
   aligned,
   isZero,
   readBody,
@@ -37,12 +38,19 @@ export interface TornTail {
   readonly to: number;
 }
 
+/** Where a log goes on. */
+export interface ActiveSegment {
+  readonly segment: number;
+  readonly position: number;
+  readonly lastBatch: number;
+}
+
 /** What a scan found. */
 export interface LogScan {
   /** Segment numbers in order; the trailing ones may be blank. */
   readonly segments: readonly number[];
-  /** The segment to write on, and where; undefined when there is no segment with records. */
-  readonly active: { readonly segment: number; readonly position: number } | undefined;
+  /** The segment to write on, where, and where its last batch begins; undefined when no segment has records. */
+  readonly active: ActiveSegment | undefined;
   readonly torn: TornTail | undefined;
   readonly nextSequence: number;
   readonly damage: readonly LogDamage[];
@@ -81,7 +89,7 @@ class Scanner {
   readonly #segments: readonly number[];
   readonly #damage: LogDamage[] = [];
   #nextSequence: number | undefined;
-  #active: { segment: number; position: number } | undefined;
+  #active: ActiveSegment | undefined;
   #torn: TornTail | undefined;
   #stopped = false;
 
@@ -129,8 +137,9 @@ class Scanner {
         return this.#refuse(`${this.#path(segment)} at ${at}: batch head is damaged (${head})`);
       if (!this.#inSequence(segment, at, head)) return;
       if (!(await this.#readBatch(segment, bytes, at, head, later))) return;
+      const lastBatch = at;
       at += aligned(head.length);
-      this.#active = { segment, position: at };
+      this.#active = { segment, position: at, lastBatch };
     }
   }
 
@@ -177,7 +186,7 @@ class Scanner {
 
   #damagePayload(segment: number, at: number, head: BatchHead, position: number, record: LogRecord): void {
     this.#damage.push({
-      group: record.type === 2 ? record.group : undefined,
+      group: record.type === RecordType.entry ? record.group : undefined,
       description: `${this.#path(segment)} at ${at}: payload of record ${head.firstSequence + position} (group ${record.group}, index ${record.index}) fails its checksum`,
     });
   }
@@ -221,7 +230,8 @@ class Scanner {
   #cut(segment: number, bytes: Buffer, at: number): void {
     let to = bytes.length;
     while (to > at && isZero(bytes, to - BATCH_ALIGNMENT, to)) to -= BATCH_ALIGNMENT;
-    this.#active = { segment, position: at };
+    const lastBatch = this.#active?.segment === segment ? this.#active.lastBatch : at;
+    this.#active = { segment, position: at, lastBatch };
     this.#torn = { from: at, to };
     this.#stopped = true;
   }

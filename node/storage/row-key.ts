@@ -45,6 +45,11 @@ export function groupOf(key: RowKey): number {
   return Number(Buffer.from(key.slice(0, 8), 'latin1').readBigUInt64BE());
 }
 
+/** Reads the generation back from a row key. */
+export function generationOf(key: RowKey): number {
+  return Buffer.from(key.slice(8, 12), 'latin1').readUInt32BE();
+}
+
 /** Bytes as a binary string. */
 export function binaryString(bytes: Uint8Array): string {
   return asBuffer(bytes).toString('latin1');

@@ -13,10 +13,17 @@
  */
 import { crc32 } from 'node:zlib';
 import type { Clock } from '@holdfast/client/clock';
-import type { OrderedStore, RowChange } from '../runtime/ordered-store.ts';
+import type { OrderedStore, RowChange, RowIterator } from '../runtime/ordered-store.ts';
 import { ByteReader, ByteWriter, asBuffer } from './byte-codec.ts';
 import { RowArena } from './row-arena.ts';
-import { STORE_GROUP_PREFIX, binaryBytes, binaryString, groupPrefix, type RowKey } from './row-key.ts';
+import {
+  STORE_GROUP_PREFIX,
+  binaryBytes,
+  binaryString,
+  groupPrefix,
+  prefixEnd,
+  type RowKey,
+} from './row-key.ts';
 
 /** A row kept as an object while it changes often; encoded when it is flushed. */
 export interface LiveRow {
@@ -37,6 +44,10 @@ export interface AppliedEntry {
   readonly term: number;
   /** Log time of the entry. */
   readonly stampMs: number;
+  /** Generation of the group's rows: a snapshot brings a new one. */
+  readonly generation: number;
+  /** The group's members as of this entry, encoded; undefined: no entry has said so yet. */
+  readonly configuration: Uint8Array | undefined;
 }
 
 /** How far the store is. */
@@ -45,6 +56,17 @@ export interface StoreMark {
   readonly flush: number;
   /** Last durable log record when that flush began. */
   readonly logSequence: number;
+}
+
+/** A row without what names group and generation. */
+export type SnapshotRow = readonly [rest: RowKey, content: Uint8Array];
+
+/** The rows of a group as of one entry. */
+export interface GroupSnapshot {
+  readonly applied: AppliedEntry;
+  /** Further rows, about `count`; an empty array at the end. Error: StoreDamaged. */
+  next(count: number): Promise<SnapshotRow[]>;
+  close(): Promise<void>;
 }
 
 export interface FlushTimes {
@@ -77,6 +99,14 @@ const ROW_COST_BYTES = 1_024;
 const ROW_VERSION = 1;
 /** What stands before a row's content in the store: version and checksum. */
 export const ROW_HEADER_BYTES = 5;
+/** Before the first entry of a group. */
+export const NOTHING_APPLIED: AppliedEntry = {
+  index: 0,
+  term: 0,
+  stampMs: 0,
+  generation: 0,
+  configuration: undefined,
+};
 const STORED_FAMILY = 'i';
 const END_OF_STORE: RowKey = '\xff'.repeat(16);
 const MARK_KEY: RowKey = `${STORE_GROUP_PREFIX}m`;
@@ -130,9 +160,8 @@ export class RowStore {
   /** The last entry of a group whose rows are durably in the store; index 0: none. */
   stored(group: number): AppliedEntry {
     const row = this.#read(storedKey(group));
-    if (row === undefined) return { index: 0, term: 0, stampMs: 0 };
-    const reader = new ByteReader(row);
-    return { index: reader.u64(), term: reader.u64(), stampMs: reader.u64() };
+    if (row === undefined) return NOTHING_APPLIED;
+    return decodeApplied(row);
   }
 
   /** A row's content, or undefined. Invariants 1, 3. */
@@ -267,6 +296,26 @@ export class RowStore {
     return removed;
   }
 
+  /**
+   * All rows of one generation of a group, as of the entry that the store has: a flush is a
+   * moment of the whole store, so waiting for the one under way is enough. The caller closes it.
+   */
+  async openSnapshot(group: number): Promise<GroupSnapshot> {
+    while (this.#flush !== undefined) await this.#flush;
+    const applied = this.stored(group);
+    const prefix = groupPrefix(group, applied.generation);
+    const iterator = this.#options.store.iterate(binaryBytes(prefix), binaryBytes(prefixEnd(prefix)));
+    return { applied, next: (count) => nextRows(iterator, prefix, count), close: () => iterator.close() };
+  }
+
+  /** Adds rows to a generation that nobody reads yet, durably and past the overlay. */
+  async addRows(group: number, generation: number, rows: readonly SnapshotRow[]): Promise<void> {
+    const prefix = groupPrefix(group, generation);
+    const changes = rows.map(([rest, content]) => sealed(prefix + rest, rowOf(content)));
+    await this.#flush;
+    await this.#options.store.writeBatch(changes);
+  }
+
   /** Checks up to `count` stored rows from `from` on; `next`: where to go on, undefined at the end. Error: StoreDamaged. */
   async verify(from: RowKey, count: number): Promise<{ checked: number; next: RowKey | undefined }> {
     const iterator = this.#options.store.iterate(binaryBytes(from), binaryBytes(END_OF_STORE));
@@ -383,8 +432,7 @@ export class RowStore {
       await new Promise<void>((resolve) => this.#options.clock.afterTurn(resolve));
     }
     for (const [group, entry] of stored) {
-      const content = new ByteWriter(24).u64(entry.index).u64(entry.term).u64(entry.stampMs).finish();
-      changes.push(sealed(storedKey(group), rowOf(content)));
+      changes.push(sealed(storedKey(group), rowOf(encodeApplied(entry))));
     }
     const content = new ByteWriter(16).u64(mark.flush).u64(mark.logSequence).finish();
     changes.push(sealed(MARK_KEY, rowOf(content)));
@@ -464,6 +512,36 @@ function rowOf(content: Uint8Array): Buffer {
 
 function contentOf(row: Buffer | LiveRow): Uint8Array {
   return row instanceof Uint8Array ? row.subarray(ROW_HEADER_BYTES) : row.encode();
+}
+
+async function nextRows(iterator: RowIterator, prefix: RowKey, count: number): Promise<SnapshotRow[]> {
+  try {
+    for (;;) {
+      const stored = await iterator.next(count);
+      const rows = stored.flatMap(([keyBytes, row]): SnapshotRow[] => {
+        const key = binaryString(keyBytes);
+        const rest = key.slice(prefix.length);
+        return rest === STORED_FAMILY ? [] : [[rest, openRow(key, row)]];
+      });
+      if (rows.length > 0 || stored.length === 0) return rows;
+    }
+  } catch (error) {
+    throw damaged(error);
+  }
+}
+
+function encodeApplied({ index, term, stampMs, generation, configuration }: AppliedEntry): Uint8Array {
+  const writer = new ByteWriter(64).u64(index).u64(term).u64(stampMs).u32(generation);
+  return (configuration === undefined ? writer : writer.bytes(configuration)).finish();
+}
+
+/** Rows of the first release end after the stamp. */
+function decodeApplied(content: Uint8Array): AppliedEntry {
+  const reader = new ByteReader(content);
+  const [index, term, stampMs] = [reader.u64(), reader.u64(), reader.u64()];
+  const generation = reader.done ? 0 : reader.u32();
+  const configuration = reader.done ? undefined : Uint8Array.from(reader.bytes());
+  return { index, term, stampMs, generation, configuration };
 }
 
 function storedKey(group: number): RowKey {

@@ -23,7 +23,7 @@ import {
   type LogRecord,
 } from './log-format.ts';
 import { EMPTY_GROUP, decodeOpening, encodeOpening, type GroupLogState } from './log-opening.ts';
-import { scanLog, segmentName, type LogDamage } from './log-scan.ts';
+import { scanLog, segmentName, type ActiveSegment, type LogDamage } from './log-scan.ts';
 
 const ZERO_CHUNK_BYTES = 1024 * 1024;
 const PREFERRED_BATCH_BYTES = 8 * 1024 * 1024;
@@ -53,7 +53,7 @@ export interface BatchTimes {
 interface Segment {
   readonly number: number;
   readonly bytes: number;
-  /** Greatest index of an entry in this segment, by group. */
+  /** Greatest index of an entry or snapshot in this segment, by group. */
   readonly lastIndexes: Map<number, number>;
 }
 
@@ -317,7 +317,7 @@ export class WriteAheadLog {
   async #resume(
     numbers: readonly number[],
     found: ReadonlyMap<number, Segment>,
-    active: { segment: number; position: number } | undefined,
+    active: ActiveSegment | undefined,
   ): Promise<void> {
     const { disk, directory } = this.#options;
     for (const number of numbers) {
@@ -333,6 +333,7 @@ export class WriteAheadLog {
         this.#openedSegment = number;
       } else this.#blank.push(segment);
       if (isOpened && number === active.segment) {
+        await secureEnd(file, active);
         this.#file = file;
         this.#position = active.position;
       } else await file.close();
@@ -342,7 +343,7 @@ export class WriteAheadLog {
 
   #note(record: LogRecord, segment: Segment): void {
     const state = this.group(record.group);
-    if (record.type === RecordType.entry) {
+    if (record.type === RecordType.entry || record.type === RecordType.snapshot) {
       this.#groups.set(record.group, { ...state, lastIndex: record.index });
       segment.lastIndexes.set(
         record.group,
@@ -374,6 +375,16 @@ export class WriteAheadLog {
   #path(segment: number): string {
     return `${this.#options.directory}/${segmentName(segment)}`;
   }
+}
+
+/**
+ * A process that was killed, or whose sync failed, leaves a last batch that can be read and
+ * need not be on the disk: what is built on it from now on would go with the power. So it is
+ * written again; to sync alone would not do, for a kernel forgets pages that it failed to write.
+ */
+async function secureEnd(file: DiskFile, { lastBatch, position }: ActiveSegment): Promise<void> {
+  if (lastBatch < position)
+    await file.writeDurably(lastBatch, await file.read(lastBatch, position - lastBatch));
 }
 
 function segmentOf(segments: Map<number, Segment>, number: number): Segment {

@@ -30,8 +30,8 @@ export function errorStatus(error: HoldfastError): Uint8Array {
 
 /** The facts of an error by name; only those that it has. */
 export function metadata(error: HoldfastError): Record<string, string> {
-  const { outcome, field, actual, limit, current } = error;
-  const facts = { outcome, field, actual, limit, current_version: current?.version.toString() };
+  const { outcome, field, actual, limit, current, leader } = error;
+  const facts = { outcome, field, actual, limit, current_version: current?.version.toString(), leader };
   return Object.fromEntries(
     Object.entries(facts).filter((fact): fact is [string, string] => fact[1] !== undefined && fact[1] !== ''),
   );

@@ -119,7 +119,7 @@ export class FakeStream implements PipelineConnection {
   }
 }
 
-const base = { message: 'no', outcome: 0, field: '', actual: '', limit: '', retryAfterMs: 0 };
+const base = { message: 'no', outcome: 0, field: '', actual: '', limit: '', retryAfterMs: 0, leader: '' };
 
 /** A network that does what the test says: streams open, answer and break by hand. */
 export class FakeTransport implements Transport {

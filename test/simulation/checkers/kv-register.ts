@@ -28,14 +28,17 @@ const MAX = 2n ** 63n - 1n;
 /** The model of a key, from all operations on it. */
 export function kvRegister(operations: readonly KvOperation[]): ShownModel<KvState, KvOperation> {
   const observed = observedValues(operations);
+  const given = new Set(operations.map(versionGiven));
   return {
     init: () => EMPTY,
-    step,
-    key: ({ value, version, floor }) =>
-      `${floor} ${version ?? '?'} ${value === undefined ? '' : `=${value}`}`,
+    step: (state, operation) =>
+      isUnbound(state) && given.has(versionSeen(operation) ?? -1) ? undefined : step(state, operation),
+    key: ({ value, version, floor }) => `${floor} ${version ?? '?'} ${shownTo(observed, value)}`,
     isRead: ({ outcome }) => outcome.kind === 'read' || outcome.kind === 'refused' || isEmptyDelete(outcome),
     alike: (operation) => alike(operation, observed),
     helps: (unknown, next) => helps(unknown.request, next),
+    isPast: ({ version, floor }, { request }) =>
+      'expectedVersion' in request && request.expectedVersion <= floor && request.expectedVersion !== version,
     rank,
     contradiction: kvContradiction,
     showState: ({ value, version }) => shownValue(value, version),
@@ -193,14 +196,63 @@ function rank({ request, outcome }: KvOperation): number | undefined {
   return undefined;
 }
 
-/** Values that make a difference to some operation, and whether numbers do. */
-function observedValues(operations: readonly KvOperation[]): { values: Set<string>; counts: boolean } {
+/** A value whose version is not known yet: an unknown write's, and so none that was given to an acknowledged one. */
+function isUnbound({ value, version }: KvState): boolean {
+  return value !== undefined && version === undefined;
+}
+
+/** The version told to the writer; 0: none. */
+function versionGiven({ request, outcome }: KvOperation): number {
+  if (outcome.kind !== 'applied' || !('value' in request || 'delta' in request)) return 0;
+  return outcome.version ?? 0;
+}
+
+/** The version that the key had before an operation; undefined: it does not say. */
+function versionSeen({ request, outcome }: KvOperation): number | undefined {
+  if (outcome.kind === 'read') return outcome.found?.version;
+  if (outcome.kind === 'refused') return typeof outcome.current === 'number' ? outcome.current : undefined;
+  return 'expectedVersion' in request ? request.expectedVersion : undefined;
+}
+
+/** What the operations of a key tell values apart by. */
+interface Observed {
+  /** Read, or compared with. */
+  readonly values: ReadonlySet<string>;
+  /** Whether numbers make a difference. */
+  readonly counts: boolean;
+  /** Numbers above it stay above it, and none was observed; undefined: that cannot be said. */
+  readonly greatest: bigint | undefined;
+}
+
+function observedValues(operations: readonly KvOperation[]): Observed {
   const values = new Set<string>();
+  const deltas: bigint[] = [];
   for (const { request, outcome } of operations) {
     if (outcome.kind === 'read' && outcome.found !== undefined) values.add(outcome.found.value);
     if (request.kind === 'setIfValue') values.add(request.expectedValue);
+    if (request.kind !== 'increment') continue;
+    deltas.push(request.delta);
+    if (outcome.kind === 'applied' && outcome.counter !== undefined)
+      values.add((outcome.counter - request.delta).toString());
   }
-  return { values, counts: operations.some(({ request }) => request.kind === 'increment') };
+  const canFall = deltas.some((delta) => delta < 0n);
+  const canOverflow = operations.some(
+    ({ request, outcome }) =>
+      (outcome.kind === 'refused' && outcome.reason === 'COUNTER_OVERFLOW') ||
+      ('value' in request && request.value.length > 18) ||
+      ('delta' in request && request.delta > 2n ** 32n),
+  );
+  const numbers = [...values].filter(isCounter).map(BigInt);
+  const greatest = numbers.reduce((least, number) => (number > least ? number : least), -1n);
+  return { values, counts: deltas.length > 0, greatest: canFall || canOverflow ? undefined : greatest };
+}
+
+/** A value as the operations of the key can tell it from others. */
+function shownTo({ values, counts, greatest }: Observed, value: string | undefined): string {
+  if (value === undefined) return '';
+  if (values.has(value)) return `=${value}`;
+  if (!counts || !isCounter(value)) return 'unseen';
+  return greatest !== undefined && BigInt(value) > greatest ? 'unseen number' : `=${value}`;
 }
 
 /**
@@ -209,7 +261,7 @@ function observedValues(operations: readonly KvOperation[]): { values: Set<strin
  * because a delete may have found one and a create been refused for it. To an increment
  * all that are not numbers are alike.
  */
-function alike({ request }: KvOperation, { values, counts }: ReturnType<typeof observedValues>): string {
+function alike({ request }: KvOperation, observed: Observed): string {
   const condition =
     'expectedVersion' in request
       ? `${request.expectedVersion}`
@@ -219,8 +271,7 @@ function alike({ request }: KvOperation, { values, counts }: ReturnType<typeof o
   const write = `${request.kind} ${JSON.stringify(condition)}`;
   if ('delta' in request) return `${write} ${request.delta}`;
   if (!('value' in request)) return write;
-  const matters = values.has(request.value) || (counts && isCounter(request.value));
-  return matters ? `${write} =${request.value}` : write;
+  return `${write} ${shownTo(observed, request.value)}`;
 }
 
 /**

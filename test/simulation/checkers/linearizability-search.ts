@@ -39,6 +39,8 @@ export interface Model<S, O> {
   alike?(operation: O): string;
   /** Whether an unknown operation right before another can let it have its result: rule 1. Default: it can. */
   helps?(unknown: O, next: O): boolean;
+  /** Whether an unknown operation can no longer take effect, now or after whatever else. Default: it can. */
+  isPast?(state: S, unknown: O): boolean;
   /** Where an operation that returned stands among the others: rule 4. */
   rank?(operation: O): number | undefined;
 }
@@ -204,7 +206,9 @@ export class LinearizabilitySearch<S, O extends Operation> {
     const deadline = this.#deadline;
     const left = new Set<number>();
     for (const [kind, { operations, used }] of this.#kinds.entries()) {
-      if (used < operations.length && this.#operations[operations[used]!]!.called <= deadline) left.add(kind);
+      const next = this.#operations[operations[used] ?? -1];
+      if (next === undefined || next.called > deadline) continue;
+      if (this.#model.isPast?.(this.#state, next) !== true) left.add(kind);
     }
     const calls = [...this.#calls.candidates()].map(({ operation }) => operation);
     const useful: number[] = [];

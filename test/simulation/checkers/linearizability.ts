@@ -99,14 +99,7 @@ function explained<S, O extends Operation>(
   operations: readonly O[],
   ranked: Stuck<S, O> | undefined,
 ): string {
-  const plain: Model<S, O> = {
-    init: () => model.init(),
-    step: (state, operation) => model.step(state, operation),
-    key: (state) => model.key(state),
-    isRead: (operation) => model.isRead?.(operation) ?? true,
-    ...(model.alike && { alike: (operation: O) => model.alike!(operation) }),
-    ...(model.helps && { helps: (unknown: O, next: O) => model.helps!(unknown, next) }),
-  };
+  const { rank: _, ...plain } = model;
   const search = new LinearizabilitySearch(plain, operations, EXPLAINING_STEPS);
   if (search.run() === true) return 'without ranks it is: the model contradicts itself';
   const furthest = search.stuck ?? ranked;

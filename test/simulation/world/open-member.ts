@@ -28,12 +28,13 @@ export const CLUSTER_SIZES: readonly number[] = [1];
  * not, a write that a killed process had not synced, or whose sync failed, is served after
  * the restart and lost with the power; so the machine writes everything when a process dies.
  */
-export const LOG_SECURES_ITS_END: boolean = false;
+export const LOG_SECURES_ITS_END: boolean = true;
 
 /** Opens the engine of one member. With several voters `self`, `members` and `peers` go into the engine. */
 export function openMember(options: MemberOptions): Promise<Engine> {
-  const { self: _self, members: _members, peers: _peers, ...engineOptions } = options;
-  return openEngine(engineOptions);
+  const { self: _self, members, peers, ...engineOptions } = options;
+  const others = members.length === 1 ? undefined : peers;
+  return openEngine({ ...engineOptions, members, peers: others });
 }
 
 /** What the world looks at in one replica of a group. */
@@ -46,12 +47,12 @@ export interface ReplicaView {
   readonly appliedTerm: number;
 }
 
-/** The replicas of an engine. With one voter, every replica leads. */
+/** The replicas of an engine. */
 export function replicasOf(engine: Engine): ReplicaView[] {
-  return engine.host.replicas.map(({ group, term, lastIndex, applied }) => ({
+  return engine.host.replicas.map(({ group, term, lastIndex, applied, isLeader }) => ({
     group,
     term,
-    isLeader: true,
+    isLeader,
     lastIndex,
     appliedIndex: applied.index,
     appliedTerm: applied.term,

@@ -5,6 +5,7 @@
 import { HoldfastError } from '../../../client/error.ts';
 import type { Engine } from '../../../node/main/engine.ts';
 import { statusSource } from '../../../node/main/node-status.ts';
+import type { FatalCause } from '../../../node/raft/group-host.ts';
 import type { CrashPolicy } from '../../../node/runtime/simulated/crash-policy.ts';
 import type { SeededRandom } from '../../../node/runtime/simulated/seeded-random.ts';
 import { SimulatedClock } from '../../../node/runtime/simulated/simulated-clock.ts';
@@ -253,16 +254,20 @@ export class WorldNode {
   }
 
   /** As node/main/node.ts does: a disk that failed ends the process, damage is served no more. */
-  #onStorageFailure(cause: 'storage failed' | 'storage damaged', error: Error): void {
+  #onStorageFailure(cause: FatalCause, error: Error): void {
     this.#around.trace.note(this.name, `${cause}: ${error.message}`);
     const isExplained = cause === 'storage failed' ? this.#diskHasFailed() : this.isDamaged;
     if (!isExplained) {
       this.#around.onDefect('storage', `${this.name}: ${cause} for no reason: ${error.stack}`);
     }
-    if (cause !== 'storage failed') return;
+    if (cause === 'storage damaged') return;
     const { process } = this;
     process.after(0, () => {
-      if (this.process === process) this.#dieOf(cause, error);
+      if (this.process !== process) return;
+      this.#dieOf(cause, error);
+      if (cause === 'storage failed') return;
+      this.refusals++;
+      this.#state = 'refused';
     });
   }
 

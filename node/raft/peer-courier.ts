@@ -1,0 +1,199 @@
+/**
+ * Carries messages of all groups between this node and its peers: what is posted in a turn
+ * leaves as one envelope for each peer. Every message begins with who sends it:
+ *
+ *   kind (1 byte) · log id (8) · run id (8) · records in its log at its start (8) · records now (8) · wall clock (8)
+ *
+ *  1. Nothing is taken from a node that is not a member, or that `PeerMemory` does not know
+ *     again: a member whose data was removed or rolled back would vote a second time.
+ *  2. What waits for a slow peer is bounded in bytes: more is dropped, and said to the core.
+ */
+import type { Clock } from '@holdfast/client/clock';
+import type { Random } from '@holdfast/client/random';
+import type { PeerTransport } from '../runtime/peer-transport.ts';
+import { asBuffer, readU64, writeU64 } from '../storage/byte-codec.ts';
+import { ClockComparison } from './clock-comparison.ts';
+import type { Message } from './core/messages.ts';
+import { decodeEnvelope, encodeEnvelope, messageBytes, type GroupMessage } from './core/message-codec.ts';
+import type { Member } from './members.ts';
+import type { PeerMemory } from './peer-memory.ts';
+
+/** What a message between nodes is; never reused for another meaning. */
+export const PeerMessageKind = {
+  /** Messages of cores, see `encodeEnvelope`. */
+  envelope: 1,
+  /** Asks for a part of a snapshot's rows. */
+  snapshotRequest: 2,
+  /** A part of a snapshot's rows. */
+  snapshotPart: 3,
+  /** The receiver of this is not the node that its peer knew under the name. */
+  refusal: 4,
+} as const;
+
+const HEADER_BYTES = 41;
+/** Envelopes are cut at about this size. */
+const ENVELOPE_BYTES = 4 * 1024 * 1024;
+/** Above this many bytes on their way to a peer, appends are dropped. Invariant 2. */
+const MAX_QUEUED_BYTES = 32 * 1024 * 1024;
+const REFUSAL_EVERY_MS = 1_000;
+
+export interface PeerCourierOptions {
+  readonly transport: PeerTransport;
+  readonly self: Member;
+  readonly members: readonly Member[];
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly memory: PeerMemory;
+  /** 8 bytes that tell this node's log from every other. */
+  readonly logId: Uint8Array;
+  /** Records that are durable in this node's log. */
+  readonly logSequence: () => number;
+  readonly onMessages: (messages: readonly GroupMessage[]) => void;
+  readonly onBulk: (from: number, kind: number, body: Buffer) => void;
+  /** A peer does not take this node for the one it knew. */
+  readonly onRefused: (peer: string, reason: string) => void;
+  /** A message to this replica was dropped. */
+  readonly onDropped: (message: GroupMessage) => void;
+}
+
+export class PeerCourier {
+  readonly #options: PeerCourierOptions;
+  readonly #byId: ReadonlyMap<number, Member>;
+  readonly #byName: ReadonlyMap<string, Member>;
+  readonly #clocks: ClockComparison;
+  readonly #startSequence: number;
+  /** Tells this run of the process from every other. */
+  readonly #runId: Uint8Array;
+  /** Posted in this turn, by replica. */
+  readonly #outbox = new Map<number, GroupMessage[]>();
+  readonly #refusedAtMs = new Map<string, number>();
+
+  constructor(options: PeerCourierOptions) {
+    this.#options = options;
+    const peers = options.members.filter(({ id }) => id !== options.self.id);
+    this.#byId = new Map(peers.map((member) => [member.id, member]));
+    this.#byName = new Map(peers.map((member) => [member.name, member]));
+    this.#clocks = new ClockComparison(options.clock);
+    this.#startSequence = options.logSequence();
+    this.#runId = options.random.bytes(8);
+    options.transport.onMessage((peer, message) => this.#receive(peer, asBuffer(message)));
+  }
+
+  /** How far this node's clock is from the median of all, in ms. */
+  get clockOffsetMs(): number {
+    return this.#clocks.offsetMs();
+  }
+
+  /** Queues a core's message for the envelope of this turn. */
+  post(group: number, message: Message): void {
+    const known = this.#outbox.get(message.to);
+    if (known === undefined) this.#outbox.set(message.to, [{ group, message }]);
+    else known.push({ group, message });
+  }
+
+  /** Sends what was posted. */
+  flush(): void {
+    for (const [replica, messages] of this.#outbox) {
+      const peer = this.#byId.get(replica);
+      if (peer !== undefined) this.#sendAll(peer, messages);
+    }
+    this.#outbox.clear();
+  }
+
+  /** Sends a message that is not a core's. */
+  sendBulk(to: number, kind: number, body: Uint8Array): void {
+    const peer = this.#byId.get(to);
+    if (peer !== undefined) this.#send(peer.name, kind, body);
+  }
+
+  close(): Promise<void> {
+    return this.#options.transport.close();
+  }
+
+  /** Invariant 2. */
+  #sendAll(peer: Member, messages: readonly GroupMessage[]): void {
+    const { transport, onDropped } = this.#options;
+    const isSlow = transport.queuedBytes(peer.name) > MAX_QUEUED_BYTES;
+    let part: GroupMessage[] = [];
+    let bytes = 0;
+    for (const message of messages) {
+      if (isSlow && message.message.type === 'append' && message.message.entries.length > 0) {
+        onDropped(message);
+        continue;
+      }
+      const size = messageBytes(message.message);
+      if (bytes > 0 && bytes + size > ENVELOPE_BYTES) {
+        this.#send(peer.name, PeerMessageKind.envelope, encodeEnvelope(part));
+        part = [];
+        bytes = 0;
+      }
+      part.push(message);
+      bytes += size;
+    }
+    if (part.length > 0) this.#send(peer.name, PeerMessageKind.envelope, encodeEnvelope(part));
+  }
+
+  #send(peer: string, kind: number, body: Uint8Array): void {
+    const { logId, logSequence, clock, transport } = this.#options;
+    const message = Buffer.allocUnsafe(HEADER_BYTES + body.byteLength);
+    message[0] = kind;
+    message.set(logId.subarray(0, 8), 1);
+    message.set(this.#runId, 9);
+    writeU64(message, this.#startSequence, 17);
+    writeU64(message, logSequence(), 25);
+    writeU64(message, Math.max(0, Math.floor(clock.wallMs())), 33);
+    message.set(body, HEADER_BYTES);
+    transport.send(peer, message);
+  }
+
+  #receive(name: string, message: Buffer): void {
+    const peer = this.#byName.get(name);
+    if (peer === undefined || message.length < HEADER_BYTES) return;
+    const kind = message[0]!;
+    const body = message.subarray(HEADER_BYTES);
+    if (kind === PeerMessageKind.refusal) return this.#onRefusal(name, body);
+    if (!this.#isKnown(name, message)) return;
+    this.#clocks.heard(name, readU64(message, 33));
+    if (kind !== PeerMessageKind.envelope) return this.#options.onBulk(peer.id, kind, body);
+    // A member speaks for its own replicas alone.
+    const messages = decode(body)?.filter(({ message: { from } }) => from === peer.id);
+    if (messages !== undefined && messages.length > 0) this.#options.onMessages(messages);
+  }
+
+  /** Invariant 1. */
+  #isKnown(name: string, message: Buffer): boolean {
+    const seen = {
+      logId: message.toString('hex', 1, 9),
+      runId: message.toString('hex', 9, 17),
+      startSequence: readU64(message, 17),
+      sequence: readU64(message, 25),
+    };
+    const verdict = this.#options.memory.judge(name, seen);
+    if (verdict === 'known') return true;
+    if (verdict !== 'unsettled') this.#refuse(name, verdict, message);
+    return false;
+  }
+
+  /** Says which run of the peer is meant: a message of an earlier one may have been long on its way. */
+  #refuse(name: string, reason: string, message: Buffer): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    if (nowMs - (this.#refusedAtMs.get(name) ?? -Infinity) < REFUSAL_EVERY_MS) return;
+    this.#refusedAtMs.set(name, nowMs);
+    this.#send(name, PeerMessageKind.refusal, Buffer.concat([message.subarray(1, 17), Buffer.from(reason)]));
+  }
+
+  #onRefusal(name: string, body: Buffer): void {
+    if (body.length < 16 || body.compare(this.#runId, 0, 8, 8, 16) !== 0) return;
+    this.#options.onRefused(name, body.toString('utf8', 16));
+  }
+}
+
+/** What cannot be read is dropped, as if the network had lost it. */
+function decode(body: Buffer): GroupMessage[] | undefined {
+  try {
+    return decodeEnvelope(body);
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * What was proposed to one group here: first waiting to become entries, then, while this
+ * replica leads, in the log and not applied.
+ *
+ *  1. Each proposal is told its end once.
+ *  2. Once a proposal is in the log, only its being applied says that it was; if this
+ *     replica stops leading before, nobody here can say what becomes of it.
+ */
+import { ENTRY_VERSION, EntryKind, commandBytes, encodeCommands } from './entry.ts';
+import type { NewEntry } from './core/entry.ts';
+import type { Proposal } from './state-machine.ts';
+
+/** An entry is closed at about this size, so that applying one is a short slice. */
+const ENTRY_BYTES = 1024 * 1024;
+const ENTRY_COMMANDS = 512;
+
+/** Called with undefined when a time entry is applied, otherwise with why it was not. */
+type TimeWaiter = () => void;
+
+/** An entry to be, with those who wait for it. */
+export interface PreparedEntry extends NewEntry {
+  readonly proposals: readonly Proposal[];
+  readonly onApplied: readonly TimeWaiter[];
+}
+
+const NO_PAYLOAD = new Uint8Array(0);
+const NOBODY: readonly never[] = [];
+
+export class ProposalQueue {
+  #waiting: Proposal[] = [];
+  #timeWaiters: TimeWaiter[] = [];
+  #prepared: PreparedEntry[] = [];
+  /** Entries in the log that were made here in `#term`, by index. */
+  readonly #inFlight = new Map<number, PreparedEntry>();
+  #term = 0;
+
+  /** Whether something waits to be proposed. */
+  get hasWaiting(): boolean {
+    return this.#waiting.length + this.#timeWaiters.length + this.#prepared.length > 0;
+  }
+
+  get isEmpty(): boolean {
+    return !this.hasWaiting && this.#inFlight.size === 0;
+  }
+
+  add(proposal: Proposal): void {
+    this.#waiting.push(proposal);
+  }
+
+  /** Has log time moved on; all who ask in one turn share an entry. */
+  addTime(onApplied: TimeWaiter): void {
+    this.#timeWaiters.push(onApplied);
+  }
+
+  /** The next entries, made of what waits. Proposals past their deadline go to `expired`. */
+  prepare(monotonicMs: number, expired: Proposal[]): readonly PreparedEntry[] {
+    if (this.#timeWaiters.length > 0) {
+      const onApplied = this.#timeWaiters;
+      this.#timeWaiters = [];
+      this.#prepared.push(entry(EntryKind.time, NO_PAYLOAD, NOBODY, onApplied));
+    }
+    if (this.#waiting.length > 0) this.#pack(monotonicMs, expired);
+    return this.#prepared;
+  }
+
+  /** What was prepared is in the log, from `index` on. */
+  track(index: number, term: number): readonly PreparedEntry[] {
+    const prepared = this.#prepared;
+    this.#prepared = [];
+    this.#term = term;
+    for (const [position, made] of prepared.entries()) this.#inFlight.set(index + position, made);
+    return prepared;
+  }
+
+  /** An entry is being applied; undefined when it was not made here. */
+  take(index: number, term: number): PreparedEntry | undefined {
+    if (term !== this.#term) return undefined;
+    const made = this.#inFlight.get(index);
+    if (made !== undefined) this.#inFlight.delete(index);
+    return made;
+  }
+
+  /** Gives up what waits, unproposed; who waits for log time looks again, and finds out. */
+  drainWaiting(): Proposal[] {
+    const waiting = [...this.#prepared.flatMap(({ proposals }) => proposals), ...this.#waiting];
+    const timeWaiters = [...this.#prepared.flatMap(({ onApplied }) => onApplied), ...this.#timeWaiters];
+    this.#prepared = [];
+    this.#waiting = [];
+    this.#timeWaiters = [];
+    for (const onApplied of timeWaiters) onApplied();
+    return waiting;
+  }
+
+  /** Gives up what is in the log. Invariant 2. */
+  drainInFlight(): Proposal[] {
+    const entries = [...this.#inFlight.values()];
+    this.#inFlight.clear();
+    for (const { onApplied } of entries) for (const waiter of onApplied) waiter();
+    return entries.flatMap(({ proposals }) => proposals);
+  }
+
+  #pack(monotonicMs: number, expired: Proposal[]): void {
+    let part: Proposal[] = [];
+    let bytes = 0;
+    const close = () => {
+      if (part.length > 0) this.#prepared.push(entry(EntryKind.commands, encodeCommands(part), part, NOBODY));
+      part = [];
+      bytes = 0;
+    };
+    for (const proposal of this.#waiting) {
+      if (proposal.deadlineMs <= monotonicMs) {
+        expired.push(proposal);
+        continue;
+      }
+      if (part.length >= ENTRY_COMMANDS || bytes + commandBytes(proposal) > ENTRY_BYTES) close();
+      part.push(proposal);
+      bytes += commandBytes(proposal);
+    }
+    close();
+    this.#waiting = [];
+  }
+}
+
+function entry(
+  kind: number,
+  payload: Uint8Array,
+  proposals: readonly Proposal[],
+  onApplied: readonly TimeWaiter[],
+): PreparedEntry {
+  return { kind, version: ENTRY_VERSION, payload, proposals, onApplied };
+}
