@@ -155,6 +155,10 @@ export const REASONS = {
     'The node does not lead the partition, or has stopped leading with the write on its way: the error names ' +
       'the leader, where one is known. Ask there.',
   ),
+  NODE_DAMAGED: withSequence(
+    S.UNAVAILABLE,
+    'The data of this node is damaged or lost, and others can serve in its place: ask them. An operator must act.',
+  ),
   STORAGE_DAMAGED: never(S.DATA_LOSS, 'Stored data failed its checksum; an operator must act.'),
   UNIMPLEMENTED: never(S.UNIMPLEMENTED, 'The node does not know the method; an older node stays so.'),
   INTERNAL: never(S.INTERNAL, 'A defect of the program; what it did is not known, a repeat may do it again.'),

@@ -11,9 +11,12 @@ import type { GroupHost } from '../raft/group-host.ts';
 import type { GroupReplica } from '../raft/group-replica.ts';
 import { groupPrefix, prefixEnd } from '../storage/row-key.ts';
 import type { RowStore } from '../storage/row-store.ts';
+import { awaitRead } from '../raft/propose.ts';
 import { KvStateMachine } from './kv-state-machine.ts';
 import { MAX_GROUPS, checkKeyspaceName, refuse, type KeyspaceLimits } from './limits.ts';
 
+/** Group whose tree names the keyspaces. */
+const COORDINATION_GROUP = 0;
 const PREFIX = '/holdfast/keyspaces/';
 /** Names of keyspaces that were dropped: their versions are not used again. */
 const DROPPED = '/holdfast/dropped-keyspaces/';
@@ -92,6 +95,7 @@ export class Keyspaces {
   #changes = 0;
   /** Times that the tree is being read. */
   #readings = 0;
+  #reading: Promise<void> = Promise.resolve();
   #stopped = false;
 
   private constructor(options: KeyspacesOptions) {
@@ -133,6 +137,24 @@ export class Keyspaces {
       `there is no keyspace "${name}". Nothing was done; create it first, or look at the list.`,
       name,
     );
+  }
+
+  /**
+   * A keyspace. At once when it is known here; that one is not known is said only after the
+   * leader has confirmed that this node is up to date. Errors: as `get`, NOT_LEADER.
+   */
+  find(name: string, field = 'keyspace'): OpenKeyspace | Promise<OpenKeyspace> {
+    const { host } = this.#options;
+    if (this.#open.has(name) || host.canReadNow(COORDINATION_GROUP)) return this.get(name, field);
+    checkKeyspaceName(name, field);
+    return this.catchUp().then(() => this.get(name, field));
+  }
+
+  /** Resolves when every keyspace created before this call is known here. Error: NOT_LEADER. */
+  async catchUp(): Promise<void> {
+    const { host } = this.#options;
+    if (!host.canReadNow(COORDINATION_GROUP)) await awaitRead(host, COORDINATION_GROUP);
+    await this.#reading;
   }
 
   /** Name of the keyspace that a group belongs to. */
@@ -199,7 +221,8 @@ export class Keyspaces {
   /** The tree was replaced as a whole. */
   #follow(): void {
     this.#changes++;
-    this.#read().catch((error: unknown) => this.#options.onRemoveFailure(error as Error));
+    this.#reading = this.#read();
+    this.#reading.catch((error: unknown) => this.#options.onRemoveFailure(error as Error));
   }
 
   /** Opens and closes what differs from the tree. While it is read nothing is opened, for it may change. */

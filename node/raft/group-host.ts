@@ -388,12 +388,14 @@ export class GroupHost {
   /** Stops serving for good. Invariant 4. */
   stopServing(cause: FatalCause, error: Error): void {
     if (this.#failure !== undefined) return;
-    this.#failure = cause;
+    const areOthers = this.#options.members.length > 1;
+    const failure = cause !== 'storage failed' && areOthers ? 'node damaged' : cause;
+    this.#failure = failure === 'not known again' ? 'node damaged' : failure;
     this.#options.rows.freeze();
     this.#timers.stop();
     this.#applying.stop();
     void this.#courier?.close();
-    for (const replica of this.#replicas.values()) this.#giveUpAll(replica, cause);
+    for (const replica of this.#replicas.values()) this.#giveUpAll(replica, this.#failure);
     this.#tellIdle();
     this.#options.onFailure(cause, error);
   }

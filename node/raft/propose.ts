@@ -69,8 +69,13 @@ export function proposalError({ cause, outcome, leader }: ProposalFailure): Hold
         message: `the node is stopping. ${fate} Try again, or ask another node.`,
         outcome,
       });
+    case 'node damaged':
+      return new HoldfastError({
+        reason: 'NODE_DAMAGED',
+        message: `this node's data is damaged and is not served. ${fate} Ask another node.`,
+        outcome,
+      });
     case 'storage damaged':
-    case 'not known again':
       return new HoldfastError({
         reason: 'STORAGE_DAMAGED',
         message: `the node's data is damaged and is not served. ${fate}`,

@@ -32,8 +32,8 @@ export type FailureCause =
   | 'stopped'
   | 'storage failed'
   | 'storage damaged'
-  /** The others knew this node with other data. */
-  | 'not known again';
+  /** Storage is damaged, or the others knew this node with other data; they can serve in its place. */
+  | 'node damaged';
 
 /** Why a proposal has no result, and whether it may have been applied. */
 export interface ProposalFailure {

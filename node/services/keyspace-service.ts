@@ -30,11 +30,11 @@ export function keyspaceService(keyspaces: Keyspaces): ServedService {
       return create(CreateKeyspaceResponseSchema, { keyspace });
     },
     async describeKeyspace(_, request) {
-      return create(DescribeKeyspaceResponseSchema, {
-        keyspace: keyspaces.get(request.name, 'name').descriptor,
-      });
+      const { descriptor } = await keyspaces.find(request.name, 'name');
+      return create(DescribeKeyspaceResponseSchema, { keyspace: descriptor });
     },
     async listKeyspaces() {
+      await keyspaces.catchUp();
       return create(ListKeyspacesResponseSchema, {
         keyspaces: keyspaces.list().map(({ descriptor }) => descriptor),
       });

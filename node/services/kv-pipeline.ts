@@ -81,6 +81,8 @@ export class KvPipeline {
   #backlog: PipelineOperation[] = [];
   #next = 0;
   #yielded = false;
+  /** Messages behind one whose keyspace is being looked for; undefined: none is. */
+  #held: Buffer[] | undefined;
   #answers: PipelineAnswer[] = [];
   /** The operations of `#answers`, for the figures. */
   #answered: { readonly operation: PipelineOperation; readonly code: string }[] = [];
@@ -155,15 +157,40 @@ export class KvPipeline {
   }
 
   #take(bytes: Buffer): void {
+    if (this.#held !== undefined) {
+      this.#held.push(bytes);
+      return;
+    }
     const startedMs = this.#dependencies.clock.monotonicMs();
     const batch = decode(bytes);
-    let keyspace: OpenKeyspace | HoldfastError;
+    let keyspace: OpenKeyspace | HoldfastError | Promise<OpenKeyspace>;
     try {
       checkBatch(batch.calls.length, bytes.length, 'calls');
-      keyspace = this.#dependencies.keyspaces.get(batch.keyspace);
+      keyspace = this.#dependencies.keyspaces.find(batch.keyspace);
     } catch (error) {
       keyspace = asHoldfastError(error);
     }
+    if (keyspace instanceof Promise) this.#hold(batch, keyspace, startedMs);
+    else this.#begin(batch, keyspace, startedMs);
+  }
+
+  /** What comes meanwhile waits as well. Invariant 1. */
+  #hold(batch: PipelineBatch, keyspace: Promise<OpenKeyspace>, startedMs: number): void {
+    this.#held = [];
+    this.#throttle();
+    const goOn = (found: OpenKeyspace | HoldfastError) => {
+      const held = this.#held!;
+      this.#held = undefined;
+      if (this.#closed) return;
+      this.#begin(batch, found, startedMs);
+      for (const bytes of held) this.#take(bytes);
+      this.#endIfDone();
+    };
+    keyspace.then(goOn, (error: unknown) => goOn(asHoldfastError(error)));
+  }
+
+  #begin(batch: PipelineBatch, found: OpenKeyspace | HoldfastError, startedMs: number): void {
+    let keyspace = found;
     const charge = batch.calls.reduce((sum, call) => sum + operationBytes(call), 0);
     if (!this.#budget.tryTake(charge)) {
       keyspace = this.#budget.refusal();
@@ -271,7 +298,7 @@ export class KvPipeline {
 
   /** Invariant 3. */
   #throttle(): void {
-    const full = this.#ended || this.#backlog.length > 0 || this.#isFull;
+    const full = this.#ended || this.#backlog.length > 0 || this.#isFull || this.#held !== undefined;
     if (full === this.#paused) return;
     this.#paused = full;
     if (full) this.#stream.pause();
@@ -291,6 +318,7 @@ export class KvPipeline {
   #endIfDone(): void {
     if (
       this.#ended &&
+      this.#held === undefined &&
       this.#backlog.length === 0 &&
       this.#unanswered === 0 &&
       this.#answers.length === 0 &&

@@ -67,14 +67,14 @@ type KvHandlers = Handlers<typeof KvService>;
 function reads({ kv, keyspaces }: KvServiceOptions): Pick<KvHandlers, 'get' | 'batchGet' | 'scan'> {
   return {
     async get(_, request) {
-      const keyspace = keyspaces.get(request.keyspace);
+      const keyspace = await keyspaces.find(request.keyspace);
       checkKey(request.key, keyspace);
       checkReadOptions(request.options);
       return getMessage(request.key, await kv.get(keyspace, request.key));
     },
 
     async batchGet(_, request) {
-      const keyspace = keyspaces.get(request.keyspace);
+      const keyspace = await keyspaces.find(request.keyspace);
       checkBatch(request.keys.length, 0, 'keys');
       checkReadOptions(request.options);
       for (const key of request.keys) checkKey(key, keyspace, 'keys');
@@ -98,7 +98,7 @@ function reads({ kv, keyspaces }: KvServiceOptions): Pick<KvHandlers, 'get' | 'b
     },
 
     async *scan({ signal }, request) {
-      const keyspace = keyspaces.get(request.keyspace);
+      const keyspace = await keyspaces.find(request.keyspace);
       checkReadOptions(request.options);
       const selection = scanSelection(request);
       for await (const part of kv.scan(keyspace, selection)) {
@@ -117,8 +117,8 @@ function writes(
   options: KvServiceOptions,
 ): Pick<KvHandlers, 'put' | 'create' | 'compareAndSet' | 'increment' | 'delete'> {
   /** The unary forms are one mutation each. */
-  const mutate = (context: CallContext, request: SingleWrite, operation: Mutation['operation']) => {
-    const keyspace = options.keyspaces.get(request.keyspace);
+  const mutate = async (context: CallContext, request: SingleWrite, operation: Mutation['operation']) => {
+    const keyspace = await options.keyspaces.find(request.keyspace);
     const command = mutationCommand(create(MutationSchema, { key: request.key, operation }), keyspace);
     return written(options.kv, keyspace, command, writeContext(request.options), context.deadlineMs);
   };
@@ -174,7 +174,7 @@ function batches(options: KvServiceOptions): Pick<KvHandlers, 'batchWrite' | 'tr
   const { kv, keyspaces } = options;
   return {
     async batchWrite(context, request) {
-      const keyspace = keyspaces.get(request.keyspace);
+      const keyspace = await keyspaces.find(request.keyspace);
       checkBatch(request.mutations.length, mutationBytes(request), 'mutations');
       const commands = request.mutations.map((mutation) => mutationCommand(mutation, keyspace));
       const contexts = commands.map((_, position) => writeContext(request.options, position));
@@ -185,7 +185,7 @@ function batches(options: KvServiceOptions): Pick<KvHandlers, 'batchWrite' | 'tr
     },
 
     async transact(context, request) {
-      const keyspace = keyspaces.get(request.keyspace);
+      const keyspace = await keyspaces.find(request.keyspace);
       const command = transactCommand(request, keyspace);
       const outcome = await kv.transact(keyspace, command, writeContext(request.options), context.deadlineMs);
       return create(TransactResponseSchema, {
