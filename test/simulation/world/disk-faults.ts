@@ -126,7 +126,7 @@ function damage(
 
 function usedSegments({ disk }: WorldNode): string[] {
   const segments = disk.paths().filter((path) => path.startsWith('log/') && path.endsWith('.seg'));
-  return segments.filter((path) => disk.peek(path).some((byte) => byte !== 0));
+  return segments.filter((path) => disk.peek(path, 64).some((byte) => byte !== 0));
 }
 
 function usedLength(content: Uint8Array): number {
