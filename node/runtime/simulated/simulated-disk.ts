@@ -192,10 +192,10 @@ export class SimulatedDisk implements Disk {
     return this.#tree.paths();
   }
 
-  /** What readers see in a file now; no operation, takes no time. */
-  peek(path: string): Uint8Array {
+  /** What readers see in a file, or in its first bytes, now; no operation, takes no time. */
+  peek(path: string, length = Infinity): Uint8Array {
     const file = this.#tree.file(path);
-    return file.read(0, file.size);
+    return file.read(0, Math.min(length, file.size));
   }
 
   /** A copy of everything as readers see it now. */

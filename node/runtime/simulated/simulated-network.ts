@@ -29,6 +29,8 @@ export class SimulatedNetwork {
   readonly conditions: NetworkConditions;
   /** What was injected: drop, duplicate, reorder, delay, cut (messages lost on a cut link), overflow. */
   readonly injections = new InjectionCounts();
+  /** Told of every message that is sent, even if it is then lost. */
+  observe: ((from: string, to: string, message: Uint8Array) => void) | undefined;
   readonly #queue: EventQueue;
   readonly #random: SeededRandom;
   readonly #nodes = new Map<string, SimulatedPeerTransport>();
@@ -89,6 +91,7 @@ export class SimulatedNetwork {
   }
 
   #send(sender: SimulatedPeerTransport, from: string, to: string, message: Uint8Array): void {
+    this.observe?.(from, to, message);
     if (sender.queuedBytes(to) + message.length > this.conditions.maxQueuedBytes) {
       this.injections.note('overflow');
       return;

@@ -153,6 +153,7 @@ export class SimulatedLinks implements Wire {
       if (frame.kind !== 'message' && frame.kind !== 'call') return true;
       if (!this.#random.chance(this.conditions.reset)) return true;
       this.injections.note('reset-connection');
+      if (this.#random.chance(0.5)) return this.#breakAheadOf(from);
     } else {
       if (frame.kind !== 'message' && frame.kind !== 'status') return true;
       if (!this.#random.chance(this.conditions.loseReply)) return true;
@@ -160,6 +161,20 @@ export class SimulatedLinks implements Wire {
     }
     this.#breakBoth(from);
     return false;
+  }
+
+  /**
+   * The caller loses the connection while what it sends is on a slow way, which the node gets
+   * later: after the caller has sent it again, perhaps.
+   */
+  #breakAheadOf(from: ConnectionEnd): true {
+    const delayMs = this.conditions.longDelayMs * this.#random.float();
+    from.lastArrivalMs = Math.max(from.lastArrivalMs, this.#queue.nowMs() + delayMs);
+    this.#queue.after(0, () => {
+      from.break();
+      this.carry(from, 16, () => from.peer.break());
+    });
+    return true;
   }
 
   /** In order, after what was sent before; over a cut link not before it is mended. */

@@ -2,6 +2,7 @@
  * One caller of a client: makes an operation, waits for its end, thinks, makes the next.
  * What it does is drawn from its own randomness and from what it was told before.
  */
+import { CheckFailure } from '../../raft/check-failure.ts';
 import { sleep } from '../../../client/clock.ts';
 import type { Entry } from '../../../client/entry.ts';
 import type { BatchOperation } from '../../../client/keyspace-options.ts';
@@ -14,6 +15,9 @@ import { callTransaction } from './transactions.ts';
 import { bytesOf, labelFrom, labelOf } from './values.ts';
 import type { WorldClient } from './world-client.ts';
 import { logUniform, type OperationWeights, type WorldSettings } from './world-settings.ts';
+
+/** A call may end so much after its deadline: a tick of the client's, and the turns that it takes to hear of it. */
+const LATE_MS = 26;
 
 /** What the caller remembers of a key, perhaps outdated. */
 interface Known {
@@ -29,6 +33,7 @@ export class Caller {
   readonly keys: KeyChoice;
   readonly #settings: WorldSettings;
   readonly #nextUnique: () => number;
+  readonly #onLate: (failure: CheckFailure) => void;
   readonly #known = new Map<string, Known>();
 
   constructor(
@@ -39,7 +44,9 @@ export class Caller {
     keys: KeyChoice,
     settings: WorldSettings,
     nextUnique: () => number,
+    onLate: (failure: CheckFailure) => void,
   ) {
+    this.#onLate = onLate;
     this.name = name;
     this.client = client;
     this.recorder = recorder;
@@ -67,8 +74,27 @@ export class Caller {
     return labelOf(this.#nextUnique(), Math.round(logUniform(this.random, 1, this.#settings.maxValueBytes)));
   }
 
-  begin(keyspace: string, key: string, request: KvRequest): RecordedCall {
-    return this.recorder.begin(this.name, `${keyspace}/${key}`, request);
+  /** Begins an operation, which has to end by its deadline. */
+  begin(
+    keyspace: string,
+    key: string,
+    request: KvRequest,
+    withinMs = this.#settings.timeoutMs,
+  ): RecordedCall {
+    const startedMs = this.client.ranMs();
+    return this.recorder.begin(this.name, `${keyspace}/${key}`, request, () => {
+      const tookMs = this.client.ranMs() - startedMs;
+      if (tookMs <= withinMs + LATE_MS) return;
+      this.#onLate(
+        new CheckFailure('deadline', `${this.name} waited ${tookMs} ms for ${key}, limit ${withinMs}`),
+      );
+    });
+  }
+
+  /** Options of a call: some have little time. */
+  hurry(): { timeout: number } {
+    const timeout = this.random.chance(0.15) ? Math.round(logUniform(this.random, 20, 1_500)) : undefined;
+    return { timeout: Math.min(timeout ?? Infinity, this.#settings.timeoutMs) };
   }
 
   #operate(): Promise<void> {
@@ -132,10 +158,12 @@ export class Caller {
   }
 
   async #single(keyspace: string, key: string, request: KvRequest): Promise<void> {
-    const call = this.begin(keyspace, key, request);
+    const options = this.hurry();
+    const call = this.begin(keyspace, key, request, options.timeout);
     try {
-      if (request.kind === 'get') this.#read(call, keyspace, key, await this.#space(keyspace).get(key));
-      else call.applied(await this.#write(keyspace, key, request));
+      if (request.kind === 'get')
+        this.#read(call, keyspace, key, await this.#space(keyspace).get(key, options));
+      else call.applied(await this.#write(keyspace, key, request, options));
     } catch (error) {
       call.failed(error);
     }
@@ -147,17 +175,23 @@ export class Caller {
     call.read(found);
   }
 
-  async #write(keyspace: string, key: string, request: Exclude<KvRequest, { kind: 'get' }>) {
+  async #write(
+    keyspace: string,
+    key: string,
+    request: Exclude<KvRequest, { kind: 'get' }>,
+    options: { timeout: number },
+  ) {
     const space = this.#space(keyspace);
     switch (request.kind) {
       case 'increment':
-        return { counter: await space.increment(key, request.delta) };
+        return { counter: await space.increment(key, request.delta, options) };
       case 'delete':
-        return space.delete(key);
+        return space.delete(key, options);
       case 'deleteIfVersion':
-        return space.delete(key, { ifVersion: request.expectedVersion });
+        return space.delete(key, { ...options, ifVersion: request.expectedVersion });
       default: {
         const conditions = {
+          ...options,
           ...('expectedVersion' in request && { ifVersion: request.expectedVersion }),
           ...('expectedValue' in request && { ifValue: bytesOf(request.expectedValue) }),
           ...(request.kind === 'create' && { ifAbsent: true }),
@@ -173,7 +207,7 @@ export class Caller {
   /** Of each key there may be, the scan says whether it is there. */
   async #scan(keyspace: string): Promise<void> {
     const keys = this.keys.all(keyspace);
-    const calls = new Map(keys.map((key) => [key, this.begin(keyspace, key, { kind: 'get' })]));
+    const calls = new Map(keys.map((key) => [key, this.begin(keyspace, key, { kind: 'get' }, Infinity)]));
     try {
       const found = new Map<string, Entry>();
       for await (const entry of this.#space(keyspace).scan()) found.set(String(entry.key), entry);

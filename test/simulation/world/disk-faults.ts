@@ -75,7 +75,7 @@ function fill(scene: FaultScene, left: (node: WorldNode) => number) {
     node.disk.conditions.capacityBytes = ROOMY_BYTES;
     scene.trace.note(node.name, 'has disk again');
   };
-  return { forMs: during(scene, 300, 2_500), heal };
+  return { forMs: during(scene, 300, 1_500), heal };
 }
 
 function usedBytes({ disk }: WorldNode): number {
@@ -126,7 +126,7 @@ function damage(
 
 function usedSegments({ disk }: WorldNode): string[] {
   const segments = disk.paths().filter((path) => path.startsWith('log/') && path.endsWith('.seg'));
-  return segments.filter((path) => disk.peek(path).some((byte) => byte !== 0));
+  return segments.filter((path) => disk.peek(path, 64).some((byte) => byte !== 0));
 }
 
 function usedLength(content: Uint8Array): number {

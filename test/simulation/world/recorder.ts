@@ -32,8 +32,17 @@ export class RecordedCall {
   readonly #what: string;
   readonly #key: string;
   readonly #isWrite: boolean;
+  readonly #onEnded: () => void;
 
-  constructor(recorder: Recorder, call: KvCall, who: string, key: string, request: KvRequest) {
+  constructor(
+    recorder: Recorder,
+    call: KvCall,
+    who: string,
+    key: string,
+    request: KvRequest,
+    onEnded: () => void,
+  ) {
+    this.#onEnded = onEnded;
     this.#recorder = recorder;
     this.#call = call;
     this.#who = who;
@@ -81,6 +90,7 @@ export class RecordedCall {
 
   #done(kind: 'ok' | 'refused' | 'notApplied' | 'unknown' | undefined, result: string): void {
     this.#recorder.ended(this.#key);
+    this.#onEnded();
     const { counts, trace } = this.#recorder;
     if (kind !== undefined) counts[kind]++;
     if (kind === 'unknown') counts.unknownWrites++;
@@ -114,13 +124,14 @@ export class Recorder {
     return [...this.#pending.values()].reduce((sum, count) => sum + count, 0);
   }
 
-  begin(who: string, key: string, request: KvRequest): RecordedCall {
+  /** `onEnded` is called when it ends, however that may be. */
+  begin(who: string, key: string, request: KvRequest, onEnded: () => void): RecordedCall {
     const underWay = this.#pending.get(key) ?? 0;
     this.#pending.set(key, underWay + 1);
     this.counts.concurrentPairs += underWay;
     this.counts.operations++;
     if (request.kind !== 'get') this.counts.writes++;
-    return new RecordedCall(this, this.history.begin(who, key, request), who, key, request);
+    return new RecordedCall(this, this.history.begin(who, key, request), who, key, request, onEnded);
   }
 
   ended(key: string): void {

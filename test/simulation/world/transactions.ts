@@ -19,11 +19,12 @@ export function callTransaction(caller: Caller): Promise<void> {
 
 async function writePair(caller: Caller, keyspace: string): Promise<void> {
   const value = caller.newLabel();
-  const calls = PAIR.map((key) => caller.begin(keyspace, key, { kind: 'put', value }));
+  const options = caller.hurry();
+  const calls = PAIR.map((key) => caller.begin(keyspace, key, { kind: 'put', value }, options.timeout));
   try {
     const put = bytesOf(value);
     const then = PAIR.map((key) => ({ put: key, value: put }));
-    const { results } = await caller.client.keyspace(keyspace).transact({ then });
+    const { results } = await caller.client.keyspace(keyspace).transact({ then }, options);
     for (const [position, call] of calls.entries()) call.applied({ version: results[position]!.version });
   } catch (error) {
     for (const call of calls) call.failed(error);
@@ -31,12 +32,12 @@ async function writePair(caller: Caller, keyspace: string): Promise<void> {
 }
 
 async function readPair(caller: Caller, keyspace: string): Promise<void> {
-  const calls = PAIR.map((key) => caller.begin(keyspace, key, { kind: 'get' }));
+  const options = caller.hurry();
+  const calls = PAIR.map((key) => caller.begin(keyspace, key, { kind: 'get' }, options.timeout));
   let results: TransactionResult['results'];
   try {
-    ({ results } = await caller.client
-      .keyspace(keyspace)
-      .transact({ then: PAIR.map((key) => ({ get: key })) }));
+    const then = PAIR.map((key) => ({ get: key }));
+    ({ results } = await caller.client.keyspace(keyspace).transact({ then }, options));
   } catch (error) {
     for (const call of calls) call.failed(error);
     return;
@@ -59,14 +60,18 @@ async function conditional(caller: Caller, keyspace: string): Promise<void> {
   const register = keys.register(random, keyspace);
   const counter = keys.counter(random, keyspace);
   const value = caller.newLabel();
-  const written = caller.begin(keyspace, register, { kind: 'put', value });
-  const counted = caller.begin(keyspace, counter, { kind: 'increment', delta: 1n });
+  const options = caller.hurry();
+  const written = caller.begin(keyspace, register, { kind: 'put', value }, options.timeout);
+  const counted = caller.begin(keyspace, counter, { kind: 'increment', delta: 1n }, options.timeout);
   try {
-    const { succeeded, results } = await caller.client.keyspace(keyspace).transact({
-      if: [{ key: condition, exists: true }],
-      then: [{ put: register, value: bytesOf(value) }],
-      else: [{ increment: counter }],
-    });
+    const { succeeded, results } = await caller.client.keyspace(keyspace).transact(
+      {
+        if: [{ key: condition, exists: true }],
+        then: [{ put: register, value: bytesOf(value) }],
+        else: [{ increment: counter }],
+      },
+      options,
+    );
     const { version, counter: sum } = results[0]!;
     if (succeeded) written.applied({ version });
     else written.notTaken();

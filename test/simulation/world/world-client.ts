@@ -15,6 +15,8 @@ export class WorldClient {
   readonly holdfast: Holdfast;
   readonly #keyspaces = new Map<string, Keyspace>();
   #isPaused = false;
+  #pausedAtMs = 0;
+  #pausedMs = 0;
 
   constructor(name: string, random: SeededRandom, around: NodeSurroundings) {
     const { scheduler, links, settings, members } = around;
@@ -44,17 +46,25 @@ export class WorldClient {
     return keyspace;
   }
 
+  /** Milliseconds by its clock during which it could run. */
+  ranMs(): number {
+    return this.clock.monotonicMs() - this.#pausedMs;
+  }
+
   get isPaused(): boolean {
     return this.#isPaused;
   }
 
   pause(): void {
     this.#isPaused = true;
+    this.#pausedAtMs = this.clock.monotonicMs();
     this.process.pause();
   }
 
   resume(): void {
+    if (!this.#isPaused) return;
     this.#isPaused = false;
+    this.#pausedMs += this.clock.monotonicMs() - this.#pausedAtMs;
     this.process.resume();
   }
 }

@@ -70,9 +70,9 @@ export function drawSettings(random: SeededRandom, options: WorldOptions): World
     queueBytes: pick(random, 64, 256, 4_096) * 1024,
     inFlightBytes: pick(random, 64, 256, 4_096) * 1024,
     connectionInFlightBytes: pick(random, 48, 256, 1_024) * 1024,
-    windowBytes: pick(random, 8, 64) * 1024,
-    sendQueueBytes: pick(random, 16, 128, 4_096) * 1024,
-    maxQueuedBytes: pick(random, 8, 64, 1_024) * 1024,
+    windowBytes: pick(random, 2, 8, 64) * 1024,
+    sendQueueBytes: pick(random, 4, 16, 128, 4_096) * 1024,
+    maxQueuedBytes: pick(random, 2, 8, 64, 1_024) * 1024,
     maxValueBytes: pick(random, 64, 1_024, 20 * 1024),
     weights: drawWeights(random),
   };

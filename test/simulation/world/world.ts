@@ -23,6 +23,7 @@ import { Recovery } from './recovery.ts';
 import type { WorldReport } from './report.ts';
 import { Supervisor } from './supervisor.ts';
 import { Trace } from './trace.ts';
+import { WireWatch } from './wire-watch.ts';
 import { WorldClient } from './world-client.ts';
 import { WorldNode, type NodeSurroundings } from './world-node.ts';
 import { drawSettings, type WorldOptions, type WorldSettings } from './world-settings.ts';
@@ -162,6 +163,15 @@ export class World {
     this.links.observe = (_from, _to, frame) => {
       if ('bytes' in frame && typeof frame.bytes === 'object') this.trace.number(crc32(frame.bytes));
     };
+    const watch = new WireWatch();
+    this.network.observe = (_from, _to, message) => {
+      this.trace.number(crc32(message));
+      try {
+        watch.look(message);
+      } catch (error) {
+        this.fail(error as Error);
+      }
+    };
     return {
       scheduler: this.scheduler,
       network: this.network,
@@ -178,7 +188,8 @@ export class World {
       const name = `${client.name}.${at + 1}`;
       const random = this.#random.fork(`caller-${name}`);
       const nextUnique = () => ++this.#unique;
-      return new Caller(name, client, this.recorder, random, this.keys, this.settings, nextUnique);
+      const onLate = (failure: Error) => this.fail(failure);
+      return new Caller(name, client, this.recorder, random, this.keys, this.settings, nextUnique, onLate);
     });
   }
 
