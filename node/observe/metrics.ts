@@ -110,7 +110,7 @@ export class Metrics {
     });
     this.#cut = new Counter({
       name: 'holdfast_connections_cut_total',
-      help: 'Connections that the node ended, by port and cause: limit, late, pings, handshake.',
+      help: 'Connections that the node ended, by port and cause: limit, late, pings, protocol, handshake.',
       labelNames: ['port', 'cause'],
       registers,
     });

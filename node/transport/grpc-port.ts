@@ -103,7 +103,10 @@ export class GrpcPort {
     server.on('connection', (socket) => this.#onConnection(socket));
     server.on('session', (session) => this.#onSession(session));
     server.on('stream', (stream, headers) => this.#onStream(stream as http2.ServerHttp2Stream, headers));
-    server.on('sessionError', () => undefined); // what a peer does wrong; the connection ends by it
+    server.on('sessionError', (error: NodeJS.ErrnoException) => {
+      // What a peer does wrong; the connection ends by it. Other codes: its socket failed.
+      if (error.code === 'ERR_HTTP2_ERROR') events.onCut('protocol');
+    });
     if (tls !== undefined) this.#secure(server as http2.Http2SecureServer, tls);
     return server;
   }
