@@ -537,7 +537,7 @@ async function nextRows(iterator: RowIterator, prefix: RowKey, count: number): P
       const rows = stored.flatMap(([keyBytes, row]): SnapshotRow[] => {
         const key = binaryString(keyBytes);
         const rest = key.slice(prefix.length);
-        return rest === STORED_FAMILY ? [] : [[rest, openRow(key, row)]];
+        return rest === STORED_FAMILY ? [] : [[rest, openRow(keyBytes, row)]];
       });
       if (rows.length > 0 || stored.length === 0) return rows;
     }

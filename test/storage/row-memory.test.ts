@@ -5,7 +5,7 @@ import { SimulatedClock } from '../../node/runtime/simulated/simulated-clock.ts'
 import { SimulatedScheduler } from '../../node/runtime/simulated/simulated-scheduler.ts';
 import { SimulatedOrderedStore, SimulatedStoreMedium } from '../../node/runtime/simulated/simulated-store.ts';
 import { RowArena } from '../../node/storage/row-arena.ts';
-import { RowStore } from '../../node/storage/row-store.ts';
+import { RowStore, NOTHING_APPLIED } from '../../node/storage/row-store.ts';
 
 const ROWS = 200;
 const name = (row: number) => `k${String(row).padStart(4, '0')}`;
@@ -25,7 +25,7 @@ function openRows() {
   });
   const write = (round: number) => {
     for (let row = 0; row < ROWS; row++) rows.put(name(row), content(row, round));
-    rows.applied(1, { index: round, term: 1, stampMs: round });
+    rows.applied(1, { ...NOTHING_APPLIED, index: round, term: 1, stampMs: round });
   };
   const flush = () => {
     rows.startFlush();
