@@ -52,6 +52,8 @@ export interface OperationWeights {
 /** What a caller may fix. */
 export interface WorldOptions {
   readonly nodes?: number | undefined;
+  /** Kinds of faults, by name: these and no others. */
+  readonly faults?: readonly string[] | undefined;
   readonly print?: ((line: string) => void) | undefined;
 }
 

@@ -50,11 +50,13 @@ export class World {
   readonly supervisor: Supervisor;
   readonly leaders: LeaderWatch;
   readonly #random: SeededRandom;
+  readonly #faults: readonly string[] | undefined;
   #failure: Error | undefined;
   #unique = 0;
 
   constructor(seed: string, options: WorldOptions = {}) {
     this.seed = seed;
+    this.#faults = options.faults;
     this.#random = new SeededRandom(seed);
     this.settings = drawSettings(this.#random.fork('settings'), options);
     this.trace = new Trace(() => this.scheduler.nowMs(), options.print);
@@ -79,7 +81,7 @@ export class World {
   /** Runs both phases and the checks; throws what a check found. */
   async run(): Promise<WorldReport> {
     await this.#setUp();
-    const nemesis = new Nemesis(this.#scene());
+    const nemesis = new Nemesis(this.#scene(), this.#faults);
     await this.#work(nemesis);
     const recoveryMs = await new Recovery(this).run();
     const { verdict } = checkKvHistory(this.recorder.history.operations, {
