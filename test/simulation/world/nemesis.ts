@@ -1,6 +1,7 @@
 /** Injects faults, of kinds and at rates that are drawn for each run, and undoes them in the end. */
 import { DISK_FAULTS } from './disk-faults.ts';
 import type { FaultKind, FaultScene, Lasting } from './fault.ts';
+import { GROUP_FAULTS } from './group-faults.ts';
 import { LINK_FAULTS } from './link-faults.ts';
 import { MEMBER_FAULTS } from './member-faults.ts';
 import { PROCESS_FAULTS } from './process-faults.ts';
@@ -11,6 +12,7 @@ export const FAULT_KINDS: readonly FaultKind[] = [
   ...DISK_FAULTS,
   ...LINK_FAULTS,
   ...MEMBER_FAULTS,
+  ...GROUP_FAULTS,
 ];
 
 /** The names that are those of no kind. */

@@ -22,6 +22,8 @@ export interface WorldSettings {
   readonly sendQueueBytes: number;
   readonly maxQueuedBytes: number;
   readonly maxValueBytes: number;
+  /** Bytes of log entries that a node keeps for replicas that lag: with few of them snapshots are common. */
+  readonly entryCacheBytes: number;
   readonly weights: OperationWeights;
 }
 
@@ -76,6 +78,7 @@ export function drawSettings(random: SeededRandom, options: WorldOptions): World
     sendQueueBytes: pick(random, 4, 16, 128, 4_096) * 1024,
     maxQueuedBytes: pick(random, 2, 8, 64, 1_024) * 1024,
     maxValueBytes: pick(random, 64, 1_024, 20 * 1024),
+    entryCacheBytes: pick(random.fork('cache'), 0, 4, 64, 1_024) * 1024,
     weights: drawWeights(random),
   };
 }
