@@ -113,7 +113,9 @@ function damage(
   if (node === undefined) return undefined;
   node.kill();
   // Of the newest segment the end may be a write that was under way, and torn by right.
-  const path = pick(scene.random, ...usedSegments(node).slice(0, -1));
+  const whole = usedSegments(node).slice(0, -1);
+  if (whole.length === 0) return undefined; // the newest went with the process
+  const path = pick(scene.random, ...whole);
   const before = node.disk.peek(path);
   const after = before.slice();
   change(after, usedLength(before));
