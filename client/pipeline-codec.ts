@@ -1,10 +1,10 @@
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
-import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { ErrorSchema } from '@holdfast/proto/error/v1/error';
 import { FenceSchema, MutationSchema } from '@holdfast/proto/kv/v1/kv';
 import { Entry } from './entry.ts';
 import type { HoldfastError } from './error.ts';
 import { errorFromMessage } from './error-mapping.ts';
+import { WireReader } from './wire-reader.ts';
 import { fieldSize, varintSize, WireWriter } from './wire-writer.ts';
 
 // Encodes PipelineRequest and decodes PipelineResponse by hand; numbers below are tags
@@ -129,15 +129,15 @@ export interface Answer {
 
 /** Hands every answer of a PipelineResponse to `receive`. Throws when the bytes are not one. */
 export function decodeResponse(message: Uint8Array, receive: (answer: Answer) => void): void {
-  const reader = new BinaryReader(message);
-  while (reader.pos < reader.len) {
-    const [field, wire] = reader.tag();
-    if (field === 1) receive(readResult(reader, reader.uint32() + reader.pos));
-    else reader.skip(wire);
+  const reader = new WireReader(Buffer.from(message.buffer, message.byteOffset, message.byteLength));
+  while (!reader.done) {
+    const tag = reader.varint();
+    if (tag === 0x0a) receive(readResult(reader.message()));
+    else reader.skip(tag);
   }
 }
 
-function readResult(reader: BinaryReader, end: number): Answer {
+function readResult(reader: WireReader): Answer {
   const answer: Answer = {
     id: 0,
     entry: undefined,
@@ -146,50 +146,50 @@ function readResult(reader: BinaryReader, end: number): Answer {
     existed: undefined,
     error: undefined,
   };
-  while (reader.pos < end) {
-    const [field, wire] = reader.tag();
-    if (field === 1) answer.id = reader.uint32();
-    else if (field === 2) readGet(reader, reader.uint32() + reader.pos, answer);
-    else if (field === 3) readMutation(reader, reader.uint32() + reader.pos, answer);
-    else if (field === 4) answer.error = errorFromMessage(fromBinary(ErrorSchema, reader.bytes()));
-    else reader.skip(wire);
+  while (!reader.done) {
+    const tag = reader.varint();
+    if (tag === 0x08) answer.id = reader.varint() >>> 0;
+    else if (tag === 0x12) readGet(reader.message(), answer);
+    else if (tag === 0x1a) readMutation(reader.message(), answer);
+    else if (tag === 0x22) answer.error = errorFromMessage(fromBinary(ErrorSchema, reader.bytes()));
+    else reader.skip(tag);
   }
   return answer;
 }
 
-function readGet(reader: BinaryReader, end: number, answer: Answer): void {
-  while (reader.pos < end) {
-    const [field, wire] = reader.tag();
-    if (field === 1) answer.entry = readEntry(reader, reader.uint32() + reader.pos);
-    else reader.skip(wire);
+function readGet(reader: WireReader, answer: Answer): void {
+  while (!reader.done) {
+    const tag = reader.varint();
+    if (tag === 0x0a) answer.entry = readEntry(reader.message());
+    else reader.skip(tag);
   }
 }
 
 const EMPTY = new Uint8Array(0);
 
-function readEntry(reader: BinaryReader, end: number): Entry {
+function readEntry(reader: WireReader): Entry {
   let key = EMPTY;
   let value = EMPTY;
   let version = 0n;
   let expiresAtMs: number | undefined;
-  while (reader.pos < end) {
-    const [field, wire] = reader.tag();
+  while (!reader.done) {
+    const tag = reader.varint();
     // Copied: a view would keep the whole message in memory as long as one small value.
-    if (field === 1) key = reader.bytes().slice();
-    else if (field === 2) value = reader.bytes().slice();
-    else if (field === 3) version = BigInt(reader.uint64());
-    else if (field === 4) expiresAtMs = Number(reader.int64());
-    else reader.skip(wire);
+    if (tag === 0x0a) key = Buffer.from(reader.bytes());
+    else if (tag === 0x12) value = Buffer.from(reader.bytes());
+    else if (tag === 0x18) version = reader.int64();
+    else if (tag === 0x20) expiresAtMs = Number(reader.int64());
+    else reader.skip(tag);
   }
   return new Entry(key, value, version, expiresAtMs);
 }
 
-function readMutation(reader: BinaryReader, end: number, answer: Answer): void {
-  while (reader.pos < end) {
-    const [field, wire] = reader.tag();
-    if (field === 1) answer.version = BigInt(reader.uint64());
-    else if (field === 2) answer.counter = BigInt(reader.int64());
-    else if (field === 3) answer.existed = reader.bool();
-    else reader.skip(wire);
+function readMutation(reader: WireReader, answer: Answer): void {
+  while (!reader.done) {
+    const tag = reader.varint();
+    if (tag === 0x08) answer.version = reader.int64();
+    else if (tag === 0x10) answer.counter = reader.int64();
+    else if (tag === 0x18) answer.existed = reader.varint() !== 0;
+    else reader.skip(tag);
   }
 }

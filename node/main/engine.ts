@@ -14,7 +14,6 @@ import type { RaftSettings } from '../raft/core/settings.ts';
 import { GroupHost, type FatalCause, type HostObserver } from '../raft/group-host.ts';
 import { RecoveredGroups } from '../raft/log-records.ts';
 import type { Member } from '../raft/members.ts';
-import { PeerMemory } from '../raft/peer-memory.ts';
 import { awaitRead } from '../raft/propose.ts';
 import type { Disk } from '../runtime/disk.ts';
 import type { OrderedStore } from '../runtime/ordered-store.ts';
@@ -173,7 +172,7 @@ class EngineAssembly {
     const { log, recovered, tornBytes } = await this.#openLog();
     const rows = this.#openRows(log);
     this.#compareMarks(log, rows);
-    const host = await this.#openHost(log, rows, recovered);
+    const host = this.#openHost(log, rows, recovered);
     const coordination = new Coordination(
       host,
       rows,
@@ -290,12 +289,11 @@ class EngineAssembly {
     }
   }
 
-  async #openHost(log: WriteAheadLog, rows: RowStore, recovered: RecoveredGroups): Promise<GroupHost> {
-    const { clock, random, disk, nodeName, queueBytes, onFailure, observe, peers, raft } = this.#options;
+  #openHost(log: WriteAheadLog, rows: RowStore, recovered: RecoveredGroups): GroupHost {
+    const { clock, random, nodeName, queueBytes, onFailure, observe, peers, raft } = this.#options;
     const members = this.#options.members ?? [{ id: 1, name: nodeName, address: '' }];
     const self = members.find(({ name }) => name === nodeName);
     if (self === undefined) throw new IdentityError(`"${nodeName}" is not among the members of the cluster.`);
-    const onMemoryFailure = (error: Error) => this.#host?.stopServing('storage failed', error);
     this.#host = new GroupHost({
       log,
       rows,
@@ -306,7 +304,6 @@ class EngineAssembly {
       members,
       peers: peers && {
         transport: peers,
-        memory: await PeerMemory.open(disk, clock, onMemoryFailure),
         logId: Buffer.from(this.#identity.log_id, 'hex'),
       },
       recovered,

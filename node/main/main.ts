@@ -1,5 +1,7 @@
 import { enableCompileCache } from 'node:module';
+import { restartWithSettings } from './process-settings.ts';
 
+if (process.argv[2] === 'start') restartWithSettings();
 // The entry of every holdfast process, CLI or node. Compiled code is kept between runs
 // where Node.js can do that: most of a short command's time would go into compiling.
 enableCompileCache?.();

@@ -58,7 +58,7 @@ export class Serving {
     this.#tls = tls;
     const { services, limits, clock, edge, stopping, metrics } = options;
     const names = services.map(({ service }) => service.typeName);
-    const calls = createGrpcCalls();
+    const calls = createGrpcCalls((cause) => metrics.callCut(cause));
     for (const service of services) addService(calls, edge, service);
     addReflection(calls, edge, [...names, 'grpc.health.v1.Health'], stopping);
     this.#health = new Health(calls, names);

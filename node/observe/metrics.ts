@@ -38,6 +38,7 @@ export class Metrics {
   readonly #applied: Counter;
   readonly #applySeconds: Counter;
   readonly #cut: Counter<'port' | 'cause'>;
+  readonly #callsCut: Counter<'cause'>;
   readonly #reloads: Counter<'result'>;
 
   constructor() {
@@ -109,8 +110,14 @@ export class Metrics {
     });
     this.#cut = new Counter({
       name: 'holdfast_connections_cut_total',
-      help: 'Connections that the node ended, by port and cause: limit, late, pings, handshake.',
+      help: 'Connections that the node ended, by port and cause: limit, late, pings, protocol, handshake.',
       labelNames: ['port', 'cause'],
+      registers,
+    });
+    this.#callsCut = new Counter({
+      name: 'holdfast_calls_cut_total',
+      help: 'Calls over gRPC that the node cut while messages were on their way, by cause: bytes, late, unread.',
+      labelNames: ['cause'],
       registers,
     });
     this.#reloads = new Counter({
@@ -169,6 +176,10 @@ export class Metrics {
 
   connectionCut(port: string, cause: string): void {
     this.#cut.inc({ port, cause });
+  }
+
+  callCut(cause: string): void {
+    this.#callsCut.inc({ cause });
   }
 
   certificateReload(result: 'taken' | 'refused'): void {

@@ -32,7 +32,7 @@ import { HostTimers } from './host-timers.ts';
 import { RecoveredGroups, storeMarkRecord, writeRecords } from './log-records.ts';
 import type { Member } from './members.ts';
 import { PeerCourier, PeerMessageKind } from './peer-courier.ts';
-import type { PeerMemory } from './peer-memory.ts';
+import { PeerMemory } from './peer-memory.ts';
 import type { ReadWaiter } from './read-queue.ts';
 import { decodePart, decodeRequest } from './snapshot-parts.ts';
 import { SnapshotReceiver } from './snapshot-receiver.ts';
@@ -53,7 +53,6 @@ export type FatalCause = 'storage failed' | 'storage damaged' | 'not known again
 /** This node among others. */
 export interface Peers {
   readonly transport: PeerTransport;
-  readonly memory: PeerMemory;
   /** 8 bytes that tell this node's log from every other. */
   readonly logId: Uint8Array;
 }
@@ -95,6 +94,7 @@ export class GroupHost {
   readonly #options: GroupHostOptions;
   readonly #replicas = new Map<number, GroupReplica>();
   readonly #ready = new Set<GroupReplica>();
+  readonly #memory: PeerMemory;
   readonly #courier: PeerCourier | undefined;
   readonly #sender: SnapshotSender;
   readonly #receiver: SnapshotReceiver;
@@ -121,6 +121,7 @@ export class GroupHost {
     const wake = (replica: GroupReplica) => this.#wake(replica);
     const onFailure = (error: unknown) => this.#onError(error);
     this.#recoveredTo = recovered.lastIndex(0);
+    this.#memory = new PeerMemory(options.log.peers, () => this.#schedule());
     this.#courier = peers && this.#createCourier(peers);
     this.#applying = new ApplyQueue({
       rows,
@@ -338,7 +339,6 @@ export class GroupHost {
     this.#sender.stop();
     await this.#receiver.stop();
     await this.#courier?.close();
-    await this.#options.peers?.memory.settled();
     const { rows } = this.#options;
     await rows.flushed();
     rows.startFlush(); // does nothing when storage failed
@@ -410,7 +410,7 @@ export class GroupHost {
     for (const resolve of this.#awaitRecovered.splice(0)) resolve();
   }
 
-  #createCourier({ transport, memory, logId }: Peers): PeerCourier {
+  #createCourier({ transport, logId }: Peers): PeerCourier {
     const { self, members, clock, random, log } = this.#options;
     return new PeerCourier({
       transport,
@@ -418,7 +418,7 @@ export class GroupHost {
       members,
       clock,
       random,
-      memory,
+      memory: this.#memory,
       logId,
       logSequence: () => log.lastSequence,
       onMessages: (messages) => this.#onMessages(messages),
@@ -506,7 +506,7 @@ export class GroupHost {
     if (this.#isWriting) return;
     this.#isWriting = true;
     try {
-      while ((this.#writes.length > 0 || this.#records.length > 0) && this.#failure === undefined) {
+      while (this.#hasWrites && this.#failure === undefined) {
         const writes = this.#writes;
         const records = this.#records;
         this.#writes = [];
@@ -515,7 +515,11 @@ export class GroupHost {
           const rows = write.snapshot && replica.receivedRows(write.snapshot);
           if (this.#isPresent(replica)) writeRecords(replica.group, write, rows, records);
         }
-        if (records.length > 0) await this.#options.log.append(records);
+        if (records.length > 0 || !this.#memory.isSettled) {
+          this.#memory.takeRecords(records);
+          await this.#options.log.append(records);
+          this.#memory.noteWritten();
+        }
         if (this.#failure !== undefined) return;
         this.#noteWritten(writes);
         this.#turn();
@@ -526,6 +530,10 @@ export class GroupHost {
       this.#isWriting = false;
       this.#tellIdle();
     }
+  }
+
+  get #hasWrites(): boolean {
+    return this.#writes.length > 0 || this.#records.length > 0 || !this.#memory.isSettled;
   }
 
   #noteWritten(writes: readonly PendingWrite[]): void {

@@ -152,7 +152,7 @@ export class PeerCourier {
     const kind = message[0]!;
     const body = message.subarray(HEADER_BYTES);
     if (kind === PeerMessageKind.refusal) return this.#onRefusal(name, body);
-    if (!this.#isKnown(name, message)) return;
+    if (!this.#isKnown(peer, message)) return;
     this.#clocks.heard(name, readU64(message, 33));
     if (kind !== PeerMessageKind.envelope) return this.#options.onBulk(peer.id, kind, body);
     // A member speaks for its own replicas alone.
@@ -161,14 +161,14 @@ export class PeerCourier {
   }
 
   /** Invariant 1. */
-  #isKnown(name: string, message: Buffer): boolean {
+  #isKnown({ id, name }: Member, message: Buffer): boolean {
     const seen = {
       logId: message.toString('hex', 1, 9),
       runId: message.toString('hex', 9, 17),
       startSequence: readU64(message, 17),
       sequence: readU64(message, 25),
     };
-    const verdict = this.#options.memory.judge(name, seen);
+    const verdict = this.#options.memory.judge(id, seen);
     if (verdict === 'known') return true;
     if (verdict !== 'unsettled') this.#refuse(name, verdict, message);
     return false;

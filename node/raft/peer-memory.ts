@@ -1,18 +1,14 @@
 /**
- * What this node remembers of its peers, on disk: which log is theirs, and how far it has
- * been durable. A peer that comes back with another log, or with one that ends earlier,
- * has lost what it once promised, and is not taken for the one it was.
+ * What this node remembers of its peers: which log is theirs, and how far it has been
+ * durable. A peer that comes back with another log, or with one that ends earlier, has
+ * lost what it once promised, and is not taken for the one it was.
  *
  *  1. A peer's log is remembered durably before anything is taken from it.
- *  2. How far a log has been is remembered at once in memory, on disk now and then: a
- *     rollback that is younger than that shows only to those who did not restart since.
+ *  2. How far it has been is written with every batch of this node's own log, so what is
+ *     remembered is as old as the last thing that this node itself promised.
  */
-import type { Clock } from '@holdfast/client/clock';
-import type { Disk } from '../runtime/disk.ts';
-import { replaceFile } from '../storage/replace-file.ts';
-
-const FILE = 'peers.json';
-const SAVE_EVERY_MS = 5_000;
+import { ByteReader, ByteWriter } from '../storage/byte-codec.ts';
+import { RecordType, type LogRecord } from '../storage/log-format.ts';
 
 interface KnownPeer {
   readonly logId: string;
@@ -20,6 +16,10 @@ interface KnownPeer {
   runId: string;
   /** Greatest number of durable records that it spoke of. */
   sequence: number;
+  /** What the log has of it; -1: nothing. */
+  written: number;
+  /** The log durably knows the peer. */
+  isSettled: boolean;
 }
 
 /** What a peer's message says of its log. */
@@ -36,57 +36,31 @@ export interface SeenPeer {
 export type PeerVerdict = 'known' | 'unsettled' | 'data removed' | 'data rolled back';
 
 export class PeerMemory {
-  readonly #disk: Disk;
-  readonly #clock: Clock;
-  readonly #onFailure: (error: Error) => void;
-  readonly #peers: Map<string, KnownPeer>;
-  /** Peers that `#peers` on disk does not have yet. */
-  readonly #unsettled = new Set<string>();
-  #saving: Promise<void> | undefined;
-  #savedAtMs: number;
+  readonly #peers = new Map<number, KnownPeer>();
+  readonly #onNews: () => void;
 
-  private constructor(
-    disk: Disk,
-    clock: Clock,
-    peers: Map<string, KnownPeer>,
-    onFailure: (error: Error) => void,
-  ) {
-    this.#disk = disk;
-    this.#clock = clock;
-    this.#peers = peers;
-    this.#onFailure = onFailure;
-    this.#savedAtMs = clock.monotonicMs();
-  }
-
-  /** Reads what is remembered. */
-  static async open(disk: Disk, clock: Clock, onFailure: (error: Error) => void): Promise<PeerMemory> {
-    const peers = new Map<string, KnownPeer>();
-    try {
-      const { peers: known } = JSON.parse(Buffer.from(await disk.read(FILE)).toString('utf8')) as {
-        peers: Record<string, { log_id: string; run_id: string; sequence: number }>;
-      };
-      for (const [name, { log_id: logId, run_id: runId, sequence }] of Object.entries(known))
-        peers.set(name, { logId, runId, sequence });
-    } catch (error) {
-      if ((error as { code?: string }).code !== 'ENOENT') throw error;
+  /** `remembered`: the payloads of the newest records of each peer; `onNews`: something has to be written soon. */
+  constructor(remembered: ReadonlyMap<number, Uint8Array>, onNews: () => void) {
+    this.#onNews = onNews;
+    for (const [peer, payload] of remembered) {
+      const reader = new ByteReader(payload);
+      const logId = reader.latin1();
+      const runId = reader.latin1();
+      const sequence = reader.u64();
+      this.#peers.set(peer, { logId, runId, sequence, written: sequence, isSettled: true });
     }
-    return new PeerMemory(disk, clock, peers, onFailure);
   }
 
-  /** Whether a peer is the one it was. Invariants 1, 2. */
-  judge(name: string, seen: SeenPeer): PeerVerdict {
-    const known = this.#peers.get(name);
+  /** Whether a peer is the one it was. Invariant 1. */
+  judge(peer: number, seen: SeenPeer): PeerVerdict {
+    const known = this.#peers.get(peer);
     if (known === undefined) {
       const { logId, runId, sequence } = seen;
-      this.#peers.set(name, { logId, runId, sequence });
-      this.#unsettled.add(name);
-      this.#save();
+      this.#peers.set(peer, { logId, runId, sequence, written: -1, isSettled: false });
+      this.#onNews();
       return 'unsettled';
     }
-    if (this.#unsettled.has(name)) {
-      this.#save();
-      return 'unsettled';
-    }
+    if (!known.isSettled) return 'unsettled';
     if (known.logId !== seen.logId) return 'data removed';
     if (known.runId !== seen.runId) {
       // Also said of a late message of an earlier run, which no longer minds.
@@ -94,34 +68,40 @@ export class PeerMemory {
       known.runId = seen.runId;
     }
     known.sequence = Math.max(known.sequence, seen.sequence);
-    if (this.#clock.monotonicMs() - this.#savedAtMs >= SAVE_EVERY_MS) this.#save();
     return 'known';
   }
 
-  #save(): void {
-    if (this.#saving !== undefined) return;
-    this.#savedAtMs = this.#clock.monotonicMs();
-    const settling = [...this.#unsettled];
-    const peers = Object.fromEntries(
-      [...this.#peers].map(([name, { logId, runId, sequence }]) => [
-        name,
-        { log_id: logId, run_id: runId, sequence },
-      ]),
-    );
-    this.#saving = replaceFile(this.#disk, FILE, Buffer.from(`${JSON.stringify({ peers }, null, 2)}\n`))
-      .then(
-        () => {
-          for (const name of settling) this.#unsettled.delete(name);
-        },
-        (error: unknown) => this.#onFailure(error as Error),
-      )
-      .finally(() => {
-        this.#saving = undefined;
-      });
+  /** What the next batch of the log is to say. Invariant 2. */
+  takeRecords(records: LogRecord[]): void {
+    for (const [peer, known] of this.#peers) {
+      if (known.written === known.sequence) continue;
+      known.written = known.sequence;
+      records.push(peerRecord(peer, known));
+    }
   }
 
-  /** Resolves when nothing is being written. */
-  async settled(): Promise<void> {
-    await this.#saving;
+  /** Whether the log durably knows all that were heard of. */
+  get isSettled(): boolean {
+    for (const { isSettled } of this.#peers.values()) if (!isSettled) return false;
+    return true;
   }
+
+  /** Everything that was taken is durable. */
+  noteWritten(): void {
+    for (const known of this.#peers.values()) known.isSettled ||= known.written >= 0;
+  }
+}
+
+function peerRecord(peer: number, { logId, runId, sequence }: KnownPeer): LogRecord {
+  const payload = new ByteWriter(48).latin1(logId).latin1(runId).u64(sequence).finish();
+  return {
+    type: RecordType.peer,
+    group: 0,
+    term: 0,
+    index: peer,
+    stampMs: 0,
+    kind: 0,
+    version: 1,
+    payload,
+  };
 }

@@ -4,6 +4,7 @@
  * of kv.proto (field number * 8 + wire type); a test compares with the generated code.
  */
 import { fromBinary } from '@bufbuild/protobuf';
+import { WireReader } from '@holdfast/client/wire-reader';
 import { WireWriter, fieldSize, varintSize } from '@holdfast/client/wire-writer';
 import {
   FenceSchema,
@@ -15,7 +16,6 @@ import {
 } from '@holdfast/proto/kv/v1/kv';
 import type { MutationOutcome } from '../kv/kv-outcome.ts';
 import type { StoredValue } from '../kv/kv-rows.ts';
-import { WireReader } from './wire-reader.ts';
 
 /** A batch of calls as it came. Bytes are views of the message. */
 export interface PipelineBatch {

@@ -42,6 +42,8 @@ export const RecordType = {
   storeMark: 4,
   /** A group's rows and log were replaced by a snapshot as of this entry; see `encodeSnapshotRecord`. */
   snapshot: 5,
+  /** What this node has heard of the log of node `index`; see `PeerMemory`. */
+  peer: 6,
 } as const;
 
 /** One record of the log. Integers are at most 53 bits. */

@@ -33,9 +33,12 @@ export interface SegmentOpening {
   readonly segment: number;
   readonly storeMark: number;
   readonly groups: ReadonlyMap<number, GroupLogState>;
+  /** The newest record of each peer, by its number. */
+  readonly peers: ReadonlyMap<number, Uint8Array>;
 }
 
-const VERSION = 1;
+/** The first version ends after the groups. */
+const VERSION = 2;
 
 /** Makes the first record of a segment. */
 export function encodeOpening(opening: SegmentOpening): LogRecord {
@@ -45,6 +48,8 @@ export function encodeOpening(opening: SegmentOpening): LogRecord {
     writer.u64(group).u64(state.term).u64(state.vote).u64(state.lastIndex).u64(state.storedIndex);
     writer.bytes(state.configuration);
   }
+  writer.u32(opening.peers.size);
+  for (const [peer, payload] of opening.peers) writer.u64(peer).bytes(payload);
   return {
     type: RecordType.opening,
     group: 0,
@@ -59,7 +64,7 @@ export function encodeOpening(opening: SegmentOpening): LogRecord {
 
 /** Decodes the first record of a segment; RangeError when it is not one. */
 export function decodeOpening(record: LogRecord): SegmentOpening {
-  if (record.version !== VERSION)
+  if (record.version < 1 || record.version > VERSION)
     throw new RangeError(`segment opening of unknown version ${record.version}`);
   const reader = new ByteReader(record.payload);
   const segment = reader.u64();
@@ -75,5 +80,9 @@ export function decodeOpening(record: LogRecord): SegmentOpening {
       configuration: Uint8Array.from(reader.bytes()),
     });
   }
-  return { segment, storeMark, groups };
+  const peers = new Map<number, Uint8Array>();
+  if (record.version > 1) {
+    for (let left = reader.u32(); left > 0; left--) peers.set(reader.u64(), Uint8Array.from(reader.bytes()));
+  }
+  return { segment, storeMark, groups, peers };
 }

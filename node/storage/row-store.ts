@@ -10,6 +10,9 @@
  *  3. A row read from the store carries a checksum over key and value that is verified;
  *     a mismatch is `StoreDamaged`, never a wrong value.
  *  4. Nothing is written unsynced.
+ *  5. Memory of a flushed overlay is used again. No view of a row leaves: what is read is
+ *     copied, and while a range is read, whose overlaid rows were noted when it began,
+ *     the memory of an overlay that is done is left to the garbage collector.
  */
 import { crc32 } from 'node:zlib';
 import type { Clock } from '@holdfast/client/clock';
@@ -121,8 +124,10 @@ export class RowStore {
   #live = new Map<RowKey, LiveRow>();
   /** Live rows that are in the active overlay: to say so again costs nothing. */
   #dirty = new Set<LiveRow>();
-  /** Memory of the rows in the active overlay. */
+  /** Memory of the rows in the active overlay. Invariant 5. */
   readonly #arena = new RowArena();
+  /** Ranges that are being read. */
+  #ranges = 0;
   #mark: StoreMark;
   #flush: Promise<void> | undefined;
   /** Between which keys rows were removed from the store that it may still hold space for. */
@@ -189,7 +194,10 @@ export class RowStore {
     this.putRow(key, row);
   }
 
-  /** A row for this many bytes of content, which the caller writes from `ROW_HEADER_BYTES` on. */
+  /**
+   * A row for this many bytes of content, which the caller writes from `ROW_HEADER_BYTES` on
+   * and gives to `putRow` at once.
+   */
   newRow(contentBytes: number): Buffer {
     return this.#arena.take(ROW_HEADER_BYTES + contentBytes);
   }
@@ -268,11 +276,13 @@ export class RowStore {
   ): Promise<{ rows: [RowKey, Uint8Array][]; more: boolean }> {
     const overlaid = this.#overlayRange(start, end);
     const iterator = this.#options.store.iterate(binaryBytes(start), binaryBytes(end));
+    this.#ranges++;
     try {
       return await this.#merge(overlaid, iterator, count, maxBytes);
     } catch (error) {
       throw damaged(error);
     } finally {
+      this.#ranges--;
       await iterator.close();
     }
   }
@@ -321,7 +331,7 @@ export class RowStore {
     const iterator = this.#options.store.iterate(binaryBytes(from), binaryBytes(END_OF_STORE));
     try {
       const rows = await iterator.next(count);
-      for (const [key, stored] of rows) openRow(binaryString(key), stored);
+      for (const [key, stored] of rows) openRow(key, stored);
       const last = rows.at(-1);
       return { checked: rows.length, next: last && `${binaryString(last[0])}\0` };
     } catch (error) {
@@ -365,16 +375,17 @@ export class RowStore {
   }
 
   #read(key: RowKey): Uint8Array | undefined {
+    const keyBytes = binaryBytes(key);
     let stored: Uint8Array | undefined;
     try {
-      stored = this.#options.store.get(binaryBytes(key));
+      stored = this.#options.store.get(keyBytes);
     } catch (error) {
       throw damaged(error);
     }
-    return stored === undefined ? undefined : openRow(key, stored);
+    return stored === undefined ? undefined : openRow(keyBytes, stored);
   }
 
-  /** Invariants 2 and 4. The overlay is switched in one synchronous step; what was switched changes no more. */
+  /** Invariants 2, 4, 5. The overlay is switched in one synchronous step; what was switched changes no more. */
   async #runFlush(): Promise<void> {
     const started = this.#options.clock.monotonicMs();
     const rows = this.#active;
@@ -382,7 +393,7 @@ export class RowStore {
     const mark = { flush: this.#mark.flush + 1, logSequence: this.#options.logSequence() };
     freezeLive(rows);
     this.#dirty.clear();
-    this.#arena.clear();
+    const memory = this.#arena.detach();
     this.#flushing = rows;
     this.#flushingBytes = this.#activeBytes;
     this.#active = new Map();
@@ -400,6 +411,7 @@ export class RowStore {
     this.#noteRemoved(rows);
     this.#flushing = undefined;
     this.#flushingBytes = 0;
+    if (this.#ranges === 0) this.#arena.reuse(memory);
     this.#mark = mark;
     this.#trimLive();
     this.#options.onFlushed(mark, stored);
@@ -482,7 +494,7 @@ export class RowStore {
         while (at < overlaid.length && overlaid[at]![0] < key && !isFull()) takeOverlaid();
         if (isFull()) return { rows, more: true };
         if (overlaid[at]?.[0] === key) takeOverlaid();
-        else take(key, openRow(key, stored));
+        else take(key, openRow(keyBytes, stored));
       }
       if (chunk.length === 0) break;
     }
@@ -510,8 +522,12 @@ function rowOf(content: Uint8Array): Buffer {
   return row;
 }
 
+/** A copy. Invariant 5. */
 function contentOf(row: Buffer | LiveRow): Uint8Array {
-  return row instanceof Uint8Array ? row.subarray(ROW_HEADER_BYTES) : row.encode();
+  if (!(row instanceof Uint8Array)) return row.encode();
+  const content = Buffer.allocUnsafe(row.length - ROW_HEADER_BYTES);
+  row.copy(content, 0, ROW_HEADER_BYTES);
+  return content;
 }
 
 async function nextRows(iterator: RowIterator, prefix: RowKey, count: number): Promise<SnapshotRow[]> {
@@ -521,7 +537,7 @@ async function nextRows(iterator: RowIterator, prefix: RowKey, count: number): P
       const rows = stored.flatMap(([keyBytes, row]): SnapshotRow[] => {
         const key = binaryString(keyBytes);
         const rest = key.slice(prefix.length);
-        return rest === STORED_FAMILY ? [] : [[rest, openRow(key, row)]];
+        return rest === STORED_FAMILY ? [] : [[rest, openRow(keyBytes, row)]];
       });
       if (rows.length > 0 || stored.length === 0) return rows;
     }
@@ -557,12 +573,12 @@ function sealed(key: RowKey, row: Buffer): RowChange {
 }
 
 /** The content of a stored row. Invariant 3. */
-function openRow(key: RowKey, stored: Uint8Array): Uint8Array {
+function openRow(key: Uint8Array, stored: Uint8Array): Uint8Array {
   const row = asBuffer(stored);
   if (row.length < ROW_HEADER_BYTES || row[0] !== ROW_VERSION)
     throw new StoreDamaged('a row of the ordered store has an unknown version');
   const content = row.subarray(ROW_HEADER_BYTES);
-  if (crc32(content, crc32(binaryBytes(key))) !== row.readUInt32LE(1)) {
+  if (crc32(content, crc32(key)) !== row.readUInt32LE(1)) {
     throw new StoreDamaged('a row of the ordered store fails its checksum');
   }
   return content;

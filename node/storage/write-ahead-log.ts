@@ -68,6 +68,7 @@ export interface LogRecovery {
 export class WriteAheadLog {
   readonly #options: LogOptions;
   readonly #groups = new Map<number, GroupLogState>();
+  readonly #peers = new Map<number, Uint8Array>();
   readonly #segments: Segment[] = [];
   #blank: Segment[] = [];
   #file: DiskFile | undefined;
@@ -143,6 +144,11 @@ export class WriteAheadLog {
   /** What the log knows of a group. */
   group(group: number): GroupLogState {
     return this.#groups.get(group) ?? EMPTY_GROUP;
+  }
+
+  /** The newest record of each peer, by its number. */
+  get peers(): ReadonlyMap<number, Uint8Array> {
+    return this.#peers;
   }
 
   /** Makes records durable, in order. Not to be called again before it resolves. Invariants 1, 2. */
@@ -225,6 +231,7 @@ export class WriteAheadLog {
       segment: this.#nextActive(),
       storeMark: this.#storeMark,
       groups: this.#groups,
+      peers: this.#peers,
     });
     const wanted = needed + aligned(opening.payload.byteLength) + 2 * aligned(1);
     while (this.#blank.length === 0) {
@@ -353,6 +360,8 @@ export class WriteAheadLog {
       this.#groups.set(record.group, { ...state, term: record.term, vote: record.index });
     } else if (record.type === RecordType.storeMark) {
       this.#storeMark = record.index;
+    } else if (record.type === RecordType.peer) {
+      this.#peers.set(record.index, Uint8Array.from(record.payload));
     } else if (record.type === RecordType.opening) this.#noteOpening(record);
   }
 
@@ -360,6 +369,7 @@ export class WriteAheadLog {
     const opening = decodeOpening(record);
     this.#storeMark = opening.storeMark;
     for (const [group, state] of opening.groups) this.#groups.set(group, state);
+    for (const [peer, payload] of opening.peers) this.#peers.set(peer, payload);
   }
 
   /** Invariant 4. What the segment says of votes and bounds must stand durably in a later one. */

@@ -20,10 +20,12 @@ import {
   refusalHeaders,
   receivedTooSlowly,
   refusalStatus,
+  sentTooSlowly,
   streamCut,
   withReason,
 } from './grpc-refusal.ts';
 import { ReceivedBytes } from './received-bytes.ts';
+import { StallCount } from './stall-count.ts';
 
 const { NGHTTP2_CANCEL } = constants;
 
@@ -38,6 +40,12 @@ export interface ArrivalContext extends AuthContext {
 type AuthContext = ReturnType<grpc.ServerUnaryCall<unknown, unknown>['getAuthContext']>;
 type InterceptedCall = Parameters<grpc.ServerInterceptor>[1];
 
+/**
+ * Why a call was cut: `bytes`: what it sent did not fit; `late`: a message did not become
+ * whole; `unread`: the caller of a stream did not take an answer.
+ */
+export type CallCutCause = 'bytes' | 'late' | 'unread';
+
 /** A call of grpc-js that is being made; `call` is set by the interceptor. */
 interface Arrival extends ArrivalContext {
   readonly isStream: boolean;
@@ -45,6 +53,10 @@ interface Arrival extends ArrivalContext {
   readonly budget: ConnectionBudget;
   /** Bytes of its answer that were charged and have not left. */
   unsent: number;
+  /** Of a stream with several requests: answers that were begun to be sent, and that have left. */
+  begun: number;
+  left: number;
+  readonly sending: StallCount;
   /** Sweeps since it was cut, if it was. */
   sinceCut: number | undefined;
   call: InterceptedCall | undefined;
@@ -55,11 +67,13 @@ export class GrpcCalls extends grpc.Server {
   readonly #methods = new Map<string, boolean>();
   readonly #streams = new EventEmitter();
   readonly #arrivals = new Set<Arrival>();
+  readonly #onCut: (cause: CallCutCause) => void;
   /** Set while grpc-js makes a call, which it does before it returns. */
   #arrival: Arrival | undefined;
 
-  constructor(options: grpc.ServerOptions) {
+  constructor(options: grpc.ServerOptions, onCut: (cause: CallCutCause) => void) {
     super({ ...options, interceptors: [(_, call) => this.#intercept(call) as grpc.ServerInterceptingCall] });
+    this.#onCut = onCut;
     const server = Object.assign(this.#streams, { address: () => null });
     this['_setupHandlers'](server as never, []); // the version is pinned, and tests go through here
   }
@@ -86,21 +100,13 @@ export class GrpcCalls extends grpc.Server {
       answer(stream, refusalHeaders(methodUnknown(path)));
       return;
     }
-    const received = new ReceivedBytes(budget, isStream ?? false);
-    const arrival: Arrival = {
-      budget,
-      received,
-      stream,
-      isStream: isStream ?? false,
-      unsent: 0,
-      sinceCut: undefined,
-      call: undefined,
-    };
+    const arrival = newArrival(stream, isStream ?? false, budget);
+    const { received } = arrival;
     this.#arrivals.add(arrival);
     stream.on('data', (chunk: Buffer) => {
       if (received.add(chunk)) return;
       const refusal = budget.refusal();
-      cut(arrival, arrival.isStream ? streamCut(refusal) : refusal);
+      this.#cut(arrival, 'bytes', arrival.isStream ? streamCut(refusal) : refusal);
     }); // before grpc-js does the same, so that it drops what does not fit
     stream.once('close', () => {
       this.#arrivals.delete(arrival);
@@ -113,14 +119,27 @@ export class GrpcCalls extends grpc.Server {
     this.#arrival = undefined;
   }
 
-  /** Cuts calls of which a message was unfinished at this and `times` earlier sweeps, `everyMs` apart. */
+  /**
+   * Cuts calls of which a message was unfinished at this and `times` earlier sweeps, `everyMs`
+   * apart, be it one that arrives or, of a stream that holds requests meanwhile, one that leaves.
+   */
   sweep(times: number, everyMs: number): void {
     for (const arrival of this.#arrivals) {
-      if (arrival.sinceCut !== undefined && arrival.sinceCut++ > 0) arrival.stream.close(NGHTTP2_CANCEL);
-      if (arrival.received.sweep() < times) continue;
-      arrival.received.refuse();
-      cut(arrival, receivedTooSlowly(times * everyMs, arrival.isStream));
+      const { received, sending, begun, left, isStream } = arrival;
+      if (arrival.sinceCut !== undefined) {
+        if (arrival.sinceCut++ > 0) arrival.stream.close(NGHTTP2_CANCEL);
+      } else if (received.sweep() >= times) {
+        this.#cut(arrival, 'late', receivedTooSlowly(times * everyMs, isStream));
+      } else if (sending.sweep(begun > left, left) >= times) {
+        this.#cut(arrival, 'unread', sentTooSlowly(times * everyMs));
+      }
     }
+  }
+
+  #cut(arrival: Arrival, cause: CallCutCause, error: HoldfastError): void {
+    this.#onCut(cause);
+    arrival.received.refuse();
+    cut(arrival, error);
   }
 
   #intercept(call: InterceptedCall): InterceptedCall {
@@ -130,10 +149,41 @@ export class GrpcCalls extends grpc.Server {
     const sendStatus = call.sendStatus.bind(call);
     // On the call itself, since grpc-js refuses by itself without asking interceptors.
     call.sendStatus = (status) => sendStatus(withReason(status as grpc.StatusObject, isStream));
-    if (!isStream) chargeAnswers(arrival, call); // streams bound theirs themselves
+    if (isStream) countAnswers(arrival, call);
+    else chargeAnswers(arrival, call);
     call.getAuthContext = () => arrival;
     return call;
   }
+}
+
+function newArrival(stream: ServerHttp2Stream, isStream: boolean, budget: ConnectionBudget): Arrival {
+  return {
+    budget,
+    received: new ReceivedBytes(budget, isStream),
+    stream,
+    isStream,
+    unsent: 0,
+    begun: 0,
+    left: 0,
+    sending: new StallCount(),
+    sinceCut: undefined,
+    call: undefined,
+  };
+}
+
+/**
+ * Counts the answers of a stream that leave, one after the other. Their bytes are bounded by
+ * its handler, which takes no more requests while they wait; those it has are charged as long.
+ */
+function countAnswers(arrival: Arrival, call: InterceptedCall): void {
+  const sendMessage = call.sendMessage.bind(call);
+  call.sendMessage = (message: Buffer, sent) => {
+    arrival.begun++;
+    sendMessage(message, () => {
+      arrival.left++;
+      sent();
+    });
+  };
 }
 
 /** Charges answers until they have left, which they may never do if the caller does not read. */

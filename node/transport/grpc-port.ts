@@ -18,8 +18,11 @@ import type { TlsIdentity } from './tls-identity.ts';
 
 /** From the connection to its first SETTINGS frame, TLS included. */
 const ARRIVE_MS = 10_000;
-/** A message must be whole so long after its first byte, or it is cut: its bytes are charged and refuse others. */
-const RECEIVE_MS = 30_000;
+/**
+ * A message must be whole so long after its first byte, and an answer of a stream must leave
+ * within it, or the call is cut: it holds bytes that are charged and refuse others.
+ */
+const STALL_MS = 30_000;
 /** How often that is looked at: a message gets at most so much longer. */
 const SWEEP_MS = 5_000;
 /** Streams that a connection may reset: at once, and a second after that (CVE-2023-44487). */
@@ -100,7 +103,10 @@ export class GrpcPort {
     server.on('connection', (socket) => this.#onConnection(socket));
     server.on('session', (session) => this.#onSession(session));
     server.on('stream', (stream, headers) => this.#onStream(stream as http2.ServerHttp2Stream, headers));
-    server.on('sessionError', () => undefined); // what a peer does wrong; the connection ends by it
+    server.on('sessionError', (error: NodeJS.ErrnoException) => {
+      // What a peer does wrong; the connection ends by it. Other codes: its socket failed.
+      if (error.code === 'ERR_HTTP2_ERROR') events.onCut('protocol');
+    });
     if (tls !== undefined) this.#secure(server as http2.Http2SecureServer, tls);
     return server;
   }
@@ -179,7 +185,7 @@ export class GrpcPort {
 
   #sweepLater(): void {
     this.#sweeping = this.#options.clock.setTimer(SWEEP_MS, () => {
-      this.#options.calls.sweep(RECEIVE_MS / SWEEP_MS, SWEEP_MS);
+      this.#options.calls.sweep(STALL_MS / SWEEP_MS, SWEEP_MS);
       this.#sweepLater();
     });
   }

@@ -66,6 +66,14 @@ export function receivedTooSlowly(ms: number, isStream: boolean): HoldfastError 
   });
 }
 
+/** The caller of a stream has not taken an answer for too long. */
+export function sentTooSlowly(ms: number): HoldfastError {
+  return new HoldfastError({
+    reason: 'UNAVAILABLE',
+    message: `an answer was not read within ${ms / 1_000} s: the stream was cut, and calls that have no answer may have been applied`,
+  });
+}
+
 /** An error as grpc-js sends it. */
 export function refusalStatus(error: HoldfastError): grpc.StatusObject {
   const metadata = new grpc.Metadata();

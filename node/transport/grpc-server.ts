@@ -9,7 +9,7 @@ import { StatusCode } from '@holdfast/client/reasons';
 import type { CallContext, MessageStream, ServedService } from '../services/handler.ts';
 import type { AdmittedCall, ArrivingCall, CallEdge } from './call-edge.ts';
 import { errorStatus } from './error-status.ts';
-import { type ArrivalContext, GrpcCalls } from './grpc-calls.ts';
+import { type ArrivalContext, type CallCutCause, GrpcCalls } from './grpc-calls.ts';
 
 /** Largest message taken: a full batch and its frame. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
@@ -22,15 +22,16 @@ const IDLE_MS = 3_600_000;
 type Anything = Message & Record<string, unknown>;
 
 /** grpc-js with our limits and no services. */
-export function createGrpcCalls(): GrpcCalls {
-  return new GrpcCalls({
+export function createGrpcCalls(onCut: (cause: CallCutCause) => void): GrpcCalls {
+  const options = {
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
     'grpc.max_send_message_length': -1,
     'grpc.keepalive_time_ms': 20_000,
     'grpc.keepalive_timeout_ms': 10_000,
     'grpc.max_connection_idle_ms': IDLE_MS,
     'grpc.enable_channelz': 0,
-  });
+  };
+  return new GrpcCalls(options, onCut);
 }
 
 /** Adds a service to a server. */

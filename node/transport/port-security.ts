@@ -5,9 +5,10 @@ import type { TlsIdentity } from './tls-identity.ts';
 
 /**
  * Why a port cut a connection: `limit`: there were as many as allowed; `late`: it took too
- * long to begin; `pings`: it pinged too often; `handshake`: TLS failed.
+ * long to begin; `pings`: it pinged too often; `protocol`: it broke HTTP/2, or reset streams
+ * too often; `handshake`: TLS failed.
  */
-export type CutCause = 'limit' | 'late' | 'pings' | 'handshake';
+export type CutCause = 'limit' | 'late' | 'pings' | 'protocol' | 'handshake';
 
 export interface PortEvents {
   onCut(cause: CutCause): void;

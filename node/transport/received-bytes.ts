@@ -5,6 +5,7 @@
  * streams with 16 messages of 16 MiB each could wait so.
  */
 import type { ByteBudget } from '../services/handler.ts';
+import { StallCount } from './stall-count.ts';
 
 const HEAD_BYTES = 5;
 
@@ -19,10 +20,9 @@ export class ReceivedBytes {
   #partial = 0;
   #bodyLeft = 0;
   #isRefused = false;
-  /** Messages that have ended, what this was at the last sweep, and how often that was the same. */
+  /** Messages that have ended. */
   #ended = 0;
-  #endedBefore = -1;
-  #sweeps = 0;
+  readonly #stall = new StallCount();
 
   /** `isStream`: messages go to the handler one by one, and charge for themselves from then on. */
   constructor(budget: ByteBudget, isStream: boolean) {
@@ -63,15 +63,9 @@ export class ReceivedBytes {
     this.#isRefused = true;
   }
 
-  /**
-   * At how many sweeps in a row before this one the same message was unfinished. Counted
-   * in sweeps, because a look at the clock for each message would cost more than all else.
-   */
+  /** At how many sweeps in a row before this one the same message was unfinished. */
   sweep(): number {
-    const isSame = this.#isUnfinished && this.#endedBefore === this.#ended;
-    this.#endedBefore = this.#isUnfinished ? this.#ended : -1;
-    this.#sweeps = isSame ? this.#sweeps + 1 : 0;
-    return this.#sweeps;
+    return this.#stall.sweep(this.#isUnfinished, this.#ended);
   }
 
   /** While whole messages wait it is the handler that is slow. */

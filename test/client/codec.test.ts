@@ -87,6 +87,18 @@ test('what the generated code writes is what the pipeline reads', () => {
   expect(() => codec.decodeResponse(Buffer.from([0x0a, 0x7f, 1]), () => undefined)).toThrow();
 });
 
+test('an entry that is kept does not keep the message that it came in', () => {
+  const entry = { key: Buffer.from('k'), value: Buffer.from('v'), version: 1n };
+  const response = create(PipelineResponseSchema, {
+    results: [{ id: 1, result: { case: 'get', value: { entry } } }],
+  });
+  const message = Buffer.from(new Uint8Array(toBinary(PipelineResponseSchema, response)).buffer);
+  codec.decodeResponse(message, (answer) => {
+    expect(answer.entry!.bytes.buffer).not.toBe(message.buffer);
+    expect(answer.entry!.keyBytes.buffer).not.toBe(message.buffer);
+  });
+});
+
 test.each(Object.keys(REASONS) as Reason[])('%s survives the way there and back', (reason) => {
   const error = new HoldfastError({
     reason,

@@ -504,9 +504,11 @@ describe('keyspaces', () => {
     await rig.put({ keyspace: 'orders', key: bytes('k'), value: bytes('v'), ttlMs: 100n });
     await rig.node.world.runFor(150);
     const dropped = rig.keyspaces.dropKeyspace(rig.context(), { name: 'orders' } as never);
-    const read = rig.get({ keyspace: 'orders', key: bytes('k') });
+    const read = rig
+      .get({ keyspace: 'orders', key: bytes('k') })
+      .catch((error: { reason: string }) => error.reason);
     await rig.run(dropped);
-    const ended = await read.catch((error: { reason: string }) => error.reason);
+    const ended = await read;
     expect(typeof ended === 'string' ? ended : ended.entry).toSatisfy(
       (end: unknown) => end === undefined || end === 'KEYSPACE_UNKNOWN',
     );

@@ -9,7 +9,7 @@ import {
   encodeAnswers,
   type PipelineAnswer,
 } from '../../node/services/pipeline-codec.ts';
-import { WireReader } from '../../node/services/wire-reader.ts';
+import { WireReader } from '../../client/wire-reader.ts';
 
 const bytes = fc.uint8Array({ maxLength: 40 });
 const u32 = fc.nat({ max: 0xffffffff });

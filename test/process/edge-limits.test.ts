@@ -254,6 +254,7 @@ describe('floods', () => {
   });
 
   it('streams that are opened and reset at once (CVE-2023-44487): GOAWAY', async () => {
+    const before = await cut('grpc', 'protocol');
     using raw = new RawConnection(node.grpc);
     raw.open();
     for (let stream = 1; stream < 20_000 && raw.isOpen; stream += 2) {
@@ -263,6 +264,7 @@ describe('floods', () => {
     }
     await lifeMs(raw.socket, 10_000);
     expect(raw.goodbye).toBeDefined();
+    expect(await cut('grpc', 'protocol')).toBe(before + 1);
   });
 
   it('more streams than allowed are refused', async () => {

@@ -10,7 +10,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const HOLDFAST = fileURLToPath(new URL('../../node/bin/holdfast.js', import.meta.url));
+/** The program. */
+export const HOLDFAST = fileURLToPath(new URL('../../node/bin/holdfast.js', import.meta.url));
 
 /**
  * Where nodes of tests listen. On Linux not 127.0.0.1: while a node is down, a client that

@@ -153,11 +153,18 @@ test('the opening of a segment is read as it was written', () => {
     storedIndex: u53,
     configuration: fc.uint8Array({ maxLength: 40 }),
   });
+  const peers = fc.array(fc.tuple(u53, fc.uint8Array({ maxLength: 40 })), { maxLength: 5 });
   fc.assert(
-    fc.property(u53, u53, fc.array(fc.tuple(u53, state), { maxLength: 30 }), (segment, storeMark, groups) => {
-      const opening = { segment, storeMark, groups: new Map(groups) };
-      expect(decodeOpening(encodeOpening(opening))).toEqual(opening);
-    }),
+    fc.property(
+      u53,
+      u53,
+      fc.array(fc.tuple(u53, state), { maxLength: 30 }),
+      peers,
+      (segment, storeMark, groups, known) => {
+        const opening = { segment, storeMark, groups: new Map(groups), peers: new Map(known) };
+        expect(decodeOpening(encodeOpening(opening))).toEqual(opening);
+      },
+    ),
   );
   expect(EMPTY_GROUP.term).toBe(0);
 });

@@ -1,5 +1,6 @@
-/** A gRPC port whose clock the test moves: what is sent too slowly is cut, and others are served. */
+/** A gRPC port whose clock the test moves: what is sent or read too slowly is cut, and others are served. */
 import { once } from 'node:events';
+import type { ClientHttp2Stream } from 'node:http2';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { errorFromGrpc } from '@holdfast/client/error-mapping';
@@ -24,12 +25,14 @@ const put = frame(toBinary(PutRequestSchema, REQUEST));
 let rig: HttpRig;
 let port: GrpcPort;
 let caller: GrpcCaller;
+let cuts: string[];
 
 beforeEach(async () => {
   rig = new HttpRig();
-  const calls = createGrpcCalls();
+  cuts = [];
+  const calls = createGrpcCalls((cause) => cuts.push(cause));
   for (const { service, handlers } of fakeServices(rig.state))
-    addService(calls, rig.edge, { service, handlers: { ...handlers, pipeline: readOn } });
+    addService(calls, rig.edge, { service, handlers: { ...handlers, pipeline } });
   const defect = (_: string, error: unknown) => rig.defects.push(error);
   port = new GrpcPort({
     calls,
@@ -52,9 +55,31 @@ afterEach(async () => {
   expect(rig.defects).toEqual([]);
 });
 
-/** A pipeline that takes messages and does nothing with them. */
-function readOn(_: CallContext, stream: MessageStream): void {
-  stream.onMessage(() => undefined);
+const ANSWER_BYTES = 1_048_576;
+
+/** A pipeline that does nothing with messages, but for those of one byte: that many answers, before it takes more. */
+function pipeline(_: CallContext, stream: MessageStream): void {
+  stream.onMessage((message) => {
+    if (message.length > 1) return;
+    for (let answers = message[0]!; answers > 0; answers--) stream.send(new Uint8Array(ANSWER_BYTES));
+    stream.pause();
+  });
+}
+
+/** Reads so much of a stream, and waits until the port knows. */
+async function take(stream: ClientHttp2Stream, bytes: number): Promise<void> {
+  let taken = 0;
+  const enough = new Promise<void>((resolve) => {
+    const onData = (chunk: Buffer) => {
+      taken += chunk.length;
+      if (taken < bytes) return;
+      stream.off('data', onData).pause();
+      resolve();
+    };
+    stream.on('data', onData).resume();
+  });
+  await enough;
+  await caller.raw(PUT, put);
 }
 
 function pass(ms: number): void {
@@ -90,6 +115,40 @@ it.each([
   expect(code, message).toBe(status);
   const error = errorFromGrpc({ code: status, details: message, statusDetails });
   expect(error).toMatchObject({ reason, outcome });
+  expect(cuts).toEqual(['late']);
+});
+
+it('a stream of which an answer is not read is cut after 30 s, and what it sent is given back', async () => {
+  const stream = caller.open(PIPELINE).on('error', () => undefined);
+  stream.pause();
+  stream.write(frame(Uint8Array.of(4)));
+  await once(stream, 'response');
+  stream.write(put);
+  stream.write(put);
+  await held(2 * put.length);
+  pass(29_000);
+  expect(rig.edge.inFlightBytes).toBe(2 * put.length);
+  pass(7_000);
+  await held(0);
+  expect(cuts).toEqual(['unread']);
+  stream.resume();
+  if (!stream.closed) await once(stream, 'close');
+  expect((await caller.raw(PUT, put)).status).toBe(0);
+});
+
+it('a stream of which answers are read, however slowly, is left alone', async () => {
+  const stream = caller.open(PIPELINE).on('error', () => undefined);
+  stream.pause();
+  stream.write(frame(Uint8Array.of(5)));
+  await once(stream, 'response');
+  stream.write(put);
+  await held(put.length);
+  for (let read = 0; read < 4; read++) {
+    pass(20_000);
+    await take(stream, ANSWER_BYTES);
+  }
+  expect(cuts).toEqual([]);
+  expect(stream.closed).toBe(false);
 });
 
 it('a stream that is idle between messages is left alone', async () => {

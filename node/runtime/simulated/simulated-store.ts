@@ -104,7 +104,10 @@ export class SimulatedOrderedStore implements OrderedStore {
   writeBatch(changes: readonly RowChange[]): Promise<void> {
     const failure = this.#failures.shift();
     // LevelDB copies a batch before it returns; the caller may use its buffers again.
-    const copy = changes.map(([key, value]): RowChange => [key.slice(), value?.slice()]);
+    const copy = changes.map(([key, value]): RowChange => [
+      Uint8Array.from(key),
+      value && Uint8Array.from(value),
+    ]);
     this.#inFlight.push(copy);
     return this.#later(
       this.#batchLatencyMs,
@@ -122,7 +125,10 @@ export class SimulatedOrderedStore implements OrderedStore {
       this.#later(this.#readLatencyMs, () => {
         const found = rows.slice(from, end, count, isAfter);
         if (found.length > 0) [from, isAfter] = [found.at(-1)![0], true];
-        return found.map(([key, value]): [Uint8Array, Uint8Array] => [key.slice(), value.slice()]);
+        return found.map(([key, value]): [Uint8Array, Uint8Array] => [
+          Uint8Array.from(key),
+          Uint8Array.from(value),
+        ]);
       });
     return { next, close: () => Promise.resolve() };
   }
