@@ -88,7 +88,9 @@ const flippedBit: FaultKind = {
   everyMs: [4_000, 15_000],
   inject: (scene) =>
     damage(scene, 'a flipped bit', (content, used) => {
-      content[Math.floor(scene.random.float() * used)]! ^= 1 << between(scene.random, 0, 7);
+      let at = Math.floor(scene.random.float() * used);
+      while (content[at] === 0) at++; // zeros may lie between two batches, where nobody looks
+      content[at]! ^= 1 << between(scene.random, 0, 7);
     }),
 };
 

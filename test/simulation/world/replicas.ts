@@ -1,7 +1,7 @@
 /** Compares the replicas of each group once nothing happens any more: same entries applied, same rows. */
 import { crc32 } from 'node:zlib';
 import { members } from '../../../node/raft/core/configuration.ts';
-import { groupPrefix, prefixEnd, binaryBytes } from '../../../node/storage/row-key.ts';
+import { groupPrefix, prefixEnd } from '../../../node/storage/row-key.ts';
 import { CheckFailure } from '../../raft/check-failure.ts';
 import { replicasOf } from './open-member.ts';
 import type { World } from './world.ts';
@@ -76,30 +76,34 @@ function positions(nodes: readonly WorldNode[]): string {
 
 async function differences(nodes: readonly WorldNode[]): Promise<string> {
   for (const [group, holders] of membersOfGroups(nodes)) {
-    const states = await Promise.all(holders.map((node) => hash(node, group)));
-    const other = states.findIndex((state) => state !== states[0]);
-    if (other > 0)
-      return `group ${group}: rows on ${holders[0]!.name} and ${holders[other]!.name} differ at one applied index`;
+    const states = await Promise.all(holders.map((node) => rowsOf(node, group)));
+    for (const [at, state] of states.entries()) {
+      const rest = differingRows(states[0]!, state);
+      if (rest.length === 0) continue;
+      const names = `${holders[0]!.name} and ${holders[at]!.name}`;
+      return `group ${group}: ${rest.length} rows on ${names} differ at one applied index: ${rest.slice(0, 5).join(', ')}`;
+    }
   }
   return '';
 }
 
-/** A hash over the rows of a group on a node. */
-async function hash({ engine }: WorldNode, group: number): Promise<string> {
+/** The rows that are not the same, as JSON: their names begin with the letter of their family. */
+function differingRows(a: ReadonlyMap<string, number>, b: ReadonlyMap<string, number>): string[] {
+  const names = new Set([...a.keys(), ...b.keys()]);
+  return [...names].filter((name) => a.get(name) !== b.get(name)).map((name) => JSON.stringify(name));
+}
+
+/** Checksums of the rows of a group on a node. */
+async function rowsOf({ engine }: WorldNode, group: number): Promise<Map<string, number>> {
   const prefix = groupPrefix(group, engine!.host.replica(group)!.generation);
+  const rows = new Map<string, number>();
   let from = prefix;
-  let hashed = 0;
-  let count = 0;
   for (let more = true; more;) {
     const part = await engine!.rows.range(from, prefixEnd(prefix), ROWS_AT_ONCE);
-    for (const [key, content] of part.rows) {
-      const rest = key.slice(prefix.length);
-      if (rest === STORED) continue;
-      hashed = crc32(content, crc32(binaryBytes(rest), hashed));
-      count++;
-    }
+    for (const [key, content] of part.rows) rows.set(key.slice(prefix.length), crc32(content));
     more = part.more;
     if (part.rows.length > 0) from = `${part.rows.at(-1)![0]}\0`;
   }
-  return `${count} rows, ${hashed}`;
+  rows.delete(STORED);
+  return rows;
 }
