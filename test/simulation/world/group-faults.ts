@@ -16,7 +16,7 @@ const changeMembers: FaultKind = {
   leastNodes: 3,
   everyMs: [400, 3_000],
   inject(scene) {
-    const led = someLedGroup(scene);
+    const led = scene.changesMembers ? someLedGroup(scene) : undefined;
     if (led === undefined) return undefined;
     const { node, replica } = led;
     const changes = drawChanges(scene, replica.core.configuration);

@@ -24,6 +24,8 @@ export interface WorldSettings {
   readonly maxValueBytes: number;
   /** Bytes of log entries that a node keeps for replicas that lag: with few of them snapshots are common. */
   readonly entryCacheBytes: number;
+  /** Whether members of groups are changed: then fewer nodes may lose their data for good. */
+  readonly changesMembers: boolean;
   readonly weights: OperationWeights;
 }
 
@@ -78,6 +80,7 @@ export function drawSettings(random: SeededRandom, options: WorldOptions): World
     sendQueueBytes: pick(random, 4, 16, 128, 4_096) * 1024,
     maxQueuedBytes: pick(random, 2, 8, 64, 1_024) * 1024,
     maxValueBytes: pick(random, 64, 1_024, 20 * 1024),
+    changesMembers: random.fork('members').chance(0.4),
     entryCacheBytes: pick(random.fork('cache'), 0, 4, 64, 1_024) * 1024,
     weights: drawWeights(random),
   };

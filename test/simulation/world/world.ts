@@ -197,7 +197,9 @@ export class World {
 
   #scene(): FaultScene {
     const { nodes, clients, links, network, scheduler, trace } = this;
-    const most = Math.floor((nodes.length - 1) / 2);
+    const { changesMembers } = this.settings;
+    // A group may be down to three voters where its members are changed.
+    const most = Math.floor(((changesMembers ? Math.min(3, nodes.length) : nodes.length) - 1) / 2);
     return {
       nodes,
       clients,
@@ -206,6 +208,7 @@ export class World {
       scheduler,
       trace,
       random: this.#random.fork('nemesis'),
+      changesMembers,
       leaders: () => this.leaders.leading(),
       mayDamage: () => nodes.filter(({ isDamaged }) => isDamaged).length < most,
     };
