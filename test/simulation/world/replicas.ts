@@ -13,7 +13,9 @@ const STORED = 'i';
 
 /** Waits until all replicas of each group have applied the same entries, then compares their rows. */
 export async function compareReplicas(world: World, withinMs: number): Promise<void> {
-  const nodes = world.nodes.filter(({ state, isDamaged }) => state === 'up' && !isDamaged);
+  const nodes = world.nodes.filter(
+    ({ state, engine }) => state === 'up' && engine?.host.failure === undefined,
+  );
   if (nodes.length < 2) return;
   const boundMs = world.scheduler.nowMs() + withinMs;
   for (let differing = 'not compared'; differing !== '';) {
