@@ -566,6 +566,7 @@ export class GroupHost {
   }
 
   #tick(): void {
+    if (this.#courier?.isAdmitted === false) return;
     const wallMs = this.#options.clock.wallMs();
     for (const replica of this.#replicas.values()) {
       if (replica.isAlone && replica.core.isLeader) continue; // waits for nobody
