@@ -488,13 +488,24 @@ export class GroupHost {
     const prepared = proposals.prepare(clock.monotonicMs(), expired);
     for (const proposal of expired) this.#fail(proposal, { cause: 'deadline', outcome: 'NOT_APPLIED' });
     if (prepared.length === 0) return;
-    if (this.#isClockOff && core.handOver()) return;
+    if (this.#isClockOff && this.#handOver(replica)) return;
     const { refused, index, term } = resultOf(core.propose(prepared, clock.wallMs()));
     if (refused === undefined) {
       for (const { proposals: made } of proposals.track(index, term))
         for (const proposal of made) this.#queuedBytes -= commandBytes(proposal);
     } else if (refused === 'not leader' && !replica.isAlone) this.#giveUp(replica, 'not leader');
     // Otherwise it waits: for room, for the end of a handover, or for its own election.
+  }
+
+  /** Invariant 5. To somebody whose clock is better, if there is anybody: a leader there must be. */
+  #handOver({ core }: GroupReplica): boolean {
+    const { followers, configuration, transferee } = core.status;
+    if (transferee !== 0) return true;
+    for (const peer of this.#courier?.onTime(MAX_CLOCK_OFFSET_MS) ?? []) {
+      if (!configuration.voters.includes(peer) || followers.get(peer)?.isActive !== true) continue;
+      if (core.transferLeader(peer) === undefined) return true;
+    }
+    return false;
   }
 
   get #isClockOff(): boolean {
@@ -571,7 +582,7 @@ export class GroupHost {
     for (const replica of this.#replicas.values()) {
       if (replica.isAlone && replica.core.isLeader) continue; // waits for nobody
       replica.core.tick(wallMs);
-      if (replica.core.isLeader && this.#isClockOff) replica.core.handOver();
+      if (replica.core.isLeader && this.#isClockOff) this.#handOver(replica);
       this.#ready.add(replica);
     }
     if (this.#ready.size > 0) this.#turn();

@@ -105,6 +105,11 @@ export class PeerCourier {
     return this.#clocks.offsetMs();
   }
 
+  /** Peers whose clocks are no further than this from the median. */
+  onTime(mostMs: number): number[] {
+    return this.#clocks.within(mostMs);
+  }
+
   /** Queues a core's message for the envelope of this turn. */
   post(group: number, message: Message): void {
     const known = this.#outbox.get(message.to);
@@ -192,7 +197,7 @@ export class PeerCourier {
     const body = message.subarray(HEADER_BYTES);
     if (kind === PeerMessageKind.refusal) return this.#onRefusal(name, body);
     if (!this.#isKnown(peer, message)) return;
-    this.#clocks.heard(name, readU64(message, 33));
+    this.#clocks.heard(peer.id, readU64(message, 33));
     if (kind === PeerMessageKind.hello)
       return this.#send(name, PeerMessageKind.welcome, message.subarray(9, 17));
     if (kind === PeerMessageKind.welcome) return this.#onWelcome(name, body);
