@@ -15,34 +15,32 @@
 import type { Clock } from '@holdfast/client/clock';
 import type { Random } from '@holdfast/client/random';
 import type { PeerTransport } from '../runtime/peer-transport.ts';
-import type { LogRecord } from '../storage/log-format.ts';
-import { groupOf, generationOf, groupPrefix, prefixEnd } from '../storage/row-key.ts';
 import { StoreDamaged, type AppliedEntry, type RowStore, type StoreMark } from '../storage/row-store.ts';
 import type { WriteAheadLog } from '../storage/write-ahead-log.ts';
 import { ApplyQueue } from './apply-queue.ts';
+import { ClockComparison } from './clock-comparison.ts';
+import { ClockGuard } from './clock-guard.ts';
 import { NO_CONFIGURATION, type ConfigurationChange } from './core/configuration.ts';
 import type { GroupMessage } from './core/message-codec.ts';
 import type { ProposalResult, Refused } from './core/proposal.ts';
 import type { SnapshotPoint } from './core/raft-log.ts';
-import type { Ready, Write } from './core/ready.ts';
+import type { Ready } from './core/ready.ts';
 import type { RaftSettings } from './core/settings.ts';
 import { commandBytes } from './entry.ts';
 import { GroupReplica, type MachineMaker } from './group-replica.ts';
 import { HostTimers } from './host-timers.ts';
-import { RecoveredGroups, storeMarkRecord, writeRecords } from './log-records.ts';
+import { RecoveredGroups, storeMarkRecord } from './log-records.ts';
+import { LogWriter, type PendingWrite } from './log-writer.ts';
 import type { Member } from './members.ts';
-import { PeerCourier, PeerMessageKind } from './peer-courier.ts';
+import { removeOrphanRows } from './orphan-rows.ts';
+import { PeerCourier } from './peer-courier.ts';
 import { PeerMemory } from './peer-memory.ts';
 import type { ReadWaiter } from './read-queue.ts';
-import { decodePart, decodeRequest } from './snapshot-parts.ts';
-import { SnapshotReceiver } from './snapshot-receiver.ts';
-import { SnapshotSender } from './snapshot-sender.ts';
+import { Snapshots } from './snapshots.ts';
 import type { FailureCause, Proposal, ProposalFailure, StateMachine } from './state-machine.ts';
 
 /** Entries kept in memory for replicas that lag, of all groups together. More: fewer snapshots. */
 const CACHE_BYTES = 64 * 1024 * 1024;
-/** A leader's clock may be this far from the median of all. */
-const MAX_CLOCK_OFFSET_MS = 500;
 
 /** Longest that a stopping host waits for what was proposed to it. */
 const STOP_WAIT_MS = 3_000;
@@ -84,30 +82,23 @@ export interface HostObserver {
   applied(entries: number, commands: number, durationMs: number): void;
 }
 
-/** A write that a core asked for. */
-interface PendingWrite {
-  readonly replica: GroupReplica;
-  readonly write: Write;
-}
-
 export class GroupHost {
   readonly #options: GroupHostOptions;
   readonly #replicas = new Map<number, GroupReplica>();
   readonly #ready = new Set<GroupReplica>();
   readonly #memory: PeerMemory;
   readonly #courier: PeerCourier | undefined;
-  readonly #sender: SnapshotSender;
-  readonly #receiver: SnapshotReceiver;
+  readonly #clocks: ClockComparison;
+  readonly #clockGuard: ClockGuard;
+  readonly #snapshots: Snapshots;
+  readonly #writer: LogWriter;
   readonly #applying: ApplyQueue;
   readonly #timers: HostTimers;
   /** Group 0 must have applied this much before a group that it does not name is known to be gone. */
   readonly #recoveredTo: number;
-  #records: LogRecord[] = [];
-  #writes: PendingWrite[] = [];
   #queuedBytes = 0;
   #areGroupsAdded = false;
   #isScheduled = false;
-  #isWriting = false;
   #isStopping = false;
   #idle: (() => void)[] = [];
   readonly #awaitRecovered: (() => void)[] = [];
@@ -122,6 +113,8 @@ export class GroupHost {
     const onFailure = (error: unknown) => this.#onError(error);
     this.#recoveredTo = recovered.lastIndex(0);
     this.#memory = new PeerMemory(options.log.peers, () => this.#schedule());
+    this.#clocks = new ClockComparison(clock);
+    this.#clockGuard = new ClockGuard(this.#clocks);
     this.#courier = peers && this.#createCourier(peers);
     this.#applying = new ApplyQueue({
       rows,
@@ -135,7 +128,7 @@ export class GroupHost {
       onIdle: () => this.#tellIdle(),
       onError: onFailure,
     });
-    this.#sender = new SnapshotSender({
+    this.#snapshots = new Snapshots({
       rows,
       clock,
       wake,
@@ -144,14 +137,18 @@ export class GroupHost {
         this.#courier?.post(group, message);
         this.#schedule();
       },
-      send: (to, part) => this.#courier?.sendBulk(to, PeerMessageKind.snapshotPart, part),
+      send: (to, kind, body) => this.#courier?.sendBulk(to, kind, body),
     });
-    this.#receiver = new SnapshotReceiver({
-      rows,
-      clock,
-      wake,
-      onFailure,
-      request: (to, request) => this.#courier?.sendBulk(to, PeerMessageKind.snapshotRequest, request),
+    this.#writer = new LogWriter({
+      log: options.log,
+      memory: this.#memory,
+      isPresent: (replica) => this.#isPresent(replica),
+      onWritten: (writes) => {
+        this.#noteWritten(writes);
+        this.#turn();
+      },
+      onIdle: () => this.#tellIdle(),
+      onError: onFailure,
     });
     this.#timers = new HostTimers(clock, {
       onTick: () => this.#tick(),
@@ -183,12 +180,13 @@ export class GroupHost {
 
   /** Snapshots that this node has sent and received whole. */
   get snapshots(): { readonly sent: number; readonly received: number } {
-    return { sent: this.#sender.sent, received: this.#receiver.received };
+    const { sender, receiver } = this.#snapshots;
+    return { sent: sender.sent, received: receiver.received };
   }
 
   /** How far this node's clock is from the median of all, in ms. */
   get clockOffsetMs(): number {
-    return this.#courier?.clockOffsetMs ?? 0;
+    return this.#clocks.offsetMs();
   }
 
   /** Why the node no longer serves; undefined: it does. */
@@ -261,8 +259,7 @@ export class GroupHost {
     if (replica === undefined) return;
     this.#replicas.delete(group);
     this.#ready.delete(replica);
-    this.#sender.stop(group);
-    this.#receiver.drop(group);
+    this.#snapshots.drop(group);
     this.#giveUp(replica, 'group gone');
     replica.reads.fail();
     this.#options.rows.forget(group);
@@ -336,8 +333,7 @@ export class GroupHost {
     this.#isStopping = true;
     await this.#untilIdle();
     this.#timers.stop();
-    this.#sender.stop();
-    await this.#receiver.stop();
+    await this.#snapshots.stop();
     await this.#courier?.close();
     const { rows } = this.#options;
     await rows.flushed();
@@ -357,11 +353,11 @@ export class GroupHost {
 
   /** To be called when the row store completed a flush: notes it in the log, frees segments and entries. */
   noteFlushed(mark: StoreMark, stored: ReadonlyMap<number, AppliedEntry>): void {
-    this.#records.push(storeMarkRecord(mark.flush));
+    this.#writer.addRecord(storeMarkRecord(mark.flush));
     this.#schedule();
     for (const [group, entry] of stored) {
       const stale = this.#replicas.get(group)?.noteStored(entry) ?? [];
-      for (const generation of stale) void this.#receiver.remove(group, generation);
+      for (const generation of stale) void this.#snapshots.receiver.remove(group, generation);
     }
     this.#shrinkCaches();
     if (!this.#isRecovered) return; // groups that are still to be added need their entries
@@ -370,19 +366,9 @@ export class GroupHost {
   }
 
   /** Removes rows that belong to no group, or to a generation that is not in use. Once all groups are known. */
-  async removeOrphans(isStopped: () => boolean): Promise<void> {
-    let from = groupPrefix(0, 0);
-    for (;;) {
-      const row = await this.#options.rows.firstStored(from);
-      if (row === undefined || isStopped()) return;
-      const [group, generation] = [groupOf(row), generationOf(row)];
-      const replica = this.#replicas.get(group);
-      const isUsed = replica?.owns(generation) === true || this.#receiver.isFilling(group, generation);
-      if (replica === undefined)
-        await this.#options.rows.removeRange(row.slice(0, 8), prefixEnd(row.slice(0, 8)), isStopped);
-      else if (!isUsed) await this.#receiver.remove(group, generation);
-      from = prefixEnd(row.slice(0, 12));
-    }
+  removeOrphans(isStopped: () => boolean): Promise<void> {
+    const { receiver } = this.#snapshots;
+    return removeOrphanRows(this.#options.rows, receiver, (group) => this.#replicas.get(group), isStopped);
   }
 
   /** Stops serving for good. Invariant 4. */
@@ -394,6 +380,7 @@ export class GroupHost {
     this.#options.rows.freeze();
     this.#timers.stop();
     this.#applying.stop();
+    this.#writer.stop();
     void this.#courier?.close();
     for (const replica of this.#replicas.values()) this.#giveUpAll(replica, this.#failure);
     this.#tellIdle();
@@ -422,7 +409,8 @@ export class GroupHost {
       logId,
       logSequence: () => log.lastSequence,
       onMessages: (messages) => this.#onMessages(messages),
-      onBulk: (from, kind, body) => this.#onBulk(from, kind, body),
+      clocks: this.#clocks,
+      onBulk: (from, kind, body) => this.#snapshots.onMessage(from, kind, body),
       onRefused: (peer, reason) => this.stopServing('not known again', notKnownAgain(peer, reason)),
       onDropped: ({ group, message }) => this.#replicas.get(group)?.core.reportUnreachable(message.to),
     });
@@ -453,7 +441,7 @@ export class GroupHost {
     } catch (error) {
       return this.#onError(error);
     }
-    void this.#writeLog();
+    void this.#writer.run();
     this.#applying.run();
   }
 
@@ -469,12 +457,12 @@ export class GroupHost {
   #handle(replica: GroupReplica, ready: Ready): void {
     const { group, reads } = replica;
     for (const message of ready.messages) this.#courier?.post(group, message);
-    if (ready.write !== undefined) this.#writes.push({ replica, write: ready.write });
+    if (ready.write !== undefined) this.#writer.add(replica, ready.write);
     if (ready.committed.length > 0) this.#applying.add(replica, ready.committed);
     reads.confirm(ready.reads);
     reads.drop(ready.droppedReads);
     reads.serve(replica.applied.index);
-    for (const follower of ready.snapshotsWanted) this.#sender.start(replica, follower);
+    for (const follower of ready.snapshotsWanted) this.#snapshots.sender.start(replica, follower);
     if (ready.roleChange === undefined) return;
     if (ready.roleChange.role === 'leader') this.#leaderChanges++;
     else if (!replica.isAlone) this.#giveUp(replica, 'not leader');
@@ -488,7 +476,7 @@ export class GroupHost {
     const prepared = proposals.prepare(clock.monotonicMs(), expired);
     for (const proposal of expired) this.#fail(proposal, { cause: 'deadline', outcome: 'NOT_APPLIED' });
     if (prepared.length === 0) return;
-    if (this.#isClockOff && this.#handOver(replica)) return;
+    if (this.#clockGuard.isOff && this.#clockGuard.handOver(core)) return;
     const { refused, index, term } = resultOf(core.propose(prepared, clock.wallMs()));
     if (refused === undefined) {
       for (const { proposals: made } of proposals.track(index, term))
@@ -497,56 +485,7 @@ export class GroupHost {
     // Otherwise it waits: for room, for the end of a handover, or for its own election.
   }
 
-  /** Invariant 5. To somebody whose clock is better, if there is anybody: a leader there must be. */
-  #handOver({ core }: GroupReplica): boolean {
-    const { followers, configuration, transferee } = core.status;
-    if (transferee !== 0) return true;
-    for (const peer of this.#courier?.onTime(MAX_CLOCK_OFFSET_MS) ?? []) {
-      if (!configuration.voters.includes(peer) || followers.get(peer)?.isActive !== true) continue;
-      if (core.transferLeader(peer) === undefined) return true;
-    }
-    return false;
-  }
-
-  get #isClockOff(): boolean {
-    return Math.abs(this.clockOffsetMs) > MAX_CLOCK_OFFSET_MS;
-  }
-
-  /** One batch in the log at a time. Invariant 1. */
-  async #writeLog(): Promise<void> {
-    if (this.#isWriting) return;
-    this.#isWriting = true;
-    try {
-      while (this.#hasWrites && this.#failure === undefined) {
-        const writes = this.#writes;
-        const records = this.#records;
-        this.#writes = [];
-        this.#records = [];
-        for (const { replica, write } of writes) {
-          const rows = write.snapshot && replica.receivedRows(write.snapshot);
-          if (this.#isPresent(replica)) writeRecords(replica.group, write, rows, records);
-        }
-        if (records.length > 0 || !this.#memory.isSettled) {
-          this.#memory.takeRecords(records);
-          await this.#options.log.append(records);
-          this.#memory.noteWritten();
-        }
-        if (this.#failure !== undefined) return;
-        this.#noteWritten(writes);
-        this.#turn();
-      }
-    } catch (error) {
-      this.#onError(error);
-    } finally {
-      this.#isWriting = false;
-      this.#tellIdle();
-    }
-  }
-
-  get #hasWrites(): boolean {
-    return this.#writes.length > 0 || this.#records.length > 0 || !this.#memory.isSettled;
-  }
-
+  /** Invariant 1. */
   #noteWritten(writes: readonly PendingWrite[]): void {
     for (const { replica, write } of writes) {
       if (!this.#isPresent(replica)) continue;
@@ -582,7 +521,7 @@ export class GroupHost {
     for (const replica of this.#replicas.values()) {
       if (replica.isAlone && replica.core.isLeader) continue; // waits for nobody
       replica.core.tick(wallMs);
-      if (replica.core.isLeader && this.#isClockOff) this.#handOver(replica);
+      if (replica.core.isLeader && this.#clockGuard.isOff) this.#clockGuard.handOver(replica.core);
       this.#ready.add(replica);
     }
     if (this.#ready.size > 0) this.#turn();
@@ -594,23 +533,13 @@ export class GroupHost {
       for (const { group, message } of messages) {
         const replica = this.#replicas.get(group);
         if (replica === undefined || message.to !== this.#options.self.id) continue;
-        if (message.type === 'snapshot') this.#receiver.offer(replica, message);
+        if (message.type === 'snapshot') this.#snapshots.receiver.offer(replica, message);
         else replica.core.step(message);
         this.#wake(replica);
       }
     } catch (error) {
       this.#onError(error);
     }
-  }
-
-  #onBulk(from: number, kind: number, body: Buffer): void {
-    const handle = async () => {
-      if (kind === PeerMessageKind.snapshotRequest) await this.#sender.serve(from, decodeRequest(body));
-      if (kind === PeerMessageKind.snapshotPart) await this.#receiver.take(from, decodePart(body));
-    };
-    handle().catch((error: unknown) => {
-      if (!(error instanceof RangeError)) this.#onError(error); // a malformed message is no message
-    });
   }
 
   #onCore<T>(group: number, ask: (replica: GroupReplica) => T): T | Refused {
@@ -659,8 +588,7 @@ export class GroupHost {
   /** Nothing is being written or applied, and nothing that was proposed here is unanswered. */
   get #isIdle(): boolean {
     if (this.#failure !== undefined) return true;
-    if (this.#isScheduled || this.#isWriting || this.#applying.isBusy || this.#records.length > 0)
-      return false;
+    if (this.#isScheduled || this.#writer.isBusy || this.#applying.isBusy) return false;
     for (const { proposals } of this.#replicas.values()) if (!proposals.isEmpty) return false;
     return true;
   }

@@ -15,7 +15,7 @@ import type { Clock, Timer } from '@holdfast/client/clock';
 import type { Random } from '@holdfast/client/random';
 import type { PeerTransport } from '../runtime/peer-transport.ts';
 import { asBuffer, readU64, writeU64 } from '../storage/byte-codec.ts';
-import { ClockComparison } from './clock-comparison.ts';
+import type { ClockComparison } from './clock-comparison.ts';
 import type { Message } from './core/messages.ts';
 import { decodeEnvelope, encodeEnvelope, messageBytes, type GroupMessage } from './core/message-codec.ts';
 import type { Member } from './members.ts';
@@ -55,6 +55,7 @@ export interface PeerCourierOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly memory: PeerMemory;
+  readonly clocks: ClockComparison;
   /** 8 bytes that tell this node's log from every other. */
   readonly logId: Uint8Array;
   /** Records that are durable in this node's log. */
@@ -71,7 +72,6 @@ export class PeerCourier {
   readonly #options: PeerCourierOptions;
   readonly #byId: ReadonlyMap<number, Member>;
   readonly #byName: ReadonlyMap<string, Member>;
-  readonly #clocks: ClockComparison;
   readonly #startSequence: number;
   /** Tells this run of the process from every other. */
   readonly #runId: Uint8Array;
@@ -87,7 +87,6 @@ export class PeerCourier {
     const peers = options.members.filter(({ id }) => id !== options.self.id);
     this.#byId = new Map(peers.map((member) => [member.id, member]));
     this.#byName = new Map(peers.map((member) => [member.name, member]));
-    this.#clocks = new ClockComparison(options.clock);
     this.#startSequence = options.logSequence();
     this.#runId = options.random.bytes(8);
     this.#strangers = new Set(this.#byName.keys());
@@ -98,16 +97,6 @@ export class PeerCourier {
   /** Whether this node may take part. Invariant 2. */
   get isAdmitted(): boolean {
     return this.#probation === undefined;
-  }
-
-  /** How far this node's clock is from the median of all, in ms. */
-  get clockOffsetMs(): number {
-    return this.#clocks.offsetMs();
-  }
-
-  /** Peers whose clocks are no further than this from the median. */
-  onTime(mostMs: number): number[] {
-    return this.#clocks.within(mostMs);
   }
 
   /** Queues a core's message for the envelope of this turn. */
@@ -197,7 +186,7 @@ export class PeerCourier {
     const body = message.subarray(HEADER_BYTES);
     if (kind === PeerMessageKind.refusal) return this.#onRefusal(name, body);
     if (!this.#isKnown(peer, message)) return;
-    this.#clocks.heard(peer.id, readU64(message, 33));
+    this.#options.clocks.heard(peer.id, readU64(message, 33));
     if (kind === PeerMessageKind.hello)
       return this.#send(name, PeerMessageKind.welcome, message.subarray(9, 17));
     if (kind === PeerMessageKind.welcome) return this.#onWelcome(name, body);
