@@ -521,6 +521,7 @@ export class GroupHost {
     for (const replica of this.#replicas.values()) {
       if (replica.isAlone && replica.core.isLeader) continue; // waits for nobody
       replica.core.tick(wallMs);
+      replica.reads.tick();
       if (replica.core.isLeader && this.#clockGuard.isOff) this.#clockGuard.handOver(replica.core);
       this.#ready.add(replica);
     }
