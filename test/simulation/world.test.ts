@@ -1,5 +1,5 @@
 /**
- * Clusters and their clients under faults, from seeds. `SEEDS=a,b,c` plays these, `SEEDS=5000`
+ * Clusters and their clients under faults, from seeds. `WORLD_SEEDS=a,b,c` plays these, `WORLD_SEEDS=5000`
  * so many; `NODES=3` fixes the number of nodes.
  */
 import { readFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { play, replayCommand } from './world/play.ts';
 import { ReportSum, type WorldReport } from './world/report.ts';
 
 const NODES = process.env['NODES'] === undefined ? undefined : Number(process.env['NODES']);
-const SEEDS = seeds(process.env['SEEDS'] ?? '100');
+const SEEDS = seeds(process.env['WORLD_SEEDS'] ?? '100');
 /** From so many runs on, none may leave anything out. */
 const ENOUGH = 50;
 

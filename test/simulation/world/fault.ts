@@ -21,9 +21,7 @@ export interface FaultScene {
   readonly trace: Trace;
   /** Whether members of groups may be changed in this run. */
   readonly changesMembers: boolean;
-  /** No fault that lasts is under way. */
-  isCalm(): boolean;
-  /** Injects nothing for so long. */
+  /** Ends what lasts and injects nothing for so long. */
   quiet(forMs: number): void;
   /** Nodes that lead some group now. */
   leaders(): WorldNode[];

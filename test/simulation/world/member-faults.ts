@@ -65,9 +65,8 @@ function copyOf({ nodes }: FaultScene, { disk, medium }: WorldNode): Copy {
 }
 
 function isRemembered(scene: FaultScene, node: WorldNode, { starts }: Copy): boolean {
-  if (!scene.isCalm()) return false;
   const others = scene.nodes.filter((each) => each !== node);
-  return others.every((each) => isUp(each) && !each.isPaused && each.starts === starts.get(each));
+  return others.every((each) => isUp(each) && each.starts === starts.get(each));
 }
 
 function damageable(scene: FaultScene): WorldNode | undefined {

@@ -24,7 +24,7 @@ export function unknownKinds(names: readonly string[]): string[] {
 const SHARE = 0.45;
 
 /** What the world gives: the rest is the nemesis' own. */
-export type Surroundings = Omit<FaultScene, 'isCalm' | 'quiet'>;
+export type Surroundings = Omit<FaultScene, 'quiet'>;
 
 export class Nemesis {
   readonly #scene: FaultScene;
@@ -37,7 +37,7 @@ export class Nemesis {
   /** `only`: these kinds, all of them; else a share that is drawn. */
   constructor(around: Surroundings, only: readonly string[] | undefined) {
     const quiet = (forMs: number) => this.#quiet(forMs);
-    const scene = { ...around, isCalm: () => this.#active.size === 0, quiet };
+    const scene = { ...around, quiet };
     this.#scene = scene;
     const { random, nodes } = scene;
     this.#kinds = FAULT_KINDS.filter(({ leastNodes = 1 }) => leastNodes <= nodes.length);
@@ -49,9 +49,10 @@ export class Nemesis {
     }
   }
 
-  /** Injects nothing for so long, nor what was laid out before. */
+  /** Ends what lasts and injects nothing for so long, nor what was laid out before. */
   #quiet(forMs: number): void {
     const { scheduler, nodes } = this.#scene;
+    this.#healAll();
     this.#quietUntilMs = scheduler.nowMs() + forMs;
     for (const { disk } of nodes) disk.faults.clear();
   }
@@ -66,6 +67,10 @@ export class Nemesis {
   /** Injects nothing any more and undoes what lasts. */
   stop(): void {
     this.#isOver = true;
+    this.#healAll();
+  }
+
+  #healAll(): void {
     for (const lasting of this.#active) lasting.heal();
     this.#active.clear();
   }
