@@ -13,11 +13,17 @@ const STORED = 'i';
 
 /** Waits until all replicas of each group have applied the same entries, then compares their rows. */
 export async function compareReplicas(world: World, withinMs: number): Promise<void> {
+  const boundMs = world.scheduler.nowMs() + withinMs;
+  const isBack = ({ state, damage }: WorldNode) =>
+    state === 'up' || (state === 'refused' && damage !== undefined && damage.repair === undefined);
+  if (!(await world.until(() => world.nodes.every(isBack), withinMs))) {
+    const away = world.nodes.filter((node) => !isBack(node)).map(({ name, state }) => `${name} is ${state}`);
+    throw new CheckFailure('liveness', away.join(', '));
+  }
   const nodes = world.nodes.filter(
     ({ state, engine }) => state === 'up' && engine?.host.failure === undefined,
   );
   if (nodes.length < 2) return;
-  const boundMs = world.scheduler.nowMs() + withinMs;
   for (let differing = 'not compared'; differing !== '';) {
     const caughtUp = () => lagging(nodes) === undefined;
     if (!(await world.until(caughtUp, boundMs - world.scheduler.nowMs()))) {
