@@ -376,9 +376,9 @@ export class GroupHost {
       const row = await this.#options.rows.firstStored(from);
       if (row === undefined || isStopped()) return;
       const [group, generation] = [groupOf(row), generationOf(row)];
-      const used = this.#replicas.get(group)?.generation;
-      const isUsed = used === generation || this.#receiver.isFilling(group, generation);
-      if (used === undefined)
+      const replica = this.#replicas.get(group);
+      const isUsed = replica?.owns(generation) === true || this.#receiver.isFilling(group, generation);
+      if (replica === undefined)
         await this.#options.rows.removeRange(row.slice(0, 8), prefixEnd(row.slice(0, 8)), isStopped);
       else if (!isUsed) await this.#receiver.remove(group, generation);
       from = prefixEnd(row.slice(0, 12));

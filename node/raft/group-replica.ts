@@ -138,6 +138,11 @@ export class GroupReplica<M extends StateMachine = StateMachine> {
     return results;
   }
 
+  /** Whether the rows of a generation are those of this replica, or are about to be. */
+  owns(generation: number): boolean {
+    return this.generation === generation || this.#received?.generation === generation;
+  }
+
   /** A snapshot is on its way from the core to the disk. */
   get isInstalling(): boolean {
     return this.#received !== undefined;

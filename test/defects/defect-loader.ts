@@ -9,9 +9,11 @@ import { registerHooks } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { applyDefect, type Defect } from './defect.ts';
 
+type Change = Omit<Defect, 'caughtBy'>;
+
 const ROOT = new URL('../../', import.meta.url).href;
 const QUERY = '?defect=';
-const loading = new Map<string, Defect>();
+const loading = new Map<string, Change>();
 
 registerHooks({
   resolve(specifier, context, next) {
@@ -31,7 +33,7 @@ registerHooks({
 });
 
 /** Imports a module of the repository, by its path from the root, with a defect in it. */
-export function loadWith(defect: Defect, path: string): Promise<unknown> {
+export function loadWith(defect: Change, path: string): Promise<unknown> {
   loading.set(defect.name, defect);
   return import(ROOT + path + QUERY + encodeURIComponent(defect.name));
 }

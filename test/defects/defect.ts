@@ -16,7 +16,7 @@ export interface Defect {
 export type Evidence = { readonly seed: string; readonly checker: string } | { readonly transcript: string };
 
 /** The source with the defect in it; throws when the source has changed so that it does not fit. */
-export function applyDefect({ name, file, find, replace }: Defect, source: string): string {
+export function applyDefect({ name, file, find, replace }: Omit<Defect, 'caughtBy'>, source: string): string {
   const parts = source.split(find);
   if (parts.length !== 2)
     throw new Error(`defect "${name}" fits ${parts.length - 1} places of ${file}, not one`);

@@ -3,8 +3,10 @@ import { globSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { CoreWorld } from '../raft/core-world.ts';
 import type { play } from '../raft/transcript.ts';
+import type { play as playWorld } from '../simulation/world/play.ts';
 import type { Defect } from './defect.ts';
 import { loadWith } from './defect-loader.ts';
+import type { WorldDefect } from './world-defects.ts';
 
 const TRANSCRIPTS = fileURLToPath(new URL('../raft/transcripts/', import.meta.url));
 
@@ -53,4 +55,18 @@ export async function search(defect: Defect, seeds: number): Promise<string> {
     if (check !== undefined) return `seed ${seed} fails ${check}; scenarios: ${differing.join(' ')}`;
   }
   return `none of ${seeds} seeds; scenarios: ${differing.join(' ')}`;
+}
+
+/** The first of so many worlds, of one node and of three by turns, that notices; undefined: none does. */
+export async function noticingWorld(defect: WorldDefect, seeds: number): Promise<string | undefined> {
+  const path = 'test/simulation/world/play.ts';
+  const world = (await loadWith(defect, path)) as { play: typeof playWorld };
+  for (let seed = 0; seed < seeds; seed++) {
+    const nodes = seed % 2 === 0 ? 1 : 3;
+    const played = await world.play(String(seed), { nodes });
+    if (!('error' in played)) continue;
+    const { name, checker } = played.error as Error & { checker?: string };
+    return `seed ${seed} of ${nodes} fails ${checker ?? name}`;
+  }
+  return undefined;
 }

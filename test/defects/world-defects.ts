@@ -1,13 +1,8 @@
 /** Defects of everything around the Raft core, which worlds of nodes and clients have to notice. */
+import type { Defect } from './defect.ts';
 
-/** A deliberate bug that one of the first seeds has to fail with. */
-export interface WorldDefect {
-  readonly name: string;
-  readonly file: string;
-  readonly find: string;
-  readonly replace: string;
-  readonly reason: string;
-}
+/** A bug that one of the first worlds has to fail with; which one, changes with the code. */
+export type WorldDefect = Omit<Defect, 'caughtBy'>;
 
 export const WORLD_DEFECTS: readonly WorldDefect[] = [
   {
@@ -16,13 +11,6 @@ export const WORLD_DEFECTS: readonly WorldDefect[] = [
     find: 'await this.#file!.writeDurably(this.#position, bytes);',
     replace: 'await this.#file!.write(this.#position, bytes);',
     reason: 'what was acknowledged is lost with the power',
-  },
-  {
-    name: 'replay nothing',
-    file: 'node/raft/group-host.ts',
-    find: 'this.#applyEntry(replica, entry);\n      this.#replayed++;',
-    replace: 'replica.noteApplied(entry);',
-    reason: 'what was applied and not flushed is gone after a restart',
   },
   {
     name: 'remember no write',
@@ -44,20 +32,6 @@ export const WORLD_DEFECTS: readonly WorldDefect[] = [
     find: 'if (!call.isWrite || call.sequence > 0) return;',
     replace: 'if (!call.isWrite) return;',
     reason: 'a repeat is a write of its own',
-  },
-  {
-    name: 'read around the queue of a key',
-    file: 'node/raft/group-host.ts',
-    find: 'this.#applyEntry(replica, entry, proposals);\n    } catch',
-    replace: '[...this.#applyEntry(replica, entry, proposals)].reverse();\n    } catch',
-    reason: 'answers go to the wrong callers',
-  },
-  {
-    name: 'flush without the mark of a group',
-    file: 'node/storage/row-store.ts',
-    find: 'changes.push(sealed(storedKey(group), rowOf(content)));',
-    replace: 'if (group % 3 !== 1) changes.push(sealed(storedKey(group), rowOf(content)));',
-    reason: 'entries are applied again over rows that have them',
   },
   {
     name: 'free segments that the store does not have',
@@ -88,28 +62,21 @@ export const WORLD_DEFECTS: readonly WorldDefect[] = [
     reason: 'the budget runs dry, connection by connection',
   },
   {
-    name: 'never answer what was stalled',
-    file: 'node/services/kv-pipeline.ts',
-    find: 'const stalled = [...this.#stalled];',
-    replace: 'const stalled: string[] = [];',
-    reason: 'calls wait for their deadline',
-  },
-  {
-    name: 'apply half a transaction',
+    name: 'read the store where the overlay has it',
     file: 'node/storage/row-store.ts',
     find: 'if (overlaid[at]?.[0] === key) takeOverlaid();',
     replace: 'if (overlaid[at]?.[0] === key) { at++; take(key, openRow(key, stored)); }',
     reason: 'scans show what was overwritten',
   },
   {
-    name: 'wait for a deadline on top of a deadline',
+    name: 'late deadlines',
     file: 'client/deadlines.ts',
     find: 'const tick = Math.ceil(item.deadlineMs / Deadlines.tickMs);',
     replace: 'const tick = Math.ceil(item.deadlineMs / Deadlines.tickMs) + 200;',
     reason: 'calls end seconds after their deadline',
   },
   {
-    name: 'flip outcome of a call never sent',
+    name: 'say that a call without an answer was not applied',
     file: 'client/retry.ts',
     find: "return sent && leavesDoubt(error) ? 'UNKNOWN' : 'NOT_APPLIED';",
     replace: "return 'NOT_APPLIED';",

@@ -1,5 +1,9 @@
-/** `npm run sim -- --seed S [--nodes N] [--trace]` plays one seed of the world and reports what it did. */
+/**
+ * `npm run sim -- --seed S [--nodes N] [--faults A,B] [--trace]` plays one seed of the world
+ * and reports what it did. With `--faults` there are these kinds and no others.
+ */
 import { parseArgs } from 'node:util';
+import { FAULT_KINDS, unknownKinds } from './world/nemesis.ts';
 import { play } from './world/play.ts';
 import { ReportSum } from './world/report.ts';
 
@@ -7,16 +11,24 @@ const { values } = parseArgs({
   options: {
     seed: { type: 'string' },
     nodes: { type: 'string' },
+    faults: { type: 'string' },
     trace: { type: 'boolean', default: false },
   },
 });
 if (values.seed === undefined) {
-  console.error('usage: npm run sim -- --seed S [--nodes N] [--trace]');
-  process.exit(2);
+  fail('usage: npm run sim -- --seed S [--nodes N] [--faults A,B] [--trace]');
+}
+const faults = values.faults?.split(',');
+const unknown = unknownKinds(faults ?? []);
+if (unknown.length > 0) {
+  fail(
+    `there is no fault ${unknown.join(', ')}; there are ${FAULT_KINDS.map(({ name }) => name).join(', ')}`,
+  );
 }
 const startedMs = performance.now();
 const played = await play(values.seed, {
   nodes: values.nodes === undefined ? undefined : Number(values.nodes),
+  faults,
   print: values.trace ? (line) => console.log(line) : undefined,
 });
 if ('error' in played) {
@@ -28,4 +40,9 @@ if ('error' in played) {
   console.log(sum.text());
   const tookMs = Math.round(performance.now() - startedMs);
   console.log(`trace hash ${played.report.traceHash}, ${tookMs} ms of real time`);
+}
+
+function fail(message: string): never {
+  console.error(message);
+  process.exit(2);
 }

@@ -54,6 +54,7 @@ export class ConnectionEnd {
   #state: 'open' | 'broken' | 'gone' = 'open';
   #receive: (frame: Frame) => void = () => undefined;
   #broken: () => void = () => undefined;
+  #hasTold = false;
   /** For the wire: when the last thing sent arrives, and what waits for the link to be mended. */
   lastArrivalMs = 0;
   readonly held: (() => void)[] = [];
@@ -86,6 +87,7 @@ export class ConnectionEnd {
   /** Called once when the connection is over for this end, unless `close` ended it. */
   onBroken(broken: () => void): void {
     this.#broken = broken;
+    if (this.#hasTold) this.process.after(0, broken); // it broke before anybody had it
   }
 
   send(frame: Frame): void {
@@ -104,7 +106,10 @@ export class ConnectionEnd {
   break(): void {
     if (this.#state !== 'open') return;
     this.#state = 'broken';
-    this.process.after(0, () => this.#broken());
+    this.process.after(0, () => {
+      this.#hasTold = true;
+      this.#broken();
+    });
   }
 
   /** The process is gone. `isTold`: its machine says so to the other end; else it is as if it were silent. */

@@ -88,7 +88,9 @@ const flippedBit: FaultKind = {
   everyMs: [4_000, 15_000],
   inject: (scene) =>
     damage(scene, 'a flipped bit', (content, used) => {
-      content[Math.floor(scene.random.float() * used)]! ^= 1 << between(scene.random, 0, 7);
+      let at = Math.floor(scene.random.float() * used);
+      while (content[at] === 0) at++; // zeros may lie between two batches, where nobody looks
+      content[at]! ^= 1 << between(scene.random, 0, 7);
     }),
 };
 
@@ -113,7 +115,9 @@ function damage(
   if (node === undefined) return undefined;
   node.kill();
   // Of the newest segment the end may be a write that was under way, and torn by right.
-  const path = pick(scene.random, ...usedSegments(node).slice(0, -1));
+  const whole = usedSegments(node).slice(0, -1);
+  if (whole.length === 0) return undefined; // the newest went with the process
+  const path = pick(scene.random, ...whole);
   const before = node.disk.peek(path);
   const after = before.slice();
   change(after, usedLength(before));

@@ -19,6 +19,8 @@ export interface FaultScene {
   readonly scheduler: SimulatedScheduler;
   readonly random: SeededRandom;
   readonly trace: Trace;
+  /** Whether members of groups may be changed in this run. */
+  readonly changesMembers: boolean;
   /** Nodes that lead some group now. */
   leaders(): WorldNode[];
   /** Whether one more node may be damaged for good: a majority never is. */

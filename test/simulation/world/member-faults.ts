@@ -9,7 +9,7 @@ import type { WorldNode } from './world-node.ts';
 const wipe: FaultKind = {
   name: 'wipe',
   leastNodes: 3,
-  everyMs: [8_000, 30_000],
+  everyMs: [4_000, 15_000],
   inject(scene) {
     const node = damageable(scene);
     if (node === undefined) return undefined;
@@ -23,11 +23,12 @@ const wipe: FaultKind = {
 const rollback: FaultKind = {
   name: 'rollback',
   leastNodes: 3,
-  everyMs: [8_000, 30_000],
+  everyMs: [1_000, 6_000],
   inject(scene) {
     const node = damageable(scene);
     const copy = node && copies.get(node);
-    if (node === undefined || copy === undefined) {
+    if (node === undefined || copy === undefined || scene.random.chance(0.5)) {
+      // The operator makes copies more often than he puts them back.
       for (const each of scene.nodes) if (isUp(each)) copies.set(each, copyOf(each));
       return undefined;
     }

@@ -1,6 +1,7 @@
 /** Injects faults, of kinds and at rates that are drawn for each run, and undoes them in the end. */
 import { DISK_FAULTS } from './disk-faults.ts';
 import type { FaultKind, FaultScene, Lasting } from './fault.ts';
+import { GROUP_FAULTS } from './group-faults.ts';
 import { LINK_FAULTS } from './link-faults.ts';
 import { MEMBER_FAULTS } from './member-faults.ts';
 import { PROCESS_FAULTS } from './process-faults.ts';
@@ -11,11 +12,12 @@ export const FAULT_KINDS: readonly FaultKind[] = [
   ...DISK_FAULTS,
   ...LINK_FAULTS,
   ...MEMBER_FAULTS,
+  ...GROUP_FAULTS,
 ];
 
-/** Names of the kinds that mean anything with so many nodes. */
-export function faultKinds(nodes: number): string[] {
-  return FAULT_KINDS.filter(({ leastNodes = 1 }) => leastNodes <= nodes).map(({ name }) => name);
+/** The names that are those of no kind. */
+export function unknownKinds(names: readonly string[]): string[] {
+  return names.filter((name) => !FAULT_KINDS.some((kind) => kind.name === name));
 }
 
 /** Share of kinds that a run has: with fewer, each gets further. */
@@ -28,14 +30,16 @@ export class Nemesis {
   readonly #active = new Set<Lasting>();
   #isOver = false;
 
-  constructor(scene: FaultScene) {
+  /** `only`: these kinds, all of them; else a share that is drawn. */
+  constructor(scene: FaultScene, only: readonly string[] | undefined) {
     this.#scene = scene;
     const { random, nodes } = scene;
     this.#kinds = FAULT_KINDS.filter(({ leastNodes = 1 }) => leastNodes <= nodes.length);
     for (const kind of this.#kinds) {
       const [least, most] = kind.everyMs;
       const everyMs = least + (most - least) * random.float();
-      if (random.chance(SHARE)) this.#next(kind, everyMs);
+      const isChosen = random.chance(SHARE);
+      if (only?.includes(kind.name) ?? isChosen) this.#next(kind, everyMs);
     }
   }
 

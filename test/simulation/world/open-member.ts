@@ -23,7 +23,7 @@ export interface MemberOptions extends EngineOptions {
 }
 
 /** Numbers of nodes that runs have, if nobody says; with several voters 3, 3, 3, 4, 5, 5, 6, 7. */
-export const CLUSTER_SIZES: readonly number[] = [1];
+export const CLUSTER_SIZES: readonly number[] = [1, 3, 3, 3, 5, 5, 7];
 
 /**
  * Whether a log that is opened makes durable what it found at its end. As long as it does

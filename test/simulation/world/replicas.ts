@@ -1,6 +1,7 @@
 /** Compares the replicas of each group once nothing happens any more: same entries applied, same rows. */
 import { crc32 } from 'node:zlib';
-import { groupPrefix, prefixEnd, binaryBytes } from '../../../node/storage/row-key.ts';
+import { members } from '../../../node/raft/core/configuration.ts';
+import { groupPrefix, prefixEnd } from '../../../node/storage/row-key.ts';
 import { CheckFailure } from '../../raft/check-failure.ts';
 import { replicasOf } from './open-member.ts';
 import type { World } from './world.ts';
@@ -12,7 +13,9 @@ const STORED = 'i';
 
 /** Waits until all replicas of each group have applied the same entries, then compares their rows. */
 export async function compareReplicas(world: World, withinMs: number): Promise<void> {
-  const nodes = world.nodes.filter(({ state, isDamaged }) => state === 'up' && !isDamaged);
+  const nodes = world.nodes.filter(
+    ({ state, engine }) => state === 'up' && engine?.host.failure === undefined,
+  );
   if (nodes.length < 2) return;
   const boundMs = world.scheduler.nowMs() + withinMs;
   for (let differing = 'not compared'; differing !== '';) {
@@ -27,17 +30,44 @@ export async function compareReplicas(world: World, withinMs: number): Promise<v
   }
 }
 
+/** The groups and their members, as their leaders have them; a replica that was removed need not know it. */
+function membersOfGroups(nodes: readonly WorldNode[]): Map<number, readonly WorldNode[]> {
+  const leaders = new Map<number, { term: number; members: readonly number[] }>();
+  for (const { engine } of nodes) {
+    for (const { group, term, isLeader, core } of engine?.host.replicas ?? []) {
+      const known = leaders.get(group);
+      if (isLeader && (known === undefined || known.term < term))
+        leaders.set(group, { term, members: members(core.configuration) });
+    }
+  }
+  const groups = new Map<number, readonly WorldNode[]>();
+  for (const [group, { members: ids }] of leaders)
+    groups.set(
+      group,
+      nodes.filter(({ member }) => ids.includes(member.id)),
+    );
+  return groups;
+}
+
 /** A group whose replicas have not applied the same; undefined: there is none. */
 function lagging(nodes: readonly WorldNode[]): string | undefined {
-  const first = new Map<number, string>();
-  for (const node of nodes) {
-    if (node.engine === undefined) return `${node.name} is not up`;
-    for (const { group, appliedIndex, appliedTerm, lastIndex } of replicasOf(node.engine)) {
-      const at = `${appliedIndex}/${appliedTerm}`;
-      if (appliedIndex !== lastIndex || (first.get(group) ?? at) !== at)
-        return `group ${group} on ${node.name} at ${at} of ${lastIndex}, elsewhere ${first.get(group)}`;
-      first.set(group, at);
-    }
+  const groups = membersOfGroups(nodes);
+  for (const { name, engine } of nodes) {
+    if (engine === undefined) return `${name} is not up`;
+    const unled = engine.host.replicas.find(({ group }) => !groups.has(group));
+    if (unled !== undefined) return `group ${unled.group} has no leader`;
+  }
+  for (const [group, holders] of groups) {
+    const positions = holders.map(({ engine }) => {
+      const replica = engine!.host.replica(group);
+      return replica === undefined
+        ? 'absent'
+        : `${replica.applied.index}/${replica.applied.term} of ${replica.lastIndex}`;
+    });
+    const first = holders[0]!.engine!.host.replica(group)!;
+    const whole = `${first.lastIndex}/${first.applied.term} of ${first.lastIndex}`;
+    if (positions.some((position) => position !== whole))
+      return `group ${group}: ${holders.map(({ name }, at) => `${name} at ${positions[at]}`).join(', ')}`;
   }
   return undefined;
 }
@@ -47,36 +77,35 @@ function positions(nodes: readonly WorldNode[]): string {
 }
 
 async function differences(nodes: readonly WorldNode[]): Promise<string> {
-  const states = await Promise.all(nodes.map((node) => hashes(node)));
-  for (const [group, hash] of states[0]!) {
+  for (const [group, holders] of membersOfGroups(nodes)) {
+    const states = await Promise.all(holders.map((node) => rowsOf(node, group)));
     for (const [at, state] of states.entries()) {
-      if (state.get(group) !== hash)
-        return `group ${group}: rows on ${nodes[0]!.name} and ${nodes[at]!.name} differ at one applied index`;
+      const rest = differingRows(states[0]!, state);
+      if (rest.length === 0) continue;
+      const names = `${holders[0]!.name} and ${holders[at]!.name}`;
+      return `group ${group}: ${rest.length} rows on ${names} differ at one applied index: ${rest.slice(0, 5).join(', ')}`;
     }
   }
   return '';
 }
 
-/** A hash over the rows of each group of a node. */
-async function hashes({ engine }: WorldNode): Promise<Map<number, string>> {
-  const found = new Map<number, string>();
-  for (const { group, generation } of engine!.host.replicas) {
-    const prefix = groupPrefix(group, generation);
-    let from = prefix;
-    let hash = 0;
-    let count = 0;
-    for (let more = true; more;) {
-      const part = await engine!.rows.range(from, prefixEnd(prefix), ROWS_AT_ONCE);
-      for (const [key, content] of part.rows) {
-        const rest = key.slice(prefix.length);
-        if (rest === STORED) continue;
-        hash = crc32(content, crc32(binaryBytes(rest), hash));
-        count++;
-      }
-      more = part.more;
-      if (part.rows.length > 0) from = `${part.rows.at(-1)![0]}\0`;
-    }
-    found.set(group, `${count} rows, ${hash}`);
+/** The rows that are not the same, as JSON: their names begin with the letter of their family. */
+function differingRows(a: ReadonlyMap<string, number>, b: ReadonlyMap<string, number>): string[] {
+  const names = new Set([...a.keys(), ...b.keys()]);
+  return [...names].filter((name) => a.get(name) !== b.get(name)).map((name) => JSON.stringify(name));
+}
+
+/** Checksums of the rows of a group on a node. */
+async function rowsOf({ engine }: WorldNode, group: number): Promise<Map<string, number>> {
+  const prefix = groupPrefix(group, engine!.host.replica(group)!.generation);
+  const rows = new Map<string, number>();
+  let from = prefix;
+  for (let more = true; more;) {
+    const part = await engine!.rows.range(from, prefixEnd(prefix), ROWS_AT_ONCE);
+    for (const [key, content] of part.rows) rows.set(key.slice(prefix.length), crc32(content));
+    more = part.more;
+    if (part.rows.length > 0) from = `${part.rows.at(-1)![0]}\0`;
   }
-  return found;
+  rows.delete(STORED);
+  return rows;
 }

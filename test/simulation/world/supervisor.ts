@@ -1,6 +1,7 @@
 /** Starts nodes again that are down, as whatever watches processes on a machine does, and mends damaged ones. */
 import type { SeededRandom } from '../../../node/runtime/simulated/seeded-random.ts';
 import type { SimulatedScheduler } from '../../../node/runtime/simulated/simulated-scheduler.ts';
+import { CheckFailure } from '../../raft/check-failure.ts';
 import type { WorldNode } from './world-node.ts';
 import { logUniform } from './world-settings.ts';
 
@@ -51,9 +52,10 @@ export class Supervisor {
     node.start();
   }
 
-  /** What could be started was not damaged where it matters; there is nothing to mend any more. */
+  /** What can be mended is damaged where every start looks. */
   #onUp(node: WorldNode): void {
     this.#due.delete(node);
-    if (node.damage?.repair !== undefined) node.damage = undefined;
+    if (node.damage?.repair === undefined) return;
+    throw new CheckFailure('damage', `${node.name} came up with damage in its log`);
   }
 }

@@ -196,6 +196,7 @@ export class WorldNode {
       segmentBytes: settings.segmentBytes,
       minFreeBytes: settings.minFreeBytes,
       queueBytes: settings.queueBytes,
+      entryCacheBytes: settings.entryCacheBytes,
       onFailure: (cause, error) => this.#onStorageFailure(cause, error),
       onSpaceChange: (low) => this.#around.trace.note(this.name, low ? 'is low on space' : 'has space'),
     });

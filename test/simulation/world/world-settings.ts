@@ -22,6 +22,10 @@ export interface WorldSettings {
   readonly sendQueueBytes: number;
   readonly maxQueuedBytes: number;
   readonly maxValueBytes: number;
+  /** Bytes of log entries that a node keeps for replicas that lag: with few of them snapshots are common. */
+  readonly entryCacheBytes: number;
+  /** Whether members of groups are changed: then fewer nodes may lose their data for good. */
+  readonly changesMembers: boolean;
   readonly weights: OperationWeights;
 }
 
@@ -52,6 +56,8 @@ export interface OperationWeights {
 /** What a caller may fix. */
 export interface WorldOptions {
   readonly nodes?: number | undefined;
+  /** Kinds of faults, by name: these and no others. */
+  readonly faults?: readonly string[] | undefined;
   readonly print?: ((line: string) => void) | undefined;
 }
 
@@ -74,6 +80,8 @@ export function drawSettings(random: SeededRandom, options: WorldOptions): World
     sendQueueBytes: pick(random, 4, 16, 128, 4_096) * 1024,
     maxQueuedBytes: pick(random, 2, 8, 64, 1_024) * 1024,
     maxValueBytes: pick(random, 64, 1_024, 20 * 1024),
+    changesMembers: random.fork('members').chance(0.4),
+    entryCacheBytes: pick(random.fork('cache'), 0, 4, 64, 1_024) * 1024,
     weights: drawWeights(random),
   };
 }

@@ -50,11 +50,13 @@ export class World {
   readonly supervisor: Supervisor;
   readonly leaders: LeaderWatch;
   readonly #random: SeededRandom;
+  readonly #faults: readonly string[] | undefined;
   #failure: Error | undefined;
   #unique = 0;
 
   constructor(seed: string, options: WorldOptions = {}) {
     this.seed = seed;
+    this.#faults = options.faults;
     this.#random = new SeededRandom(seed);
     this.settings = drawSettings(this.#random.fork('settings'), options);
     this.trace = new Trace(() => this.scheduler.nowMs(), options.print);
@@ -79,7 +81,7 @@ export class World {
   /** Runs both phases and the checks; throws what a check found. */
   async run(): Promise<WorldReport> {
     await this.#setUp();
-    const nemesis = new Nemesis(this.#scene());
+    const nemesis = new Nemesis(this.#scene(), this.#faults);
     await this.#work(nemesis);
     const recoveryMs = await new Recovery(this).run();
     const { verdict } = checkKvHistory(this.recorder.history.operations, {
@@ -195,7 +197,9 @@ export class World {
 
   #scene(): FaultScene {
     const { nodes, clients, links, network, scheduler, trace } = this;
-    const most = Math.floor((nodes.length - 1) / 2);
+    const { changesMembers } = this.settings;
+    // A group may be down to three voters where its members are changed.
+    const most = Math.floor(((changesMembers ? Math.min(3, nodes.length) : nodes.length) - 1) / 2);
     return {
       nodes,
       clients,
@@ -204,6 +208,7 @@ export class World {
       scheduler,
       trace,
       random: this.#random.fork('nemesis'),
+      changesMembers,
       leaders: () => this.leaders.leading(),
       mayDamage: () => nodes.filter(({ isDamaged }) => isDamaged).length < most,
     };
