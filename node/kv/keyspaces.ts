@@ -237,7 +237,7 @@ export class Keyspaces {
     this.#readings--;
     const descriptors = nodes.map(({ value }) => fromBinary(KeyspaceSchema, value));
     const ids = new Map(descriptors.map(({ name, id }) => [name, id]));
-    for (const { name, descriptor } of [...this.#open.values()])
+    for (const { name, descriptor } of this.#open.values())
       if (ids.get(name) !== descriptor.id) this.#remove(name);
     for (const descriptor of descriptors) if (!this.#open.has(descriptor.name)) this.#add(descriptor);
   }

@@ -12,25 +12,21 @@
  *  4. After a failure of the log nothing is proposed, applied or answered as done.
  *  5. A leader whose clock is far from the others' hands over instead of stamping.
  */
-import type { Clock } from '@holdfast/client/clock';
-import type { Random } from '@holdfast/client/random';
-import type { PeerTransport } from '../runtime/peer-transport.ts';
 import type { LogRecord } from '../storage/log-format.ts';
-import { groupOf, generationOf, groupPrefix, prefixEnd } from '../storage/row-key.ts';
-import { StoreDamaged, type AppliedEntry, type RowStore, type StoreMark } from '../storage/row-store.ts';
-import type { WriteAheadLog } from '../storage/write-ahead-log.ts';
+import { StoreDamaged, type AppliedEntry, type StoreMark } from '../storage/row-store.ts';
 import { ApplyQueue } from './apply-queue.ts';
 import { NO_CONFIGURATION, type ConfigurationChange } from './core/configuration.ts';
 import type { GroupMessage } from './core/message-codec.ts';
 import type { ProposalResult, Refused } from './core/proposal.ts';
 import type { SnapshotPoint } from './core/raft-log.ts';
 import type { Ready, Write } from './core/ready.ts';
-import type { RaftSettings } from './core/settings.ts';
 import { commandBytes } from './entry.ts';
-import { GroupReplica, type MachineMaker } from './group-replica.ts';
+import { GroupReplica, cachedBytes, shrinkCaches, type MachineMaker } from './group-replica.ts';
+import type { FatalCause, GroupHostOptions, Peers } from './host-options.ts';
 import { HostTimers } from './host-timers.ts';
-import { RecoveredGroups, storeMarkRecord, writeRecords } from './log-records.ts';
+import { storeMarkRecord, writeRecords } from './log-records.ts';
 import type { Member } from './members.ts';
+import { removeOrphans } from './orphan-rows.ts';
 import { PeerCourier, PeerMessageKind } from './peer-courier.ts';
 import { PeerMemory } from './peer-memory.ts';
 import type { ReadWaiter } from './read-queue.ts';
@@ -46,43 +42,6 @@ const MAX_CLOCK_OFFSET_MS = 500;
 
 /** Longest that a stopping host waits for what was proposed to it. */
 const STOP_WAIT_MS = 3_000;
-
-/** What a failure is called when this node must not go on. */
-export type FatalCause = 'storage failed' | 'storage damaged' | 'not known again';
-
-/** This node among others. */
-export interface Peers {
-  readonly transport: PeerTransport;
-  /** 8 bytes that tell this node's log from every other. */
-  readonly logId: Uint8Array;
-}
-
-export interface GroupHostOptions {
-  readonly log: WriteAheadLog;
-  readonly rows: RowStore;
-  readonly clock: Clock;
-  readonly random: Random;
-  /** Bound on the bytes of commands that wait for the log. */
-  readonly queueBytes: number;
-  readonly self: Member;
-  /** All nodes that may hold replicas, this one too. */
-  readonly members: readonly Member[];
-  /** Undefined: there is no other node. */
-  readonly peers: Peers | undefined;
-  readonly settings?: Partial<RaftSettings>;
-  /** Bytes of entries kept for replicas that lag. */
-  readonly cacheBytes?: number;
-  /** What the log holds. */
-  readonly recovered: RecoveredGroups;
-  /** The node must stop serving. */
-  readonly onFailure: (cause: FatalCause, error: Error) => void;
-  readonly observe?: HostObserver;
-}
-
-/** Figures for metrics. */
-export interface HostObserver {
-  applied(entries: number, commands: number, durationMs: number): void;
-}
 
 /** A write that a core asked for. */
 interface PendingWrite {
@@ -171,9 +130,7 @@ export class GroupHost {
 
   /** Bytes of entries kept in memory. */
   get cachedBytes(): number {
-    let bytes = 0;
-    for (const { cache } of this.#replicas.values()) bytes += cache.bytes;
-    return bytes;
+    return cachedBytes(this.#replicas.values());
   }
 
   /** Times that a replica here began to lead. */
@@ -363,26 +320,15 @@ export class GroupHost {
       const stale = this.#replicas.get(group)?.noteStored(entry) ?? [];
       for (const generation of stale) void this.#receiver.remove(group, generation);
     }
-    this.#shrinkCaches();
+    shrinkCaches(this.#replicas.values(), this.#options.cacheBytes ?? CACHE_BYTES);
     if (!this.#isRecovered) return; // groups that are still to be added need their entries
     const present = new Set(this.#replicas.keys());
     this.#options.log.release(stored, present).catch((error: unknown) => this.#onError(error));
   }
 
   /** Removes rows that belong to no group, or to a generation that is not in use. Once all groups are known. */
-  async removeOrphans(isStopped: () => boolean): Promise<void> {
-    let from = groupPrefix(0, 0);
-    for (;;) {
-      const row = await this.#options.rows.firstStored(from);
-      if (row === undefined || isStopped()) return;
-      const [group, generation] = [groupOf(row), generationOf(row)];
-      const replica = this.#replicas.get(group);
-      const isUsed = replica?.owns(generation) === true || this.#receiver.isFilling(group, generation);
-      if (replica === undefined)
-        await this.#options.rows.removeRange(row.slice(0, 8), prefixEnd(row.slice(0, 8)), isStopped);
-      else if (!isUsed) await this.#receiver.remove(group, generation);
-      from = prefixEnd(row.slice(0, 12));
-    }
+  removeOrphans(isStopped: () => boolean): Promise<void> {
+    return removeOrphans(this.#options.rows, this.#receiver, (group) => this.replica(group), isStopped);
   }
 
   /** Stops serving for good. Invariant 4. */
@@ -553,16 +499,6 @@ export class GroupHost {
     this.#giveUp(replica, 'not leader');
     this.#options.rows.applied(replica.group, replica.install(point));
     replica.reads.serve(point.index);
-  }
-
-  /** Keeps the newest entries, up to the bound for all groups; where there is nobody else, none. */
-  #shrinkCaches(): void {
-    const replicas = [...this.#replicas.values()].sort((a, b) => b.cache.bytes - a.cache.bytes);
-    let excess = this.cachedBytes - (this.#options.cacheBytes ?? CACHE_BYTES);
-    for (const replica of replicas) {
-      if (replica.isAlone) excess -= replica.shrinkCache(0);
-      else if (excess > 0) excess -= replica.shrinkCache(Math.max(0, replica.cache.bytes - excess));
-    }
   }
 
   #tick(): void {

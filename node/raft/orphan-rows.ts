@@ -1,0 +1,25 @@
+/** Rows that a crash, or a group that was dropped, has left behind. */
+import { generationOf, groupOf, groupPrefix, prefixEnd } from '../storage/row-key.ts';
+import type { RowStore } from '../storage/row-store.ts';
+import type { GroupReplica } from './group-replica.ts';
+import type { SnapshotReceiver } from './snapshot-receiver.ts';
+
+/** Removes rows that belong to no group, or to a generation that is not in use. Once all groups are known. */
+export async function removeOrphans(
+  rows: RowStore,
+  receiver: SnapshotReceiver,
+  replicaOf: (group: number) => GroupReplica | undefined,
+  isStopped: () => boolean,
+): Promise<void> {
+  let from = groupPrefix(0, 0);
+  for (;;) {
+    const row = await rows.firstStored(from);
+    if (row === undefined || isStopped()) return;
+    const [group, generation] = [groupOf(row), generationOf(row)];
+    const replica = replicaOf(group);
+    const isUsed = replica?.owns(generation) === true || receiver.isFilling(group, generation);
+    if (replica === undefined) await rows.removeRange(row.slice(0, 8), prefixEnd(row.slice(0, 8)), isStopped);
+    else if (!isUsed) await receiver.remove(group, generation);
+    from = prefixEnd(row.slice(0, 12));
+  }
+}
