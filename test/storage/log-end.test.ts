@@ -106,6 +106,25 @@ test('a snapshot in the log pins its segment until the store has it', async () =
   expect(log.segmentCount).toBeLessThan(segments);
 });
 
+test('entries that were replaced by fewer do not pin their segment', async () => {
+  const disk = new SimulatedDisk(world, new SeededRandom('replaced'));
+  const { log } = await open(disk);
+  const quiet = (index: number, term: number) => ({ ...entry(index), group: 2, term });
+  await world.settle(log.append([1, 2, 3, 4, 5].map((index) => quiet(index, 1))));
+  await world.settle(log.append([quiet(2, 2)]));
+  for (let index = 1; index < 60; index++) await world.settle(log.append([entry(index)]));
+  const stored = (quietIndex: number) =>
+    new Map([
+      [1, { index: 59 }],
+      [2, { index: quietIndex }],
+    ]);
+  const segments = log.segmentCount;
+  await world.settle(log.release(stored(1), new Set([1, 2])));
+  expect(log.segmentCount).toBe(segments);
+  await world.settle(log.release(stored(2), new Set([1, 2])));
+  expect(log.segmentCount).toBeLessThan(segments);
+});
+
 /** As the first release wrote it: it ends after the groups. */
 function openingOfFirstRelease(): LogRecord {
   const writer = new ByteWriter().u64(4).u64(17).u32(2);
