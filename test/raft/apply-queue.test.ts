@@ -65,6 +65,7 @@ class Rig {
       restored: {
         hardState: { term: 1, vote: 1 },
         applied: NOTHING_APPLIED,
+        storedIndex: 0,
         configuration: { voters: [1], outgoing: [], learners: [] },
         entries,
       },

@@ -197,6 +197,7 @@ class Follower {
       restored: {
         hardState: { term: 1, vote: 0 },
         applied,
+        storedIndex: stored.index,
         configuration: NO_CONFIGURATION,
         entries: [],
       },
