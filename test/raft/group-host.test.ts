@@ -1,5 +1,6 @@
 /** Several nodes with one cause at a time; worlds mix them. */
 import { expect, test } from 'vitest';
+import { SimulatedStoreMedium } from '../../node/runtime/simulated/simulated-store.ts';
 import { SmallCluster } from './small-cluster.ts';
 
 const names = Array.from({ length: 200 }, (_, i) => `k${i}`);
@@ -30,4 +31,54 @@ test('a group that is quiet pins no log on a follower that was started again', a
   const counts = cluster.nodes.map(({ engine }) => engine!.log.segmentCount);
   for (const count of counts) expect(count, counts.join(' ')).toBeLessThanOrEqual(3);
   expect(await cluster.get(follower, quiet)).toBe('kept');
+});
+
+test('a follower that lags behind what is kept in memory gets the rows, and goes on from there', async () => {
+  const cluster = await SmallCluster.start('lag');
+  await cluster.put('k0', 'first');
+  const group = cluster.groupOf('k0');
+  const leader = cluster.leaderOf(group)!;
+  const follower = cluster.nodes.find((node) => node !== leader)!;
+  cluster.crash(follower);
+  for (let i = 0; i < 30; i++) await cluster.put('k0', `${i}`);
+  await cluster.world.runFor(3_000);
+  await cluster.open(follower);
+  const applied = () => follower.engine!.host.replica(group)?.applied;
+  await cluster.until(() => (applied()?.generation ?? 0) > 0);
+  expect(follower.engine!.host.snapshots.received).toBeGreaterThan(0);
+  expect(await cluster.get(follower, 'k0')).toBe('29');
+  await cluster.put('k0', 'last');
+  expect(await cluster.get(follower, 'k0')).toBe('last');
+  cluster.crash(follower);
+  await cluster.open(follower);
+  expect(applied()?.generation).toBeGreaterThan(0);
+  await cluster.until(() => follower.engine!.host.leaderOf(group) !== undefined);
+  expect(await cluster.get(follower, 'k0')).toBe('last');
+  expect(cluster.nodes.flatMap(({ failures }) => failures)).toEqual([]);
+});
+
+test('a node whose data was removed, or rolled back, stops serving, and the others go on', async () => {
+  for (const kind of ['removed', 'rolled back']) {
+    const cluster = await SmallCluster.start(kind);
+    await cluster.put('k0', 'early');
+    const leader = cluster.leaderOf(cluster.groupOf('k0'))!;
+    const lost = cluster.nodes.find((node) => node !== leader)!;
+    await cluster.world.runFor(1_500);
+    cluster.crash(lost);
+    const image = kind === 'removed' ? { directories: [''], files: new Map() } : lost.disk.snapshot();
+    const rows = kind === 'removed' ? new SimulatedStoreMedium().rows : lost.medium.rows;
+    await cluster.open(lost);
+    for (let i = 0; i < 5; i++) await cluster.put('k0', `${i}`);
+    await cluster.world.runFor(1_500);
+    cluster.crash(lost);
+    lost.disk.restore(image);
+    lost.medium.rows = rows;
+    await cluster.open(lost);
+    await cluster.until(() => lost.failures.length > 0);
+    // Which it is depends on who speaks first: a peer that refuses, or a leader that builds on what is gone.
+    expect(['not known again', 'storage damaged']).toContain(lost.failures[0]);
+    expect(lost.engine!.host.failure).toBe('node damaged');
+    expect(await cluster.put('k0', 'on')).toBeUndefined();
+    expect(cluster.nodes.filter((node) => node !== lost).flatMap(({ failures }) => failures)).toEqual([]);
+  }
 });
