@@ -329,6 +329,26 @@ test('rows arrive in parts, as of the entry of the offer, while the leader goes 
   expect(rig.carried).toBeGreaterThan(4);
 });
 
+test('a follower has one transfer at a time, and none that was stopped before it began', async () => {
+  const rig = new Rig('twice');
+  await rig.world.settle(rig.leader.write(100));
+  const reports: boolean[] = [];
+  const core = {
+    snapshotFor: (_: number, index: number) => offerOf(index, 1),
+    reportSnapshot: (_: number, isDelivered: boolean) => reports.push(isDelivered),
+  };
+  const replica = { group: GROUP, generation: 0, core } as unknown as GroupReplica;
+  void rig.leader.write(100); // what is opened waits for its flush
+  for (let times = 0; times < 3; times++) rig.leader.sender.start(replica, 2);
+  expect(reports).toEqual([false, false]);
+  rig.leader.sender.stop(GROUP);
+  await rig.world.runFor(100);
+  expect([reports, rig.carried]).toEqual([[false, false, false], 0]);
+  rig.leader.sender.start(replica, 2);
+  await rig.world.runFor(100);
+  expect([reports.at(-1), rig.follower.replica.applied.index]).toEqual([true, 2]);
+});
+
 test('a group without rows is a snapshot as well', async () => {
   const rig = new Rig('empty');
   await rig.world.settle(rig.leader.write(0));
