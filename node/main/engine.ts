@@ -11,8 +11,7 @@ import { Keyspaces } from '../kv/keyspaces.ts';
 import { DEFAULT_KEY_BYTES, DEFAULT_PARTITIONS, DEFAULT_VALUE_BYTES } from '../kv/limits.ts';
 import { Sweeper } from '../kv/sweeper.ts';
 import type { RaftSettings } from '../raft/core/settings.ts';
-import { GroupHost } from '../raft/group-host.ts';
-import type { FatalCause, HostObserver } from '../raft/host-options.ts';
+import { GroupHost, type FatalCause, type HostObserver } from '../raft/group-host.ts';
 import { RecoveredGroups } from '../raft/log-records.ts';
 import type { Member } from '../raft/members.ts';
 import { awaitRead } from '../raft/propose.ts';
@@ -136,6 +135,7 @@ async function openStore(options: EngineOptions): Promise<OrderedStore> {
 async function claimDirectory({ disk, random, nodeName }: EngineOptions): Promise<Identity> {
   const known = await readIdentity(disk);
   if (known !== undefined) {
+    if (known.condemned !== undefined) throw new IdentityError(known.condemned);
     if (known.node_name === nodeName) return known;
     throw new IdentityError(
       `the data belongs to node "${known.node_name}", this is "${nodeName}": each node needs a directory of its own.`,
@@ -154,7 +154,8 @@ async function claimDirectory({ disk, random, nodeName }: EngineOptions): Promis
 
 class EngineAssembly {
   readonly #options: EngineOptions;
-  readonly #identity: Identity;
+  #identity: Identity;
+  #saving: Promise<void> = Promise.resolve();
   readonly #store: OrderedStore;
   readonly #startedMs: number;
   #log: WriteAheadLog | undefined;
@@ -308,7 +309,10 @@ class EngineAssembly {
         logId: Buffer.from(this.#identity.log_id, 'hex'),
       },
       recovered,
-      onFailure,
+      onFailure: (cause, error) => {
+        if (cause === 'not known again') this.#condemn(error.message);
+        onFailure(cause, error);
+      },
       ...(raft && { settings: raft }),
       ...(this.#options.entryCacheBytes !== undefined && { cacheBytes: this.#options.entryCacheBytes }),
       ...(observe && { observe }),
@@ -318,13 +322,26 @@ class EngineAssembly {
 
   async #noteStart(): Promise<Identity> {
     const before = this.#identity;
-    const identity = {
+    this.#identity = {
       ...before,
       incarnation: before.incarnation + (before.log_begun ? 1 : 0),
       log_begun: true,
     };
-    await writeIdentity(this.#options.disk, identity);
-    return identity;
+    await this.#saveIdentity();
+    return this.#identity;
+  }
+
+  /** Remembered, so that a restart does not find a peer that knows less. */
+  #condemn(why: string): void {
+    this.#identity = { ...this.#identity, condemned: why };
+    this.#saveIdentity().catch(() => undefined); // the process is ending: it says why once more when asked again
+  }
+
+  /** One at a time. */
+  #saveIdentity(): Promise<void> {
+    const save = () => writeIdentity(this.#options.disk, this.#identity);
+    this.#saving = this.#saving.then(save, save);
+    return this.#saving;
   }
 }
 

@@ -9,7 +9,7 @@ import { clusterService } from '../services/cluster-service.ts';
 import type { ServedService } from '../services/handler.ts';
 import { keyspaceService } from '../services/keyspace-service.ts';
 import { kvService } from '../services/kv-service.ts';
-import type { FatalCause } from '../raft/host-options.ts';
+import type { FatalCause } from '../raft/group-host.ts';
 import { verifyLevelFiles, verifyNextTable } from '../storage/level-verifier.ts';
 import { CallEdge } from '../transport/call-edge.ts';
 import type { ClusterConfig, NodeConfig } from './cluster-file.ts';

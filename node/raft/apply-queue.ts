@@ -8,8 +8,8 @@
 import type { Clock } from '@holdfast/client/clock';
 import type { RowStore } from '../storage/row-store.ts';
 import type { Entry } from './entry.ts';
+import type { HostObserver } from './group-host.ts';
 import type { GroupReplica } from './group-replica.ts';
-import type { HostObserver } from './host-options.ts';
 
 /** An applying slice gives way to input after this long. */
 const SLICE_MS = 8;

@@ -12,41 +12,74 @@
  *  4. After a failure of the log nothing is proposed, applied or answered as done.
  *  5. A leader whose clock is far from the others' hands over instead of stamping.
  */
-import type { LogRecord } from '../storage/log-format.ts';
-import { StoreDamaged, type AppliedEntry, type StoreMark } from '../storage/row-store.ts';
+import type { Clock } from '@holdfast/client/clock';
+import type { Random } from '@holdfast/client/random';
+import type { PeerTransport } from '../runtime/peer-transport.ts';
+import { StoreDamaged, type AppliedEntry, type RowStore, type StoreMark } from '../storage/row-store.ts';
+import type { WriteAheadLog } from '../storage/write-ahead-log.ts';
 import { ApplyQueue } from './apply-queue.ts';
+import { ClockComparison } from './clock-comparison.ts';
+import { ClockGuard } from './clock-guard.ts';
 import { NO_CONFIGURATION, type ConfigurationChange } from './core/configuration.ts';
 import type { GroupMessage } from './core/message-codec.ts';
 import type { ProposalResult, Refused } from './core/proposal.ts';
 import type { SnapshotPoint } from './core/raft-log.ts';
-import type { Ready, Write } from './core/ready.ts';
+import type { Ready } from './core/ready.ts';
+import type { RaftSettings } from './core/settings.ts';
 import { commandBytes } from './entry.ts';
-import { GroupReplica, cachedBytes, shrinkCaches, type MachineMaker } from './group-replica.ts';
-import type { FatalCause, GroupHostOptions, Peers } from './host-options.ts';
+import { GroupReplica, type MachineMaker } from './group-replica.ts';
 import { HostTimers } from './host-timers.ts';
-import { storeMarkRecord, writeRecords } from './log-records.ts';
+import { RecoveredGroups, storeMarkRecord } from './log-records.ts';
+import { LogWriter, type PendingWrite } from './log-writer.ts';
 import type { Member } from './members.ts';
-import { removeOrphans } from './orphan-rows.ts';
-import { PeerCourier, PeerMessageKind } from './peer-courier.ts';
+import { removeOrphanRows } from './orphan-rows.ts';
+import { PeerCourier } from './peer-courier.ts';
 import { PeerMemory } from './peer-memory.ts';
 import type { ReadWaiter } from './read-queue.ts';
-import { decodePart, decodeRequest } from './snapshot-parts.ts';
-import { SnapshotReceiver } from './snapshot-receiver.ts';
-import { SnapshotSender } from './snapshot-sender.ts';
+import { Snapshots } from './snapshots.ts';
 import type { FailureCause, Proposal, ProposalFailure, StateMachine } from './state-machine.ts';
 
 /** Entries kept in memory for replicas that lag, of all groups together. More: fewer snapshots. */
 const CACHE_BYTES = 64 * 1024 * 1024;
-/** A leader's clock may be this far from the median of all. */
-const MAX_CLOCK_OFFSET_MS = 500;
 
 /** Longest that a stopping host waits for what was proposed to it. */
 const STOP_WAIT_MS = 3_000;
 
-/** A write that a core asked for. */
-interface PendingWrite {
-  readonly replica: GroupReplica;
-  readonly write: Write;
+/** What a failure is called when this node must not go on. */
+export type FatalCause = 'storage failed' | 'storage damaged' | 'not known again';
+
+/** This node among others. */
+export interface Peers {
+  readonly transport: PeerTransport;
+  /** 8 bytes that tell this node's log from every other. */
+  readonly logId: Uint8Array;
+}
+
+export interface GroupHostOptions {
+  readonly log: WriteAheadLog;
+  readonly rows: RowStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Bound on the bytes of commands that wait for the log. */
+  readonly queueBytes: number;
+  readonly self: Member;
+  /** All nodes that may hold replicas, this one too. */
+  readonly members: readonly Member[];
+  /** Undefined: there is no other node. */
+  readonly peers: Peers | undefined;
+  readonly settings?: Partial<RaftSettings>;
+  /** Bytes of entries kept for replicas that lag. */
+  readonly cacheBytes?: number;
+  /** What the log holds. */
+  readonly recovered: RecoveredGroups;
+  /** The node must stop serving. */
+  readonly onFailure: (cause: FatalCause, error: Error) => void;
+  readonly observe?: HostObserver;
+}
+
+/** Figures for metrics. */
+export interface HostObserver {
+  applied(entries: number, commands: number, durationMs: number): void;
 }
 
 export class GroupHost {
@@ -55,18 +88,17 @@ export class GroupHost {
   readonly #ready = new Set<GroupReplica>();
   readonly #memory: PeerMemory;
   readonly #courier: PeerCourier | undefined;
-  readonly #sender: SnapshotSender;
-  readonly #receiver: SnapshotReceiver;
+  readonly #clocks: ClockComparison;
+  readonly #clockGuard: ClockGuard;
+  readonly #snapshots: Snapshots;
+  readonly #writer: LogWriter;
   readonly #applying: ApplyQueue;
   readonly #timers: HostTimers;
   /** Group 0 must have applied this much before a group that it does not name is known to be gone. */
   readonly #recoveredTo: number;
-  #records: LogRecord[] = [];
-  #writes: PendingWrite[] = [];
   #queuedBytes = 0;
   #areGroupsAdded = false;
   #isScheduled = false;
-  #isWriting = false;
   #isStopping = false;
   #idle: (() => void)[] = [];
   readonly #awaitRecovered: (() => void)[] = [];
@@ -81,6 +113,8 @@ export class GroupHost {
     const onFailure = (error: unknown) => this.#onError(error);
     this.#recoveredTo = recovered.lastIndex(0);
     this.#memory = new PeerMemory(options.log.peers, () => this.#schedule());
+    this.#clocks = new ClockComparison(clock);
+    this.#clockGuard = new ClockGuard(this.#clocks);
     this.#courier = peers && this.#createCourier(peers);
     this.#applying = new ApplyQueue({
       rows,
@@ -94,7 +128,7 @@ export class GroupHost {
       onIdle: () => this.#tellIdle(),
       onError: onFailure,
     });
-    this.#sender = new SnapshotSender({
+    this.#snapshots = new Snapshots({
       rows,
       clock,
       wake,
@@ -103,14 +137,18 @@ export class GroupHost {
         this.#courier?.post(group, message);
         this.#schedule();
       },
-      send: (to, part) => this.#courier?.sendBulk(to, PeerMessageKind.snapshotPart, part),
+      send: (to, kind, body) => this.#courier?.sendBulk(to, kind, body),
     });
-    this.#receiver = new SnapshotReceiver({
-      rows,
-      clock,
-      wake,
-      onFailure,
-      request: (to, request) => this.#courier?.sendBulk(to, PeerMessageKind.snapshotRequest, request),
+    this.#writer = new LogWriter({
+      log: options.log,
+      memory: this.#memory,
+      isPresent: (replica) => this.#isPresent(replica),
+      onWritten: (writes) => {
+        this.#noteWritten(writes);
+        this.#turn();
+      },
+      onIdle: () => this.#tellIdle(),
+      onError: onFailure,
     });
     this.#timers = new HostTimers(clock, {
       onTick: () => this.#tick(),
@@ -130,7 +168,9 @@ export class GroupHost {
 
   /** Bytes of entries kept in memory. */
   get cachedBytes(): number {
-    return cachedBytes(this.#replicas.values());
+    let bytes = 0;
+    for (const { cache } of this.#replicas.values()) bytes += cache.bytes;
+    return bytes;
   }
 
   /** Times that a replica here began to lead. */
@@ -140,12 +180,13 @@ export class GroupHost {
 
   /** Snapshots that this node has sent and received whole. */
   get snapshots(): { readonly sent: number; readonly received: number } {
-    return { sent: this.#sender.sent, received: this.#receiver.received };
+    const { sender, receiver } = this.#snapshots;
+    return { sent: sender.sent, received: receiver.received };
   }
 
   /** How far this node's clock is from the median of all, in ms. */
   get clockOffsetMs(): number {
-    return this.#courier?.clockOffsetMs ?? 0;
+    return this.#clocks.offsetMs();
   }
 
   /** Why the node no longer serves; undefined: it does. */
@@ -218,8 +259,7 @@ export class GroupHost {
     if (replica === undefined) return;
     this.#replicas.delete(group);
     this.#ready.delete(replica);
-    this.#sender.stop(group);
-    this.#receiver.drop(group);
+    this.#snapshots.drop(group);
     this.#giveUp(replica, 'group gone');
     replica.reads.fail();
     this.#options.rows.forget(group);
@@ -293,8 +333,7 @@ export class GroupHost {
     this.#isStopping = true;
     await this.#untilIdle();
     this.#timers.stop();
-    this.#sender.stop();
-    await this.#receiver.stop();
+    await this.#snapshots.stop();
     await this.#courier?.close();
     const { rows } = this.#options;
     await rows.flushed();
@@ -314,13 +353,13 @@ export class GroupHost {
 
   /** To be called when the row store completed a flush: notes it in the log, frees segments and entries. */
   noteFlushed(mark: StoreMark, stored: ReadonlyMap<number, AppliedEntry>): void {
-    this.#records.push(storeMarkRecord(mark.flush));
+    this.#writer.addRecord(storeMarkRecord(mark.flush));
     this.#schedule();
     for (const [group, entry] of stored) {
       const stale = this.#replicas.get(group)?.noteStored(entry) ?? [];
-      for (const generation of stale) void this.#receiver.remove(group, generation);
+      for (const generation of stale) void this.#snapshots.receiver.remove(group, generation);
     }
-    shrinkCaches(this.#replicas.values(), this.#options.cacheBytes ?? CACHE_BYTES);
+    this.#shrinkCaches();
     if (!this.#isRecovered) return; // groups that are still to be added need their entries
     // Also of groups that this flush had nothing of: nobody may have told the log since the start.
     const allStored = new Map(this.replicas.map(({ group, storedIndex }) => [group, { index: storedIndex }]));
@@ -330,7 +369,8 @@ export class GroupHost {
 
   /** Removes rows that belong to no group, or to a generation that is not in use. Once all groups are known. */
   removeOrphans(isStopped: () => boolean): Promise<void> {
-    return removeOrphans(this.#options.rows, this.#receiver, (group) => this.replica(group), isStopped);
+    const { receiver } = this.#snapshots;
+    return removeOrphanRows(this.#options.rows, receiver, (group) => this.#replicas.get(group), isStopped);
   }
 
   /** Stops serving for good. Invariant 4. */
@@ -342,6 +382,7 @@ export class GroupHost {
     this.#options.rows.freeze();
     this.#timers.stop();
     this.#applying.stop();
+    this.#writer.stop();
     void this.#courier?.close();
     for (const replica of this.#replicas.values()) this.#giveUpAll(replica, this.#failure);
     this.#tellIdle();
@@ -370,7 +411,8 @@ export class GroupHost {
       logId,
       logSequence: () => log.lastSequence,
       onMessages: (messages) => this.#onMessages(messages),
-      onBulk: (from, kind, body) => this.#onBulk(from, kind, body),
+      clocks: this.#clocks,
+      onBulk: (from, kind, body) => this.#snapshots.onMessage(from, kind, body),
       onRefused: (peer, reason) => this.stopServing('not known again', notKnownAgain(peer, reason)),
       onDropped: ({ group, message }) => this.#replicas.get(group)?.core.reportUnreachable(message.to),
     });
@@ -401,7 +443,7 @@ export class GroupHost {
     } catch (error) {
       return this.#onError(error);
     }
-    void this.#writeLog();
+    void this.#writer.run();
     this.#applying.run();
   }
 
@@ -417,12 +459,12 @@ export class GroupHost {
   #handle(replica: GroupReplica, ready: Ready): void {
     const { group, reads } = replica;
     for (const message of ready.messages) this.#courier?.post(group, message);
-    if (ready.write !== undefined) this.#writes.push({ replica, write: ready.write });
+    if (ready.write !== undefined) this.#writer.add(replica, ready.write);
     if (ready.committed.length > 0) this.#applying.add(replica, ready.committed);
     reads.confirm(ready.reads);
     reads.drop(ready.droppedReads);
     reads.serve(replica.applied.index);
-    for (const follower of ready.snapshotsWanted) this.#sender.start(replica, follower);
+    for (const follower of ready.snapshotsWanted) this.#snapshots.sender.start(replica, follower);
     if (ready.roleChange === undefined) return;
     if (ready.roleChange.role === 'leader') this.#leaderChanges++;
     else if (!replica.isAlone) this.#giveUp(replica, 'not leader');
@@ -436,7 +478,7 @@ export class GroupHost {
     const prepared = proposals.prepare(clock.monotonicMs(), expired);
     for (const proposal of expired) this.#fail(proposal, { cause: 'deadline', outcome: 'NOT_APPLIED' });
     if (prepared.length === 0) return;
-    if (this.#isClockOff && core.handOver()) return;
+    if (this.#clockGuard.isOff && this.#clockGuard.handOver(core)) return;
     const { refused, index, term } = resultOf(core.propose(prepared, clock.wallMs()));
     if (refused === undefined) {
       for (const { proposals: made } of proposals.track(index, term))
@@ -445,45 +487,7 @@ export class GroupHost {
     // Otherwise it waits: for room, for the end of a handover, or for its own election.
   }
 
-  get #isClockOff(): boolean {
-    return Math.abs(this.clockOffsetMs) > MAX_CLOCK_OFFSET_MS;
-  }
-
-  /** One batch in the log at a time. Invariant 1. */
-  async #writeLog(): Promise<void> {
-    if (this.#isWriting) return;
-    this.#isWriting = true;
-    try {
-      while (this.#hasWrites && this.#failure === undefined) {
-        const writes = this.#writes;
-        const records = this.#records;
-        this.#writes = [];
-        this.#records = [];
-        for (const { replica, write } of writes) {
-          const rows = write.snapshot && replica.receivedRows(write.snapshot);
-          if (this.#isPresent(replica)) writeRecords(replica.group, write, rows, records);
-        }
-        if (records.length > 0 || !this.#memory.isSettled) {
-          this.#memory.takeRecords(records);
-          await this.#options.log.append(records);
-          this.#memory.noteWritten();
-        }
-        if (this.#failure !== undefined) return;
-        this.#noteWritten(writes);
-        this.#turn();
-      }
-    } catch (error) {
-      this.#onError(error);
-    } finally {
-      this.#isWriting = false;
-      this.#tellIdle();
-    }
-  }
-
-  get #hasWrites(): boolean {
-    return this.#writes.length > 0 || this.#records.length > 0 || !this.#memory.isSettled;
-  }
-
+  /** Invariant 1. */
   #noteWritten(writes: readonly PendingWrite[]): void {
     for (const { replica, write } of writes) {
       if (!this.#isPresent(replica)) continue;
@@ -503,12 +507,24 @@ export class GroupHost {
     replica.reads.serve(point.index);
   }
 
+  /** Keeps the newest entries, up to the bound for all groups; where there is nobody else, none. */
+  #shrinkCaches(): void {
+    const replicas = [...this.#replicas.values()].sort((a, b) => b.cache.bytes - a.cache.bytes);
+    let excess = this.cachedBytes - (this.#options.cacheBytes ?? CACHE_BYTES);
+    for (const replica of replicas) {
+      if (replica.isAlone) excess -= replica.shrinkCache(0);
+      else if (excess > 0) excess -= replica.shrinkCache(Math.max(0, replica.cache.bytes - excess));
+    }
+  }
+
   #tick(): void {
+    if (this.#courier?.isAdmitted === false) return;
     const wallMs = this.#options.clock.wallMs();
     for (const replica of this.#replicas.values()) {
       if (replica.isAlone && replica.core.isLeader) continue; // waits for nobody
       replica.core.tick(wallMs);
-      if (replica.core.isLeader && this.#isClockOff) replica.core.handOver();
+      replica.reads.tick();
+      if (replica.core.isLeader && this.#clockGuard.isOff) this.#clockGuard.handOver(replica.core);
       this.#ready.add(replica);
     }
     if (this.#ready.size > 0) this.#turn();
@@ -520,23 +536,13 @@ export class GroupHost {
       for (const { group, message } of messages) {
         const replica = this.#replicas.get(group);
         if (replica === undefined || message.to !== this.#options.self.id) continue;
-        if (message.type === 'snapshot') this.#receiver.offer(replica, message);
+        if (message.type === 'snapshot') this.#snapshots.receiver.offer(replica, message);
         else replica.core.step(message);
         this.#wake(replica);
       }
     } catch (error) {
       this.#onError(error);
     }
-  }
-
-  #onBulk(from: number, kind: number, body: Buffer): void {
-    const handle = async () => {
-      if (kind === PeerMessageKind.snapshotRequest) await this.#sender.serve(from, decodeRequest(body));
-      if (kind === PeerMessageKind.snapshotPart) await this.#receiver.take(from, decodePart(body));
-    };
-    handle().catch((error: unknown) => {
-      if (!(error instanceof RangeError)) this.#onError(error); // a malformed message is no message
-    });
   }
 
   #onCore<T>(group: number, ask: (replica: GroupReplica) => T): T | Refused {
@@ -585,8 +591,7 @@ export class GroupHost {
   /** Nothing is being written or applied, and nothing that was proposed here is unanswered. */
   get #isIdle(): boolean {
     if (this.#failure !== undefined) return true;
-    if (this.#isScheduled || this.#isWriting || this.#applying.isBusy || this.#records.length > 0)
-      return false;
+    if (this.#isScheduled || this.#writer.isBusy || this.#applying.isBusy) return false;
     for (const { proposals } of this.#replicas.values()) if (!proposals.isEmpty) return false;
     return true;
   }

@@ -211,20 +211,3 @@ export function snapshotEntry(point: SnapshotPoint, generation: number): Applied
 export function appliedConfiguration({ configuration }: AppliedEntry): Configuration | undefined {
   return configuration === undefined ? undefined : decodeConfiguration(configuration);
 }
-
-/** Bytes of entries kept in memory. */
-export function cachedBytes(replicas: Iterable<GroupReplica>): number {
-  let bytes = 0;
-  for (const { cache } of replicas) bytes += cache.bytes;
-  return bytes;
-}
-
-/** Keeps the newest entries, about `bytes` of all groups together; where there is nobody else, none. */
-export function shrinkCaches(replicas: Iterable<GroupReplica>, bytes: number): void {
-  const largestFirst = [...replicas].sort((a, b) => b.cache.bytes - a.cache.bytes);
-  let excess = cachedBytes(largestFirst) - bytes;
-  for (const replica of largestFirst) {
-    if (replica.isAlone) excess -= replica.shrinkCache(0);
-    else if (excess > 0) excess -= replica.shrinkCache(Math.max(0, replica.cache.bytes - excess));
-  }
-}

@@ -6,13 +6,16 @@
  *
  *  1. Nothing is taken from a node that is not a member, or that `PeerMemory` does not know
  *     again: a member whose data was removed or rolled back would vote a second time.
- *  2. What waits for a slow peer is bounded in bytes: more is dropped, and said to the core.
+ *  2. After a start nothing is taken and nothing posted before every peer has said that it
+ *     knows this node again, or `PROBATION_MS` have passed: a node whose data was removed or
+ *     rolled back, and that can reach a peer, learns it before it votes.
+ *  3. What waits for a slow peer is bounded in bytes: more is dropped, and said to the core.
  */
-import type { Clock } from '@holdfast/client/clock';
+import type { Clock, Timer } from '@holdfast/client/clock';
 import type { Random } from '@holdfast/client/random';
 import type { PeerTransport } from '../runtime/peer-transport.ts';
 import { asBuffer, readU64, writeU64 } from '../storage/byte-codec.ts';
-import { ClockComparison } from './clock-comparison.ts';
+import type { ClockComparison } from './clock-comparison.ts';
 import type { Message } from './core/messages.ts';
 import { decodeEnvelope, encodeEnvelope, messageBytes, type GroupMessage } from './core/message-codec.ts';
 import type { Member } from './members.ts';
@@ -28,14 +31,22 @@ export const PeerMessageKind = {
   snapshotPart: 3,
   /** The receiver of this is not the node that its peer knew under the name. */
   refusal: 4,
+  /** Asks whether the sender is known again. */
+  hello: 5,
+  /** The receiver of this, in the run that it names, is known again. */
+  welcome: 6,
 } as const;
 
-const HEADER_BYTES = 41;
+export const HEADER_BYTES = 41;
+const NO_BODY = new Uint8Array(0);
 /** Envelopes are cut at about this size. */
 const ENVELOPE_BYTES = 4 * 1024 * 1024;
-/** Above this many bytes on their way to a peer, appends are dropped. Invariant 2. */
+/** Above this many bytes on their way to a peer, appends are dropped. Invariant 3. */
 const MAX_QUEUED_BYTES = 32 * 1024 * 1024;
-const REFUSAL_EVERY_MS = 1_000;
+const REFUSAL_EVERY_MS = 100;
+/** How long a node waits for peers that do not answer. More: safer, and slower to start while one is down. */
+const PROBATION_MS = 1_000;
+const HELLO_EVERY_MS = 100;
 
 export interface PeerCourierOptions {
   readonly transport: PeerTransport;
@@ -44,6 +55,7 @@ export interface PeerCourierOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly memory: PeerMemory;
+  readonly clocks: ClockComparison;
   /** 8 bytes that tell this node's log from every other. */
   readonly logId: Uint8Array;
   /** Records that are durable in this node's log. */
@@ -60,28 +72,31 @@ export class PeerCourier {
   readonly #options: PeerCourierOptions;
   readonly #byId: ReadonlyMap<number, Member>;
   readonly #byName: ReadonlyMap<string, Member>;
-  readonly #clocks: ClockComparison;
   readonly #startSequence: number;
   /** Tells this run of the process from every other. */
   readonly #runId: Uint8Array;
   /** Posted in this turn, by replica. */
   readonly #outbox = new Map<number, GroupMessage[]>();
   readonly #refusedAtMs = new Map<string, number>();
+  /** Peers that have not said yet that they know this run of the node. */
+  readonly #strangers: Set<string>;
+  #probation: Timer | undefined;
 
   constructor(options: PeerCourierOptions) {
     this.#options = options;
     const peers = options.members.filter(({ id }) => id !== options.self.id);
     this.#byId = new Map(peers.map((member) => [member.id, member]));
     this.#byName = new Map(peers.map((member) => [member.name, member]));
-    this.#clocks = new ClockComparison(options.clock);
     this.#startSequence = options.logSequence();
     this.#runId = options.random.bytes(8);
+    this.#strangers = new Set(this.#byName.keys());
+    this.#greet(options.clock.monotonicMs() + PROBATION_MS);
     options.transport.onMessage((peer, message) => this.#receive(peer, asBuffer(message)));
   }
 
-  /** How far this node's clock is from the median of all, in ms. */
-  get clockOffsetMs(): number {
-    return this.#clocks.offsetMs();
+  /** Whether this node may take part. Invariant 2. */
+  get isAdmitted(): boolean {
+    return this.#probation === undefined;
   }
 
   /** Queues a core's message for the envelope of this turn. */
@@ -107,10 +122,28 @@ export class PeerCourier {
   }
 
   close(): Promise<void> {
+    this.#probation?.cancel();
     return this.#options.transport.close();
   }
 
   /** Invariant 2. */
+  #greet(endMs: number): void {
+    const { clock } = this.#options;
+    this.#probation = undefined;
+    if (this.#strangers.size === 0 || clock.monotonicMs() >= endMs) return;
+    for (const peer of this.#strangers) this.#send(peer, PeerMessageKind.hello, NO_BODY);
+    this.#probation = clock.setTimer(HELLO_EVERY_MS, () => this.#greet(endMs));
+  }
+
+  #onWelcome(peer: string, body: Buffer): void {
+    if (body.length !== 8 || body.compare(this.#runId) !== 0) return;
+    this.#strangers.delete(peer);
+    if (this.#strangers.size > 0) return;
+    this.#probation?.cancel();
+    this.#probation = undefined;
+  }
+
+  /** Invariant 3. */
   #sendAll(peer: Member, messages: readonly GroupMessage[]): void {
     const { transport, onDropped } = this.#options;
     const isSlow = transport.queuedBytes(peer.name) > MAX_QUEUED_BYTES;
@@ -154,7 +187,11 @@ export class PeerCourier {
     if (kind === PeerMessageKind.refusal) return this.#onRefusal(name, body);
     const header = readable(() => readHeader(message));
     if (header === undefined || !this.#isKnown(peer, header.seen, message)) return;
-    this.#clocks.heard(name, header.wallMs);
+    this.#options.clocks.heard(peer.id, header.wallMs);
+    if (kind === PeerMessageKind.hello)
+      return this.#send(name, PeerMessageKind.welcome, message.subarray(9, 17));
+    if (kind === PeerMessageKind.welcome) return this.#onWelcome(name, body);
+    if (!this.isAdmitted) return;
     if (kind !== PeerMessageKind.envelope) return this.#options.onBulk(peer.id, kind, body);
     // A member speaks for its own replicas alone.
     const messages = readable(() => decodeEnvelope(body))?.filter(

@@ -4,6 +4,8 @@
  *
  *  1. A read joins a request that has not been made yet, never one under way.
  *  2. A request that was dropped is not repeated: its reads fail, and may be asked anew.
+ *  3. A replica that is cut off, or not a member any more, may never apply what was
+ *     confirmed: its reads fail after `PATIENCE_TICKS`.
  */
 import type { ReadState } from './core/ready.ts';
 
@@ -15,10 +17,19 @@ export interface ReadWaiter {
   onFailed(): void;
 }
 
+/** Ticks that a confirmed read waits for its index to be applied. */
+const PATIENCE_TICKS = 40;
+
+interface ConfirmedReads {
+  readonly index: number;
+  readonly waiters: readonly ReadWaiter[];
+  ticks: number;
+}
+
 export class ReadQueue {
   #arrived: ReadWaiter[] = [];
   readonly #asked = new Map<number, readonly ReadWaiter[]>();
-  #confirmed: { readonly index: number; readonly waiters: readonly ReadWaiter[] }[] = [];
+  #confirmed: ConfirmedReads[] = [];
   #context = 0;
 
   get hasArrived(): boolean {
@@ -43,7 +54,7 @@ export class ReadQueue {
     for (const { context, index } of reads) {
       const waiters = this.#asked.get(context);
       this.#asked.delete(context);
-      if (waiters !== undefined) this.#confirmed.push({ index, waiters });
+      if (waiters !== undefined) this.#confirmed.push({ index, waiters, ticks: 0 });
     }
   }
 
@@ -63,6 +74,16 @@ export class ReadQueue {
     if (served.length === 0) return;
     this.#confirmed = this.#confirmed.filter(({ index }) => index > applied);
     for (const { waiters } of served) for (const waiter of waiters) waiter.onReady();
+  }
+
+  /** Time has passed. Invariant 3. */
+  tick(): void {
+    if (this.#confirmed.length === 0) return;
+    for (const reads of this.#confirmed) reads.ticks++;
+    const late = this.#confirmed.filter(({ ticks }) => ticks > PATIENCE_TICKS);
+    if (late.length === 0) return;
+    this.#confirmed = this.#confirmed.filter(({ ticks }) => ticks <= PATIENCE_TICKS);
+    for (const { waiters } of late) for (const waiter of waiters) waiter.onFailed();
   }
 
   /** Fails everything that waits. */

@@ -20,6 +20,8 @@ const identitySchema = z.object({
   log_id: z.string().regex(/^[0-9a-f]{16}$/),
   /** The log has held a durable record since; one without any has been lost. */
   log_begun: z.boolean(),
+  /** Why the other nodes do not take this one for the node it was; then it never serves again. */
+  condemned: z.string().optional(),
 });
 
 /** A node's identity. Ids are hexadecimal digits. */

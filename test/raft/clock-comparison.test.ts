@@ -22,7 +22,7 @@ test('the offset is the median of all, of those heard within five seconds', asyn
       const last = new Map<number, { offsetMs: number; atMs: number }>();
       for (const { peer, offsetMs, waitMs } of all) {
         await world.runFor(waitMs);
-        comparison.heard(`n${peer}`, clock.wallMs() + offsetMs);
+        comparison.heard(peer, clock.wallMs() + offsetMs);
         last.set(peer, { offsetMs, atMs: world.nowMs() });
         const fresh = [...last.values()].filter(({ atMs }) => world.nowMs() - atMs < 5_000);
         const sorted = [0, ...fresh.map((each) => each.offsetMs)].sort((a, b) => a - b);
@@ -43,7 +43,7 @@ test('a clock that is set shows at once, before anybody has spoken again', async
   const world = new SimulatedScheduler();
   const clock = new SimulatedClock(world);
   const comparison = new ClockComparison(clock);
-  for (const peer of ['n2', 'n3']) comparison.heard(peer, clock.wallMs());
+  for (const peer of [2, 3]) comparison.heard(peer, clock.wallMs());
   expect(comparison.offsetMs()).toBe(0);
   clock.jump(3_000);
   expect(comparison.offsetMs()).toBe(-3_000);
@@ -52,9 +52,24 @@ test('a clock that is set shows at once, before anybody has spoken again', async
 test('of two clocks the earlier one is taken for right', () => {
   const clock = new SimulatedClock(new SimulatedScheduler());
   const ahead = new ClockComparison(clock);
-  ahead.heard('n2', clock.wallMs() - 800);
+  ahead.heard(2, clock.wallMs() - 800);
   expect(ahead.offsetMs()).toBe(-800);
   const behind = new ClockComparison(clock);
-  behind.heard('n2', clock.wallMs() + 800);
+  behind.heard(2, clock.wallMs() + 800);
   expect(behind.offsetMs()).toBe(0);
+});
+
+test('those near the median are named, and no others', () => {
+  const clock = new SimulatedClock(new SimulatedScheduler());
+  const comparison = new ClockComparison(clock);
+  for (const [peer, offsetMs] of [
+    [2, 3_000],
+    [3, 3_300],
+    [4, 9_000],
+    [5, 2_900],
+  ] as const)
+    comparison.heard(peer, clock.wallMs() + offsetMs);
+  expect(comparison.offsetMs()).toBe(3_000);
+  expect(comparison.within(500)).toEqual([2, 3, 5]);
+  expect(comparison.within(50)).toEqual([2]);
 });

@@ -1,9 +1,10 @@
 /** Messages between nodes on a simulated network: who is listened to, and what travels together. */
 import { expect, test } from 'vitest';
+import { ClockComparison } from '../../node/raft/clock-comparison.ts';
 import { decodeEnvelope, type GroupMessage } from '../../node/raft/core/message-codec.ts';
 import type { Message } from '../../node/raft/core/messages.ts';
 import type { Member } from '../../node/raft/members.ts';
-import { PeerCourier, PeerMessageKind } from '../../node/raft/peer-courier.ts';
+import { HEADER_BYTES, PeerCourier, PeerMessageKind } from '../../node/raft/peer-courier.ts';
 import { PeerMemory } from '../../node/raft/peer-memory.ts';
 import { SeededRandom } from '../../node/runtime/simulated/seeded-random.ts';
 import { SimulatedClock } from '../../node/runtime/simulated/simulated-clock.ts';
@@ -13,7 +14,8 @@ import {
 } from '../../node/runtime/simulated/simulated-network.ts';
 import { SimulatedScheduler } from '../../node/runtime/simulated/simulated-scheduler.ts';
 
-const HEADER_BYTES = 41;
+/** Longer than a node waits for peers that do not answer. */
+const PROBATION_MS = 1_150;
 const MEMBERS: readonly Member[] = [1, 2, 3].map((id) => ({ id, name: `n${id}`, address: `n${id}:1` }));
 
 const heartbeat = (from: number, to: number, round = 0): Message => ({
@@ -36,6 +38,7 @@ interface Node {
   readonly transport: SimulatedPeerTransport;
   readonly memory: PeerMemory;
   readonly clock: SimulatedClock;
+  readonly clocks: ClockComparison;
   readonly messages: GroupMessage[];
   readonly batches: number[];
   readonly bulk: string[];
@@ -60,6 +63,7 @@ class Cluster {
     const self = MEMBERS[id - 1]!;
     const transport = this.network.transport(self.name);
     const clock = new SimulatedClock(this.world);
+    const clocks = new ClockComparison(clock);
     const [messages, batches, bulk]: [GroupMessage[], number[], string[]] = [[], [], []];
     const [refused, dropped]: [string[], GroupMessage[]] = [[], []];
     const courier = new PeerCourier({
@@ -69,6 +73,7 @@ class Cluster {
       clock,
       random: new SeededRandom(`start-${++this.#starts}`),
       memory,
+      clocks,
       logId: Buffer.from(logId.padEnd(8, '.')).subarray(0, 8),
       logSequence: () => this.sequences.get(id) ?? 0,
       onMessages: (all) => {
@@ -79,7 +84,7 @@ class Cluster {
       onRefused: (peer, reason) => refused.push(`${peer}: ${reason}`),
       onDropped: (message) => dropped.push(message),
     });
-    return { courier, transport, memory, clock, messages, batches, bulk, refused, dropped };
+    return { courier, transport, memory, clock, clocks, messages, batches, bulk, refused, dropped };
   }
 
   /** Two nodes that know each other. */
@@ -89,11 +94,11 @@ class Cluster {
     return nodes;
   }
 
-  async acquaint(a: Node, b: Node): Promise<void> {
-    for (const [from, to] of [[a, 2] as const, [b, 1] as const])
-      from.courier.sendBulk(to, 9, Buffer.from(''));
+  /** They greet each other by themselves; the third is not there, so they wait for it. */
+  async acquaint(...nodes: readonly Node[]): Promise<void> {
     await this.world.runFor(50);
-    for (const { memory } of [a, b]) settle(memory);
+    for (const { memory } of nodes) settle(memory);
+    await this.world.runFor(PROBATION_MS);
     this.sent.length = 0;
   }
 
@@ -158,6 +163,7 @@ test('with too much on its way to a peer its appends are dropped and told, and n
 test('nothing is taken from a peer before it is durably known', async () => {
   const cluster = new Cluster();
   const [a, b] = [cluster.start(1), cluster.start(2)];
+  await cluster.world.runFor(PROBATION_MS);
   await cluster.post(a, { group: 1, message: heartbeat(1, 2) });
   expect(b.messages).toEqual([]);
   settle(b.memory);
@@ -204,25 +210,53 @@ test('strangers and what cannot be read are ignored', async () => {
   expect(b.batches).toEqual([1, 1]);
 });
 
-test('a peer that lost its data, or part of it, is refused and hears of it, once a second', async () => {
+test('a peer that lost its data, or part of it, hears so before it takes part, and is not listened to', async () => {
   const cluster = new Cluster();
   cluster.sequences.set(2, 50);
   const [a] = await cluster.pair();
-  const wiped = cluster.start(2, 'another');
-  for (let i = 0; i < 3; i++) await cluster.post(wiped, { group: 1, message: heartbeat(2, 1) });
-  expect([wiped.refused, a.messages]).toEqual([['n1: data removed'], []]);
-  await cluster.world.runFor(1_000);
-  await cluster.post(wiped, { group: 1, message: heartbeat(2, 1) });
-  expect(wiped.refused).toHaveLength(2);
-  await cluster.world.runFor(1_000);
-  cluster.sequences.set(2, 49);
-  const rolledBack = cluster.start(2);
-  await cluster.post(rolledBack, { group: 1, message: heartbeat(2, 1) });
-  expect([rolledBack.refused, a.messages]).toEqual([['n1: data rolled back'], []]);
+  const losses = [
+    ['another', 50, 'data removed'],
+    ['log-2..', 49, 'data rolled back'],
+  ] as const;
+  for (const [logId, sequence, reason] of losses) {
+    cluster.sequences.set(2, sequence);
+    const lost = cluster.start(2, logId);
+    await cluster.world.runFor(150);
+    expect([lost.courier.isAdmitted, lost.refused[0]]).toEqual([false, `n1: ${reason}`]);
+    await cluster.world.runFor(PROBATION_MS);
+    await cluster.post(lost, { group: 1, message: heartbeat(2, 1) });
+    expect([new Set(lost.refused), a.messages]).toEqual([new Set([`n1: ${reason}`]), []]);
+    await lost.courier.close();
+  }
   cluster.sequences.set(2, 50);
   const whole = cluster.start(2);
+  await cluster.acquaint(whole);
   await cluster.post(whole, { group: 1, message: heartbeat(2, 1) });
   expect([whole.refused, a.messages.length]).toEqual([[], 1]);
+});
+
+test('after a start a node waits for all its peers to know it again, or for a second', async () => {
+  const cluster = new Cluster();
+  const [a, b] = await cluster.pair();
+  const third = cluster.start(3);
+  await cluster.world.runFor(50);
+  for (const { memory } of [a, b, third]) settle(memory);
+  expect(third.courier.isAdmitted).toBe(false);
+  await cluster.post(a, { group: 1, message: heartbeat(1, 3) });
+  expect(third.messages).toEqual([]);
+  for (let times = 0; times < 5; times++) {
+    for (const { memory } of [a, b, third]) settle(memory);
+    await cluster.world.runFor(60);
+  }
+  expect(third.courier.isAdmitted).toBe(true);
+  await cluster.post(a, { group: 1, message: heartbeat(1, 3) });
+  expect(third.messages).toHaveLength(1);
+  await a.courier.close();
+  const again = cluster.start(2, 'log-2..', b.memory);
+  await cluster.world.runFor(900);
+  expect(again.courier.isAdmitted).toBe(false);
+  await cluster.world.runFor(250);
+  expect(again.courier.isAdmitted).toBe(true);
 });
 
 test('a refusal of an earlier run does not end the one that is there', async () => {
@@ -253,7 +287,7 @@ test('clocks are compared by what messages say', async () => {
   const [a, b] = await cluster.pair();
   b.clock.jump(-4_000);
   await cluster.post(b, { group: 1, message: heartbeat(2, 1) });
-  expect(a.courier.clockOffsetMs).toBeLessThan(-3_900);
+  expect(a.clocks.offsetMs()).toBeLessThan(-3_900);
   await cluster.world.runFor(5_000);
-  expect(a.courier.clockOffsetMs).toBe(0);
+  expect(a.clocks.offsetMs()).toBe(0);
 });

@@ -84,3 +84,16 @@ test('a read that comes while a request is under way is not part of it', () => {
   expect(told).toEqual(['a']);
   expect(queue.hasArrived).toBe(true);
 });
+
+test('a confirmed read that is never applied fails after 40 ticks', () => {
+  const queue = new ReadQueue();
+  const told: string[] = [];
+  queue.add({ onReady: () => told.push('ready'), onFailed: () => told.push('failed') });
+  let asked = 0;
+  queue.ask((context) => ((asked = context), true));
+  queue.confirm([{ context: asked, index: 5 }]);
+  for (let tick = 0; tick < 40; tick++) queue.tick();
+  expect(told).toEqual([]);
+  queue.tick();
+  expect(told).toEqual(['failed']);
+});

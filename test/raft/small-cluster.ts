@@ -105,7 +105,7 @@ export class SmallCluster {
 
   /** Group of a key of the first keyspace. */
   groupOf(key: string): number {
-    const { engine } = this.nodes.find((node) => node.engine !== undefined)!;
+    const { engine } = this.nodes.find((node) => (node.engine?.keyspaces.list().length ?? 0) > 0)!;
     return placeOf(engine!.keyspaces.get('default'), Buffer.from(key)).partition.group;
   }
 

@@ -21,6 +21,10 @@ export interface FaultScene {
   readonly trace: Trace;
   /** Whether members of groups may be changed in this run. */
   readonly changesMembers: boolean;
+  /** No fault that lasts is under way. */
+  isCalm(): boolean;
+  /** Injects nothing for so long. */
+  quiet(forMs: number): void;
   /** Nodes that lead some group now. */
   leaders(): WorldNode[];
   /** Whether one more node may be damaged for good: a majority never is. */

@@ -19,7 +19,14 @@ const changeMembers: FaultKind = {
     const led = scene.changesMembers ? someLedGroup(scene) : undefined;
     if (led === undefined) return undefined;
     const { node, replica } = led;
-    const changes = drawChanges(scene, replica.core.configuration);
+    const drawn = drawChanges(scene, replica.core.configuration);
+    // Whoever is not told what group 0 says knows of no other group.
+    const changes =
+      replica.group === 0
+        ? drawn.map((change) =>
+            change.type === 'remove' ? { ...change, type: 'add learner' as const } : change,
+          )
+        : drawn;
     if (changes.length === 0) return undefined;
     const { refused } = node.engine!.host.changeConfiguration(replica.group, changes);
     if (refused !== undefined) return undefined;

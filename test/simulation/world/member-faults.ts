@@ -1,6 +1,10 @@
 /**
  * Faults that only a cluster survives: a node whose data is gone or is that of an earlier
  * time. Such a node must not vote under its old name. Never of a majority.
+ *
+ * That data is gone everybody notices. That it is earlier only those can who remember what
+ * the node promised since: so nobody else has restarted since the copy was made, and nothing
+ * keeps them from the node while it comes back. More is not promised.
  */
 import type { DiskImage } from '../../../node/runtime/simulated/simulated-disk.ts';
 import { isUp, someNode, type FaultKind, type FaultScene } from './fault.ts';
@@ -27,23 +31,43 @@ const rollback: FaultKind = {
   inject(scene) {
     const node = damageable(scene);
     const copy = node && copies.get(node);
-    if (node === undefined || copy === undefined || scene.random.chance(0.5)) {
-      // The operator makes copies more often than he puts them back.
-      for (const each of scene.nodes) if (isUp(each)) copies.set(each, copyOf(each));
+    if (node === undefined || copy === undefined || !isRemembered(scene, node, copy)) {
+      for (const each of scene.nodes) if (isUp(each)) copies.set(each, copyOf(scene, each));
       return undefined;
     }
+    for (const each of scene.nodes) copies.delete(each);
     node.kill();
     node.disk.restore(copy.image);
     node.medium.rows = copy.rows;
-    return lost(scene, node, 'its directory is an earlier one');
+    scene.quiet(BACK_MS);
+    lost(scene, node, 'its directory is an earlier one');
+    node.start();
+    return 'done';
   },
 };
 
-/** Copies that an operator made, of files and store at one moment. */
-const copies = new WeakMap<WorldNode, { image: DiskImage; rows: WorldNode['medium']['rows'] }>();
+/** Files and store at one moment. */
+interface Copy {
+  readonly image: DiskImage;
+  readonly rows: WorldNode['medium']['rows'];
+  /** How often each node had started. */
+  readonly starts: ReadonlyMap<WorldNode, number>;
+}
 
-function copyOf({ disk, medium }: WorldNode): { image: DiskImage; rows: WorldNode['medium']['rows'] } {
-  return { image: disk.snapshot(), rows: medium.rows };
+/** Copies that an operator made. */
+const copies = new WeakMap<WorldNode, Copy>();
+/** A node is back after this long, and has been told what others remember. */
+const BACK_MS = 2_500;
+
+function copyOf({ nodes }: FaultScene, { disk, medium }: WorldNode): Copy {
+  const starts = new Map(nodes.map((node) => [node, node.starts]));
+  return { image: disk.snapshot(), rows: medium.rows, starts };
+}
+
+function isRemembered(scene: FaultScene, node: WorldNode, { starts }: Copy): boolean {
+  if (!scene.isCalm()) return false;
+  const others = scene.nodes.filter((each) => each !== node);
+  return others.every((each) => isUp(each) && !each.isPaused && each.starts === starts.get(each));
 }
 
 function damageable(scene: FaultScene): WorldNode | undefined {

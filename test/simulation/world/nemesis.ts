@@ -23,15 +23,21 @@ export function unknownKinds(names: readonly string[]): string[] {
 /** Share of kinds that a run has: with fewer, each gets further. */
 const SHARE = 0.45;
 
+/** What the world gives: the rest is the nemesis' own. */
+export type Surroundings = Omit<FaultScene, 'isCalm' | 'quiet'>;
+
 export class Nemesis {
   readonly #scene: FaultScene;
   readonly #counts = new Map<string, number>();
   readonly #kinds: readonly FaultKind[];
   readonly #active = new Set<Lasting>();
   #isOver = false;
+  #quietUntilMs = 0;
 
   /** `only`: these kinds, all of them; else a share that is drawn. */
-  constructor(scene: FaultScene, only: readonly string[] | undefined) {
+  constructor(around: Surroundings, only: readonly string[] | undefined) {
+    const quiet = (forMs: number) => this.#quiet(forMs);
+    const scene = { ...around, isCalm: () => this.#active.size === 0, quiet };
     this.#scene = scene;
     const { random, nodes } = scene;
     this.#kinds = FAULT_KINDS.filter(({ leastNodes = 1 }) => leastNodes <= nodes.length);
@@ -41,6 +47,13 @@ export class Nemesis {
       const isChosen = random.chance(SHARE);
       if (only?.includes(kind.name) ?? isChosen) this.#next(kind, everyMs);
     }
+  }
+
+  /** Injects nothing for so long, nor what was laid out before. */
+  #quiet(forMs: number): void {
+    const { scheduler, nodes } = this.#scene;
+    this.#quietUntilMs = scheduler.nowMs() + forMs;
+    for (const { disk } of nodes) disk.faults.clear();
   }
 
   /** How often each kind was really injected; those that mean something with so many nodes. */
@@ -61,7 +74,7 @@ export class Nemesis {
     const { random, scheduler } = this.#scene;
     scheduler.after(-Math.log(1 - random.float()) * everyMs, () => {
       if (this.#isOver) return;
-      this.#inject(kind);
+      if (scheduler.nowMs() >= this.#quietUntilMs) this.#inject(kind);
       this.#next(kind, everyMs);
     });
   }

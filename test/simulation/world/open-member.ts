@@ -4,7 +4,7 @@
  */
 import { openEngine, type Engine, type EngineOptions } from '../../../node/main/engine.ts';
 import { decodeEnvelope, type GroupMessage } from '../../../node/raft/core/message-codec.ts';
-import { PeerMessageKind } from '../../../node/raft/peer-courier.ts';
+import { HEADER_BYTES, PeerMessageKind } from '../../../node/raft/peer-courier.ts';
 import type { PeerTransport } from '../../../node/runtime/peer-transport.ts';
 
 /** One voter of the cluster. */
@@ -62,10 +62,9 @@ export function replicasOf(engine: Engine): ReplicaView[] {
 }
 
 /** Bytes before the envelope in a message between nodes, see node/raft/peer-courier.ts. */
-const PEER_HEADER_BYTES = 41;
 
 /** The messages of cores in what one node sends another. */
 export function coreMessages(sent: Uint8Array): readonly GroupMessage[] {
   if (sent[0] !== PeerMessageKind.envelope) return [];
-  return decodeEnvelope(Buffer.from(sent.subarray(PEER_HEADER_BYTES)));
+  return decodeEnvelope(Buffer.from(sent.subarray(HEADER_BYTES)));
 }

@@ -5,7 +5,7 @@
 import { HoldfastError } from '../../../client/error.ts';
 import type { Engine } from '../../../node/main/engine.ts';
 import { statusSource } from '../../../node/main/node-status.ts';
-import type { FatalCause } from '../../../node/raft/host-options.ts';
+import type { FatalCause } from '../../../node/raft/group-host.ts';
 import type { CrashPolicy } from '../../../node/runtime/simulated/crash-policy.ts';
 import type { SeededRandom } from '../../../node/runtime/simulated/seeded-random.ts';
 import { SimulatedClock } from '../../../node/runtime/simulated/simulated-clock.ts';

@@ -13,10 +13,9 @@ import { CheckFailure } from '../../raft/check-failure.ts';
 import { checkKvHistory } from '../checkers/kv-checks.ts';
 import { checkBounds } from './bounds.ts';
 import { Caller } from './caller.ts';
-import type { FaultScene } from './fault.ts';
 import { KeyChoice } from './key-choice.ts';
 import { LeaderWatch } from './leader-watch.ts';
-import { Nemesis } from './nemesis.ts';
+import { Nemesis, type Surroundings } from './nemesis.ts';
 import type { Member } from './open-member.ts';
 import { Recorder } from './recorder.ts';
 import { Recovery } from './recovery.ts';
@@ -195,7 +194,7 @@ export class World {
     });
   }
 
-  #scene(): FaultScene {
+  #scene(): Surroundings {
     const { nodes, clients, links, network, scheduler, trace } = this;
     const { changesMembers } = this.settings;
     // A group may be down to three voters where its members are changed.
