@@ -361,8 +361,10 @@ export class GroupHost {
     }
     this.#shrinkCaches();
     if (!this.#isRecovered) return; // groups that are still to be added need their entries
-    const present = new Set(this.#replicas.keys());
-    this.#options.log.release(stored, present).catch((error: unknown) => this.#onError(error));
+    // Also of groups that this flush had nothing of: nobody may have told the log since the start.
+    const allStored = new Map(this.replicas.map(({ group, storedIndex }) => [group, { index: storedIndex }]));
+    const present = new Set(allStored.keys());
+    this.#options.log.release(allStored, present).catch((error: unknown) => this.#onError(error));
   }
 
   /** Removes rows that belong to no group, or to a generation that is not in use. Once all groups are known. */

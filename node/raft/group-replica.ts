@@ -22,6 +22,8 @@ export interface RestoredReplica {
   readonly hardState: HardState;
   /** What the rows hold. */
   readonly applied: AppliedEntry;
+  /** The store says that it has the group's rows up to here. */
+  readonly storedIndex: number;
   readonly configuration: Configuration;
   /** What the log has beyond. */
   readonly entries: readonly Entry[];
@@ -66,7 +68,7 @@ export class GroupReplica<M extends StateMachine = StateMachine> {
     this.#createMachine = options.createMachine;
     this.#machine = options.createMachine(applied.generation);
     this.#applied = applied;
-    this.#storedIndex = applied.index;
+    this.#storedIndex = restored.storedIndex;
     this.cache = new EntryCache(applied.index);
     this.cache.put(entries);
     const { index, term, stampMs } = applied;
@@ -91,6 +93,11 @@ export class GroupReplica<M extends StateMachine = StateMachine> {
 
   get applied(): AppliedEntry {
     return this.#applied;
+  }
+
+  /** The store durably has the group's rows up to here. */
+  get storedIndex(): number {
+    return this.#storedIndex;
   }
 
   get term(): number {

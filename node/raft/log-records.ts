@@ -122,6 +122,7 @@ export class RecoveredGroups {
     return {
       hardState: { term: state.term, vote: state.vote },
       applied,
+      storedIndex: stored.index,
       configuration: appliedConfiguration(applied) ?? initial,
       entries,
     };

@@ -19,7 +19,7 @@ import type { ClockComparison } from './clock-comparison.ts';
 import type { Message } from './core/messages.ts';
 import { decodeEnvelope, encodeEnvelope, messageBytes, type GroupMessage } from './core/message-codec.ts';
 import type { Member } from './members.ts';
-import type { PeerMemory } from './peer-memory.ts';
+import type { PeerMemory, SeenPeer } from './peer-memory.ts';
 
 /** What a message between nodes is; never reused for another meaning. */
 export const PeerMessageKind = {
@@ -185,26 +185,23 @@ export class PeerCourier {
     const kind = message[0]!;
     const body = message.subarray(HEADER_BYTES);
     if (kind === PeerMessageKind.refusal) return this.#onRefusal(name, body);
-    if (!this.#isKnown(peer, message)) return;
-    this.#options.clocks.heard(peer.id, readU64(message, 33));
+    const header = readable(() => readHeader(message));
+    if (header === undefined || !this.#isKnown(peer, header.seen, message)) return;
+    this.#options.clocks.heard(peer.id, header.wallMs);
     if (kind === PeerMessageKind.hello)
       return this.#send(name, PeerMessageKind.welcome, message.subarray(9, 17));
     if (kind === PeerMessageKind.welcome) return this.#onWelcome(name, body);
     if (!this.isAdmitted) return;
     if (kind !== PeerMessageKind.envelope) return this.#options.onBulk(peer.id, kind, body);
     // A member speaks for its own replicas alone.
-    const messages = decode(body)?.filter(({ message: { from } }) => from === peer.id);
+    const messages = readable(() => decodeEnvelope(body))?.filter(
+      ({ message: { from } }) => from === peer.id,
+    );
     if (messages !== undefined && messages.length > 0) this.#options.onMessages(messages);
   }
 
   /** Invariant 1. */
-  #isKnown({ id, name }: Member, message: Buffer): boolean {
-    const seen = {
-      logId: message.toString('hex', 1, 9),
-      runId: message.toString('hex', 9, 17),
-      startSequence: readU64(message, 17),
-      sequence: readU64(message, 25),
-    };
+  #isKnown({ id, name }: Member, seen: SeenPeer, message: Buffer): boolean {
     const verdict = this.#options.memory.judge(id, seen);
     if (verdict === 'known') return true;
     if (verdict !== 'unsettled') this.#refuse(name, verdict, message);
@@ -225,10 +222,21 @@ export class PeerCourier {
   }
 }
 
+/** Who sends a message, and what its clock shows. RangeError: nobody. */
+function readHeader(message: Buffer): { readonly seen: SeenPeer; readonly wallMs: number } {
+  const seen = {
+    logId: message.toString('hex', 1, 9),
+    runId: message.toString('hex', 9, 17),
+    startSequence: readU64(message, 17),
+    sequence: readU64(message, 25),
+  };
+  return { seen, wallMs: readU64(message, 33) };
+}
+
 /** What cannot be read is dropped, as if the network had lost it. */
-function decode(body: Buffer): GroupMessage[] | undefined {
+function readable<T>(read: () => T): T | undefined {
   try {
-    return decodeEnvelope(body);
+    return read();
   } catch (error) {
     if (error instanceof RangeError) return undefined;
     throw error;

@@ -33,8 +33,13 @@ interface Transfer {
   part: number;
   requests: number;
   timer: Timer;
+  /** Nothing is taken now: it is being prepared, or a part is on its way into the store. */
   isWriting: boolean;
+  /** The last part on its way into the store. */
+  written: Promise<void>;
 }
+
+const DONE = Promise.resolve();
 
 export class SnapshotReceiver {
   readonly #options: SnapshotReceiverOptions;
@@ -66,10 +71,19 @@ export class SnapshotReceiver {
     }
     const known = this.#transfers.get(group);
     if (replica.isInstalling || (known !== undefined && !isNewer(message, known.message))) return;
-    if (known !== undefined) this.#end(known);
+    if (known !== undefined) this.#abandon(known);
     const generation = Math.max(replica.generation, known?.generation ?? 0) + 1;
     const timer = { cancel: () => undefined };
-    const transfer = { replica, message, generation, part: 0, requests: 0, timer, isWriting: true };
+    const transfer = {
+      replica,
+      message,
+      generation,
+      part: 0,
+      requests: 0,
+      timer,
+      isWriting: true,
+      written: DONE,
+    };
     this.#transfers.set(group, transfer);
     this.#begin(transfer).catch((error: unknown) => this.#options.onFailure(error));
   }
@@ -82,7 +96,10 @@ export class SnapshotReceiver {
     if (part.index !== index || part.term !== term || part.part !== transfer.part) return;
     transfer.isWriting = true;
     transfer.timer.cancel();
-    if (part.rows.length > 0) await this.#options.rows.addRows(part.group, transfer.generation, part.rows);
+    if (part.rows.length > 0) {
+      transfer.written = this.#options.rows.addRows(part.group, transfer.generation, part.rows);
+      await transfer.written;
+    }
     if (this.#transfers.get(part.group) !== transfer || this.#isStopped) return;
     transfer.isWriting = false;
     transfer.part++;
@@ -91,8 +108,8 @@ export class SnapshotReceiver {
     if (part.isLast) this.#complete(transfer);
   }
 
-  /** Removes the rows of a generation that is not, or no longer, in use. */
-  remove(group: number, generation: number): Promise<unknown> {
+  /** Removes the rows of a generation that is not, or no longer, in use, when what is still being `written` to it is there. */
+  remove(group: number, generation: number, written = DONE): Promise<unknown> {
     const prefix = groupPrefix(group, generation);
     // The first generation's prefix is also that of the group's stored index.
     const first = generation === 0 ? `${prefix}j` : prefix;
@@ -100,7 +117,7 @@ export class SnapshotReceiver {
       if (generation === 0) await this.#removeRange(prefix, `${prefix}i`);
       await this.#removeRange(first, prefixEnd(prefix));
     };
-    this.#cleaning = this.#cleaning.then(remove);
+    this.#cleaning = this.#cleaning.then(() => written).then(remove);
     this.#cleaning.catch((error: unknown) => this.#options.onFailure(error));
     return this.#cleaning;
   }
@@ -108,7 +125,7 @@ export class SnapshotReceiver {
   /** Drops what is under way for a group. */
   drop(group: number): void {
     const transfer = this.#transfers.get(group);
-    if (transfer !== undefined) this.#end(transfer);
+    if (transfer !== undefined) this.#abandon(transfer);
   }
 
   async stop(): Promise<void> {
@@ -129,11 +146,7 @@ export class SnapshotReceiver {
   #ask(transfer: Transfer): void {
     const { replica, message, part } = transfer;
     transfer.timer.cancel();
-    if (++transfer.requests > MAX_REQUESTS) {
-      this.#end(transfer);
-      void this.remove(replica.group, transfer.generation);
-      return;
-    }
+    if (++transfer.requests > MAX_REQUESTS) return this.#abandon(transfer);
     const { index, term } = message.snapshot;
     this.#options.request(message.from, encodeRequest({ group: replica.group, index, term, part }));
     transfer.timer = this.#options.clock.setTimer(ASK_AGAIN_MS, () => this.#ask(transfer));
@@ -153,6 +166,12 @@ export class SnapshotReceiver {
       void this.remove(replica.group, generation);
     } else this.#received++;
     this.#options.wake(replica);
+  }
+
+  /** What has come goes, and what is still on its way into the store after it. Invariant 1. */
+  #abandon(transfer: Transfer): void {
+    this.#end(transfer);
+    void this.remove(transfer.replica.group, transfer.generation, transfer.written);
   }
 
   #end(transfer: Transfer): void {

@@ -45,7 +45,8 @@ interface Session {
 export class SnapshotSender {
   readonly #options: SnapshotSenderOptions;
   readonly #sessions = new Map<string, Session>();
-  #opening = 0;
+  /** Those whose rows are about to be opened. */
+  readonly #opening = new Map<string, GroupReplica>();
   #sent = 0;
 
   constructor(options: SnapshotSenderOptions) {
@@ -59,15 +60,17 @@ export class SnapshotSender {
 
   /** A follower needs a snapshot. */
   start(replica: GroupReplica, follower: number): void {
-    const isKnown = this.#sessions.has(keyOf(replica.group, follower));
-    if (isKnown || this.#sessions.size + this.#opening >= MAX_SESSIONS) {
+    const key = keyOf(replica.group, follower);
+    const isKnown = this.#sessions.has(key) || this.#opening.has(key);
+    if (isKnown || this.#sessions.size + this.#opening.size >= MAX_SESSIONS) {
       replica.core.reportSnapshot(follower, false);
       return;
     }
-    this.#opening++;
-    this.#open(replica, follower)
-      .catch((error: unknown) => this.#options.onFailure(error))
-      .finally(() => this.#opening--);
+    this.#opening.set(key, replica);
+    this.#open(replica, follower, key).catch((error: unknown) => {
+      this.#opening.delete(key);
+      this.#options.onFailure(error);
+    });
   }
 
   /** A follower asks for a part. */
@@ -89,13 +92,16 @@ export class SnapshotSender {
   stop(group?: number): void {
     for (const session of this.#sessions.values())
       if (group === undefined || session.replica.group === group) this.#end(session, false);
+    for (const [key, replica] of this.#opening)
+      if (group === undefined || replica.group === group) this.#opening.delete(key);
   }
 
-  async #open(replica: GroupReplica, follower: number): Promise<void> {
+  async #open(replica: GroupReplica, follower: number, key: string): Promise<void> {
     const snapshot = await this.#options.rows.openSnapshot(replica.group);
     const { index, stampMs, generation } = snapshot.applied;
-    const isPresent = generation === replica.generation;
-    const message = isPresent ? replica.core.snapshotFor(follower, index, stampMs) : undefined;
+    const isWanted = this.#opening.get(key) === replica && generation === replica.generation;
+    if (this.#opening.get(key) === replica) this.#opening.delete(key);
+    const message = isWanted ? replica.core.snapshotFor(follower, index, stampMs) : undefined;
     if (message === undefined) {
       await snapshot.close();
       replica.core.reportSnapshot(follower, false);
@@ -114,7 +120,7 @@ export class SnapshotSender {
       isReading: false,
     };
     session.timer = this.#idleTimer(session);
-    this.#sessions.set(keyOf(replica.group, follower), session);
+    this.#sessions.set(key, session);
     this.#options.offer(replica.group, message);
   }
 

@@ -377,7 +377,8 @@ export class WriteAheadLog {
     if (segment.number >= this.#openedSegment) return false;
     for (const [group, lastIndex] of segment.lastIndexes) {
       const state = this.#groups.get(group);
-      if (state !== undefined && lastIndex > state.storedIndex) return false;
+      // Entries beyond the group's last were replaced: nobody will ever store them.
+      if (state !== undefined && Math.min(lastIndex, state.lastIndex) > state.storedIndex) return false;
     }
     return true;
   }

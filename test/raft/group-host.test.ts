@@ -1,0 +1,84 @@
+/** Several nodes with one cause at a time; worlds mix them. */
+import { expect, test } from 'vitest';
+import { SimulatedStoreMedium } from '../../node/runtime/simulated/simulated-store.ts';
+import { SmallCluster } from './small-cluster.ts';
+
+const names = Array.from({ length: 200 }, (_, i) => `k${i}`);
+const LARGE = 'x'.repeat(8_000);
+
+/** A key of a partition that another key is not in. */
+function elsewhere(cluster: SmallCluster, key: string): string {
+  return names.find((name) => cluster.groupOf(name) !== cluster.groupOf(key))!;
+}
+
+test('a group that is quiet pins no log on a follower that was started again', async () => {
+  const cluster = await SmallCluster.start('quiet');
+  const [busy, quiet] = ['k0', elsewhere(cluster, 'k0')];
+  await cluster.put(busy, 'begun');
+  await cluster.put(quiet, 'kept');
+  await cluster.world.runFor(1_500);
+  const leaders = [busy, quiet].map((key) => cluster.leaderOf(cluster.groupOf(key)));
+  const follower = cluster.nodes.find((node) => !leaders.includes(node))!;
+  cluster.crash(follower);
+  await cluster.world.runFor(100);
+  await cluster.open(follower);
+  for (let i = 0; i < 80; i++) {
+    expect(await cluster.put(busy, LARGE)).toBeUndefined();
+    if (i % 10 === 0) await cluster.world.runFor(1_200);
+  }
+  await cluster.world.runFor(3_000);
+  expect(cluster.nodes.map(({ failures }) => failures)).toEqual([[], [], []]);
+  const counts = cluster.nodes.map(({ engine }) => engine!.log.segmentCount);
+  for (const count of counts) expect(count, counts.join(' ')).toBeLessThanOrEqual(3);
+  expect(await cluster.get(follower, quiet)).toBe('kept');
+});
+
+test('a follower that lags behind what is kept in memory gets the rows, and goes on from there', async () => {
+  const cluster = await SmallCluster.start('lag');
+  await cluster.put('k0', 'first');
+  const group = cluster.groupOf('k0');
+  const leader = cluster.leaderOf(group)!;
+  const follower = cluster.nodes.find((node) => node !== leader)!;
+  cluster.crash(follower);
+  for (let i = 0; i < 30; i++) await cluster.put('k0', `${i}`);
+  await cluster.world.runFor(3_000);
+  await cluster.open(follower);
+  const applied = () => follower.engine!.host.replica(group)?.applied;
+  await cluster.until(() => (applied()?.generation ?? 0) > 0);
+  expect(follower.engine!.host.snapshots.received).toBeGreaterThan(0);
+  expect(await cluster.get(follower, 'k0')).toBe('29');
+  await cluster.put('k0', 'last');
+  expect(await cluster.get(follower, 'k0')).toBe('last');
+  cluster.crash(follower);
+  await cluster.open(follower);
+  await cluster.until(() => applied() !== undefined);
+  expect(applied()?.generation).toBeGreaterThan(0);
+  await cluster.until(() => follower.engine!.host.leaderOf(group) !== undefined);
+  expect(await cluster.get(follower, 'k0')).toBe('last');
+  expect(cluster.nodes.flatMap(({ failures }) => failures)).toEqual([]);
+});
+
+test('a node whose data was removed, or rolled back, stops serving, and the others go on', async () => {
+  for (const kind of ['removed', 'rolled back']) {
+    const cluster = await SmallCluster.start(kind);
+    await cluster.put('k0', 'early');
+    const leader = cluster.leaderOf(cluster.groupOf('k0'))!;
+    const lost = cluster.nodes.find((node) => node !== leader)!;
+    await cluster.world.runFor(1_500);
+    cluster.crash(lost);
+    const image = kind === 'removed' ? { directories: [''], files: new Map() } : lost.disk.snapshot();
+    const rows = kind === 'removed' ? new SimulatedStoreMedium().rows : lost.medium.rows;
+    await cluster.open(lost);
+    for (let i = 0; i < 5; i++) await cluster.put('k0', `${i}`);
+    await cluster.world.runFor(1_500);
+    cluster.crash(lost);
+    lost.disk.restore(image);
+    lost.medium.rows = rows;
+    await cluster.open(lost);
+    await cluster.until(() => lost.failures.length > 0);
+    expect(lost.failures).toEqual(['not known again']);
+    expect(lost.engine!.host.failure).toBe('node damaged');
+    expect(await cluster.put('k0', 'on')).toBeUndefined();
+    expect(cluster.nodes.filter((node) => node !== lost).flatMap(({ failures }) => failures)).toEqual([]);
+  }
+});

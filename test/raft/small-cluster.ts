@@ -1,0 +1,145 @@
+/** A few whole engines on one simulated network, without faults but those that a test makes. */
+import { MutationKind } from '../../node/kv/kv-command.ts';
+import { placeOf } from '../../node/kv/key-value.ts';
+import { openEngine, type Engine } from '../../node/main/engine.ts';
+import type { Member } from '../../node/raft/members.ts';
+import { SeededRandom } from '../../node/runtime/simulated/seeded-random.ts';
+import { SimulatedClock } from '../../node/runtime/simulated/simulated-clock.ts';
+import { SimulatedDisk } from '../../node/runtime/simulated/simulated-disk.ts';
+import { SimulatedNetwork } from '../../node/runtime/simulated/simulated-network.ts';
+import { SimulatedProcess } from '../../node/runtime/simulated/simulated-process.ts';
+import { SimulatedScheduler } from '../../node/runtime/simulated/simulated-scheduler.ts';
+import { SimulatedOrderedStore, SimulatedStoreMedium } from '../../node/runtime/simulated/simulated-store.ts';
+
+const EMPTY = new Uint8Array(0);
+
+/** One machine and what runs on it. */
+export interface SmallNode {
+  readonly member: Member;
+  readonly medium: SimulatedStoreMedium;
+  disk: SimulatedDisk;
+  process: SimulatedProcess;
+  clock: SimulatedClock;
+  store: SimulatedOrderedStore | undefined;
+  engine: Engine | undefined;
+  readonly failures: string[];
+}
+
+export class SmallCluster {
+  readonly world = new SimulatedScheduler();
+  readonly random: SeededRandom;
+  readonly network: SimulatedNetwork;
+  readonly nodes: readonly SmallNode[];
+  readonly #members: readonly Member[];
+  readonly #entryCacheBytes: number;
+  #starts = 0;
+
+  constructor(seed: string, size = 3, entryCacheBytes = 0) {
+    this.random = new SeededRandom(seed);
+    this.network = new SimulatedNetwork(this.world, this.random.fork('network'));
+    this.#entryCacheBytes = entryCacheBytes;
+    this.#members = Array.from({ length: size }, (_, at) => {
+      const id = at + 1;
+      return { id, name: `n${id}`, address: `n${id}:1` };
+    });
+    this.nodes = this.#members.map((member) => {
+      const process = new SimulatedProcess(this.world);
+      const disk = new SimulatedDisk(process, this.random.fork(`disk-${member.id}`));
+      const clock = new SimulatedClock(process);
+      const medium = new SimulatedStoreMedium();
+      return { member, medium, disk, process, clock, store: undefined, engine: undefined, failures: [] };
+    });
+  }
+
+  static async start(seed: string, size = 3, entryCacheBytes = 0): Promise<SmallCluster> {
+    const cluster = new SmallCluster(seed, size, entryCacheBytes);
+    await Promise.all(cluster.nodes.map((node) => cluster.open(node)));
+    await cluster.until(() => cluster.nodes.every(({ engine }) => engine!.keyspaces.list().length > 0));
+    return cluster;
+  }
+
+  /** Starts a node on what its disk has. */
+  async open(node: SmallNode): Promise<void> {
+    const { member, process, disk, clock, medium } = node;
+    const opening = openEngine({
+      disk,
+      verifyStore: async () => [],
+      verifyNextFile: async () => undefined,
+      openStore: async () =>
+        (node.store = new SimulatedOrderedStore(
+          process,
+          this.random.fork(`store-${++this.#starts}`),
+          medium,
+        )),
+      clock,
+      random: this.random.fork(`engine-${++this.#starts}`),
+      nodeName: member.name,
+      segmentBytes: 128 * 1024,
+      minFreeBytes: 0,
+      queueBytes: 16 * 1024 * 1024,
+      members: this.#members,
+      peers: this.network.transport(member.name, process),
+      entryCacheBytes: this.#entryCacheBytes,
+      onFailure: (cause) => node.failures.push(cause),
+    });
+    node.engine = await this.world.settle(opening, 60_000);
+  }
+
+  /** The power of one machine fails. */
+  crash(node: SmallNode): void {
+    node.process.kill();
+    node.store?.crash('seeded');
+    node.process = new SimulatedProcess(this.world);
+    node.disk = node.disk.crash('seeded', node.process);
+    node.clock = new SimulatedClock(node.process);
+    node.engine = undefined;
+  }
+
+  async until(condition: () => boolean, withinMs = 60_000): Promise<void> {
+    if (!(await this.world.runUntilTrue(condition, withinMs))) throw new Error('it did not come to that');
+  }
+
+  leaderOf(group: number): SmallNode | undefined {
+    return this.nodes.find(({ engine }) => engine?.host.isLeader(group));
+  }
+
+  /** Group of a key of the first keyspace. */
+  groupOf(key: string): number {
+    const { engine } = this.nodes.find((node) => (node.engine?.keyspaces.list().length ?? 0) > 0)!;
+    return placeOf(engine!.keyspaces.get('default'), Buffer.from(key)).partition.group;
+  }
+
+  /** Puts a key on whoever leads its partition; resolves to the reason of an error. */
+  async put(key: string, value: string): Promise<string | undefined> {
+    const group = this.groupOf(key);
+    await this.until(() => this.leaderOf(group) !== undefined);
+    const { engine } = this.leaderOf(group)!;
+    const mutation = {
+      kind: MutationKind.put,
+      key: Buffer.from(key),
+      value: Buffer.from(value),
+      ttlMs: undefined,
+      expectedVersion: 0,
+      expectedValue: EMPTY,
+      delta: 0n,
+    };
+    const context = { identity: undefined, fence: undefined };
+    const done = new Promise<string | undefined>((resolve) => {
+      engine!.kv.mutate(engine!.keyspaces.get('default'), mutation, context, Infinity, {
+        onDone: () => resolve(undefined),
+        onError: ({ reason }) => resolve(reason),
+      });
+    });
+    return this.world.settle(done, 30_000);
+  }
+
+  /** Reads a key on one node. */
+  async get(node: SmallNode, key: string): Promise<string | undefined> {
+    const { kv, keyspaces } = node.engine!;
+    const found = await this.world.settle(
+      Promise.resolve(kv.get(keyspaces.get('default'), Buffer.from(key))),
+      30_000,
+    );
+    return found && Buffer.from(found.value).toString();
+  }
+}
