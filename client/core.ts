@@ -39,8 +39,12 @@ export function cancelled(signal: AbortSignal): HoldfastError {
   return new HoldfastError({ reason: 'CANCELLED', message: 'the call was cancelled', cause: signal.reason });
 }
 
+/** So often a node may say that it knows no leader before another one is asked. */
+const PATIENT_ATTEMPTS = 3;
+
 /** Whether an error speaks against the node that gave it, so that another should be tried. */
-export function blamesEndpoint(error: HoldfastError): boolean {
-  if (error.reason === 'NOT_LEADER') return error.leader === undefined; // it may be cut off from the others
+export function blamesEndpoint(error: HoldfastError, attempts = 1): boolean {
+  // One of its partitions may be electing; asked again and again, it may be cut off from the others.
+  if (error.reason === 'NOT_LEADER') return error.leader === undefined && attempts >= PATIENT_ATTEMPTS;
   return error.code === 'UNAVAILABLE';
 }

@@ -55,6 +55,7 @@ export class PipelineCall extends Expiring implements EncodableCall, RetriedCall
   sentAtMs = 0;
   attempts = 0;
   lost = false;
+  reopened = false;
   settled = false;
   /** The leader that a node named for it, for the next attempt. */
   leader: string | undefined = undefined;

@@ -89,10 +89,10 @@ export class Pipeline implements StreamOwner, CallOwner {
       return;
     }
     // A stream may break for its own reasons, but the next one belongs elsewhere if it can.
+    const waiting = calls.length > 0 ? calls : this.#takeQueued(stream.endpoint, error);
     this.#avoid(stream.endpoint);
     this.#breaks += 1;
     for (const call of calls) call.lost = true;
-    const waiting = calls.length > 0 ? calls : this.#takeQueued(error);
     this.#retryLater(
       waiting.filter((call) => this.#mayGoOn(call, error)),
       error,
@@ -246,7 +246,7 @@ export class Pipeline implements StreamOwner, CallOwner {
 
   /** An answer that is an error. True: the call is to be retried. */
   #onRefused(endpoint: string, call: PipelineCall, error: HoldfastError): boolean {
-    if (blamesEndpoint(error)) this.#core.endpoints.failed(endpoint);
+    if (blamesEndpoint(error, call.attempts)) this.#core.endpoints.failed(endpoint);
     this.#directory.refused(call.keyspace, error.reason);
     call.leader = error.leader;
     if (error.leader !== undefined) this.#core.endpoints.answered(error.leader);
@@ -281,11 +281,15 @@ export class Pipeline implements StreamOwner, CallOwner {
   }
 
   /** Calls that wait for a stream that could not be opened wait out the pause as well. */
-  #takeQueued(error: HoldfastError): PipelineCall[] {
+  #takeQueued(endpoint: string, error: HoldfastError): PipelineCall[] {
     if (error.outcome !== 'NOT_APPLIED') return [];
     const taken: PipelineCall[] = [];
     for (const queue of this.#queues.values()) {
-      for (const call of queue.calls.splice(0)) if (!call.settled) taken.push(call);
+      for (const call of queue.calls.splice(0)) {
+        if (call.settled) continue;
+        if (this.#endpointOf(call) === endpoint) taken.push(call);
+        else queue.calls.push(call);
+      }
     }
     for (const call of taken) call.leader = undefined;
     return taken;

@@ -23,6 +23,8 @@ export interface RetryState {
 /** A call whose failed attempts are judged. */
 export interface RetriedCall extends RetryState {
   lost: boolean;
+  /** `reopen` was called. */
+  reopened: boolean;
   /** Flags the request of a write as opening. */
   reopen(): void;
 }
@@ -33,6 +35,7 @@ export interface RetriedCall extends RetryState {
  */
 export function judgeAttempt(error: HoldfastError, call: RetriedCall): boolean {
   if (mayReopen(error, call)) {
+    call.reopened = true;
     call.reopen();
     return true;
   }
@@ -50,10 +53,10 @@ export function mayRetry(error: HoldfastError, call: RetryState): boolean {
 
 /**
  * Whether a write that was answered CLIENT_EXPIRED may be sent again as opening: only when
- * the refused attempt was the only one, so that no other can have been applied.
+ * no attempt can have been applied.
  */
-function mayReopen(error: HoldfastError, call: RetryState): boolean {
-  return error.reason === 'CLIENT_EXPIRED' && call.sequence > 0 && call.attempts === 1 && !call.lost;
+function mayReopen(error: HoldfastError, call: RetriedCall): boolean {
+  return error.reason === 'CLIENT_EXPIRED' && call.sequence > 0 && !call.reopened && !call.lost;
 }
 
 /**

@@ -60,7 +60,7 @@ async function attempts<I extends DescMessage, O extends DescMessage>(
       if (task.settle()) resolve(response);
     } catch (cause) {
       const error = asHoldfastError(cause);
-      if (blamesEndpoint(error)) core.endpoints.failed(endpoint);
+      if (blamesEndpoint(error, task.attempts)) core.endpoints.failed(endpoint);
       else core.endpoints.answered(endpoint);
       await task.onAttemptFailed(error);
     }
@@ -72,6 +72,7 @@ class UnaryTask extends Expiring implements RetriedCall {
   readonly sequence: number;
   attempts = 0;
   lost: boolean;
+  reopened = false;
   settled = false;
   /** The leader that a node named. */
   leader: string | undefined;

@@ -10,7 +10,7 @@ import type { ProposalFailure } from '../raft/state-machine.ts';
 import type { Command } from '../raft/entry.ts';
 import { StoreDamaged, type RowStore } from '../storage/row-store.ts';
 import type { SpaceGuard } from '../storage/space-guard.ts';
-import { binaryString, type RowKey } from '../storage/row-key.ts';
+import { binaryString, withoutGeneration, type RowKey } from '../storage/row-key.ts';
 import { assertPresent, scanKeyspace, type ScanSelection, type ScanPart } from './kv-scan.ts';
 import {
   MutationKind,
@@ -48,12 +48,20 @@ export interface KeyPlace {
   readonly machine: KvStateMachine;
   /** Name of its row. */
   readonly row: RowKey;
+  /** What all operations on the key have in common, whatever the generation of its row. */
+  readonly order: string;
 }
 
 export function placeOf(keyspace: OpenKeyspace, key: Uint8Array): KeyPlace {
   const partition = keyspace.partitionOf(key);
   const { machine } = partition;
-  return { partition, machine, row: machine.keys.data(key) };
+  const row = machine.keys.data(key);
+  return { partition, machine, row, order: machine.keys.isFirstGeneration ? row : withoutGeneration(row) };
+}
+
+/** The row of a key now: a snapshot may have put others in place since the place was looked up. */
+function rowNow({ partition, machine, row }: KeyPlace, key: Uint8Array): RowKey {
+  return partition.machine === machine ? row : partition.machine.keys.data(key);
 }
 
 export class KeyValue {
@@ -87,13 +95,12 @@ export class KeyValue {
     return host.advanceTime(place.partition.group).then(() => this.#read(key, place));
   }
 
-  #read(key: Uint8Array, { partition, machine, row }: KeyPlace): StoredValue | undefined {
+  #read(key: Uint8Array, place: KeyPlace): StoredValue | undefined {
+    const { partition } = place;
     this.#assertServing();
     this.#assertPresent(partition);
-    const now = partition.machine;
     try {
-      const rowNow = now === machine ? row : now.keys.data(key);
-      return now.valueOfRow(rowNow, this.#options.host.logTimeMs(partition.group));
+      return partition.machine.valueOfRow(rowNow(place, key), this.#options.host.logTimeMs(partition.group));
     } catch (error) {
       throw this.#damaged(error);
     }
@@ -106,11 +113,13 @@ export class KeyValue {
     context: WriteContext,
     deadlineMs: number,
     sink: WriteSink,
-    { partition, row }: KeyPlace = placeOf(keyspace, mutation.key),
+    place: KeyPlace = placeOf(keyspace, mutation.key),
   ): void {
     const command = encodeMutate(context, mutation);
     this.#admit(command, grows(mutation));
-    const proposal = new MutationProposal(command, { context, mutation, row }, deadlineMs, sink);
+    const { partition } = place;
+    const decoded = { context, mutation, row: rowNow(place, mutation.key) };
+    const proposal = new MutationProposal(command, decoded, deadlineMs, sink);
     this.#options.host.propose(partition.group, proposal);
   }
 

@@ -197,7 +197,7 @@ export class Keyspaces {
   /** Drops a keyspace for good. Error: KEYSPACE_UNKNOWN. */
   async drop(name: string): Promise<void> {
     await this.#attempt(async () => {
-      this.get(name, 'name');
+      await this.find(name, 'name');
       const key = PREFIX + name;
       const node = this.#options.tree.get(key);
       const comparisons = [{ key, modRevision: node?.modRevision ?? 0 }];
@@ -221,8 +221,10 @@ export class Keyspaces {
   /** The tree was replaced as a whole. */
   #follow(): void {
     this.#changes++;
+    this.#options.host.expectGroups();
     this.#reading = this.#read();
-    this.#reading.catch((error: unknown) => this.#options.onRemoveFailure(error as Error));
+    const opened = this.#reading.then(() => this.#options.host.completeRecovery());
+    opened.catch((error: unknown) => this.#options.onRemoveFailure(error as Error));
   }
 
   /** Opens and closes what differs from the tree. While it is read nothing is opened, for it may change. */

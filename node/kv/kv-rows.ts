@@ -24,10 +24,12 @@ const EXPIRES_FLAG = 1;
 
 /** Names the rows of one partition. */
 export class KvRowKeys {
+  readonly isFirstGeneration: boolean;
   readonly #prefix: string;
   readonly #data: RowKeyMaker;
 
   constructor(group: number, generation: number) {
+    this.isFirstGeneration = generation === 0;
     this.#prefix = groupPrefix(group, generation);
     this.#data = new RowKeyMaker(`${this.#prefix}d`);
   }

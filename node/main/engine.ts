@@ -114,7 +114,8 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   const assembly = new EngineAssembly(options, identity, store, startedMs);
   try {
     return await assembly.open();
-  } catch (error) {
+  } catch (caught) {
+    const error = assembly.fatal ?? caught;
     await assembly.abandon();
     if (error instanceof Error && error.name === 'StoreDamaged') throw new DataDamaged([error.message]);
     throw error;
@@ -156,6 +157,8 @@ class EngineAssembly {
   readonly #options: EngineOptions;
   #identity: Identity;
   #saving: Promise<void> = Promise.resolve();
+  /** What stopped the host. */
+  #fatal: Error | undefined;
   readonly #store: OrderedStore;
   readonly #startedMs: number;
   #log: WriteAheadLog | undefined;
@@ -189,6 +192,7 @@ class EngineAssembly {
       onRemoveFailure: (error) => host.stopServing('storage failed', error),
     });
     const recovery = host.completeRecovery().then(() => keyspaces.removeOrphans());
+    recovery.catch(() => undefined); // the host has said why
     if (host.members.length === 1) {
       await recovery;
       await Promise.all(host.replicas.map(({ group }) => awaitRead(host, group)));
@@ -230,6 +234,11 @@ class EngineAssembly {
       await this.#store.close();
     };
     return { identity, log, rows, host, space, keyspaces, kv, scrubber, recovery: figures, stop };
+  }
+
+  /** What stopped the host says more than what that made fail. */
+  get fatal(): Error | undefined {
+    return this.#fatal;
   }
 
   /** Lets go of what was opened before opening failed. */
@@ -310,6 +319,7 @@ class EngineAssembly {
       },
       recovered,
       onFailure: (cause, error) => {
+        this.#fatal ??= error;
         if (cause === 'not known again') this.#condemn(error.message);
         onFailure(cause, error);
       },
@@ -368,13 +378,22 @@ function keepBootstrapping(clock: Clock, coordination: Coordination, keyspaces: 
   let isStopped = false;
   let timer: Timer;
   const attempt = async () => {
-    if (coordination.get(BOOTSTRAPPED) !== undefined) return;
+    // What fails here is tried again, or has stopped the node.
     if (coordination.isLeader) await bootstrap(coordination, keyspaces).catch(() => undefined);
-    if (!isStopped) timer = clock.setTimer(BOOTSTRAP_EVERY_MS, () => void attempt());
+    if (!isStopped && !isBootstrapped(coordination))
+      timer = clock.setTimer(BOOTSTRAP_EVERY_MS, () => void attempt());
   };
   timer = clock.setTimer(BOOTSTRAP_EVERY_MS, () => void attempt());
   return () => {
     isStopped = true;
     timer.cancel();
   };
+}
+
+function isBootstrapped(coordination: Coordination): boolean {
+  try {
+    return coordination.get(BOOTSTRAPPED) !== undefined;
+  } catch {
+    return true; // the store is damaged, which the scrubber or the next read will say
+  }
 }

@@ -1,14 +1,20 @@
 /** Keeps leaders off nodes whose clock is far from the others'. */
+import type { Clock } from '@holdfast/client/clock';
 import type { ClockComparison } from './clock-comparison.ts';
 import type { RaftCore } from './core/raft-core.ts';
 
 /** A leader's clock may be this far from the median of all. */
 const MAX_OFFSET_MS = 500;
+/** After a handover that came to nothing the leader goes on leading for this long. */
+const PAUSE_MS = 3_000;
 
 export class ClockGuard {
+  readonly #clock: Clock;
   readonly #clocks: ClockComparison;
+  readonly #triedAtMs = new WeakMap<RaftCore, number>();
 
-  constructor(clocks: ClockComparison) {
+  constructor(clock: Clock, clocks: ClockComparison) {
+    this.#clock = clock;
     this.#clocks = clocks;
   }
 
@@ -17,14 +23,25 @@ export class ClockGuard {
     return Math.abs(this.#clocks.offsetMs()) > MAX_OFFSET_MS;
   }
 
-  /** Hands leadership to somebody whose clock is better; false when there is nobody: a leader there must be. */
+  /**
+   * Hands leadership to whoever has most of the log and a better clock. False when there is
+   * nobody, or when that was tried a moment ago: a leader there must be.
+   */
   handOver(core: RaftCore): boolean {
     const { followers, configuration, transferee } = core.status;
     if (transferee !== 0) return true;
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs - (this.#triedAtMs.get(core) ?? -Infinity) < PAUSE_MS) return false;
+    let best = 0;
+    let bestMatch = -1;
     for (const peer of this.#clocks.within(MAX_OFFSET_MS)) {
-      if (!configuration.voters.includes(peer) || followers.get(peer)?.isActive !== true) continue;
-      if (core.transferLeader(peer) === undefined) return true;
+      const follower = followers.get(peer);
+      const isFit = follower?.isActive === true && follower.state !== 'snapshot';
+      if (isFit && configuration.voters.includes(peer) && follower.match > bestMatch)
+        [best, bestMatch] = [peer, follower.match];
     }
-    return false;
+    if (best === 0 || core.transferLeader(best) !== undefined) return false;
+    this.#triedAtMs.set(core, nowMs);
+    return true;
   }
 }

@@ -6,6 +6,8 @@
 import { entryBytes, type Entry } from './core/entry.ts';
 import type { EntrySource } from './core/raft-log.ts';
 
+/** Small buffers share memory of this size anyway. */
+const POOL_BYTES = 8_192;
 /** Freed entries that may stand before the window until they are cut off. */
 const MAX_FREED = 1_024;
 
@@ -41,7 +43,7 @@ export class EntryCache implements EntrySource {
     if (entries.length === 0) return;
     this.cutFrom(entries[0]!.index);
     for (const entry of entries) {
-      this.#entries.push(entry);
+      this.#entries.push(ownBytes(entry));
       this.#bytes += entryBytes(entry);
     }
   }
@@ -86,4 +88,11 @@ export class EntryCache implements EntrySource {
     }
     return found;
   }
+}
+
+/** An entry that came in a large message would hold all of it. */
+function ownBytes(entry: Entry): Entry {
+  const { payload } = entry;
+  if (payload.buffer.byteLength <= 2 * payload.byteLength + POOL_BYTES) return entry;
+  return { ...entry, payload: Uint8Array.from(payload) };
 }

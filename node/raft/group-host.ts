@@ -26,7 +26,6 @@ import type { ProposalResult, Refused } from './core/proposal.ts';
 import type { SnapshotPoint } from './core/raft-log.ts';
 import type { Ready } from './core/ready.ts';
 import type { RaftSettings } from './core/settings.ts';
-import { commandBytes } from './entry.ts';
 import { GroupReplica, type MachineMaker } from './group-replica.ts';
 import { HostTimers } from './host-timers.ts';
 import { RecoveredGroups, storeMarkRecord } from './log-records.ts';
@@ -42,6 +41,8 @@ import type { FailureCause, Proposal, ProposalFailure, StateMachine } from './st
 /** Entries kept in memory for replicas that lag, of all groups together. More: fewer snapshots. */
 const CACHE_BYTES = 64 * 1024 * 1024;
 
+/** Up to so many times the bound more is kept for followers that are on their way. */
+const SLOW_FOLLOWER_FACTOR = 3;
 /** Longest that a stopping host waits for what was proposed to it. */
 const STOP_WAIT_MS = 3_000;
 
@@ -101,7 +102,7 @@ export class GroupHost {
   #isScheduled = false;
   #isStopping = false;
   #idle: (() => void)[] = [];
-  readonly #awaitRecovered: (() => void)[] = [];
+  readonly #awaitRecovered: { resolve: () => void; reject: (error: Error) => void }[] = [];
   #failure: FailureCause | undefined;
   #replayed = 0;
   #leaderChanges = 0;
@@ -114,7 +115,7 @@ export class GroupHost {
     this.#recoveredTo = recovered.lastIndex(0);
     this.#memory = new PeerMemory(options.log.peers, () => this.#schedule());
     this.#clocks = new ClockComparison(clock);
-    this.#clockGuard = new ClockGuard(this.#clocks);
+    this.#clockGuard = new ClockGuard(clock, this.#clocks);
     this.#courier = peers && this.#createCourier(peers);
     this.#applying = new ApplyQueue({
       rows,
@@ -243,12 +244,16 @@ export class GroupHost {
       random: () => random.float(),
       restored,
       createMachine,
+      onQueued: (bytes) => {
+        this.#queuedBytes += bytes;
+      },
     });
     // A snapshot that the log has and the store does not is installed again.
     if (restored.applied !== stored) rows.applied(group, restored.applied);
     this.#replayed += restored.entries.length;
     this.#replicas.set(group, replica as unknown as GroupReplica);
-    if (replica.isAlone) replica.core.campaign(); // nobody else will
+    // Nobody else will. Where there are other nodes, they are greeted first.
+    if (replica.isAlone && this.#courier === undefined) replica.core.campaign();
     this.#wake(replica as unknown as GroupReplica);
     return replica;
   }
@@ -268,13 +273,19 @@ export class GroupHost {
   /**
    * All groups that group 0 names have been added, and further ones will be as it names them.
    * Resolves when it is applied as far as the log had it at the start: then all groups are known.
+   * Rejects with what stopped the node before.
    */
   completeRecovery(): Promise<void> {
     this.#areGroupsAdded = true;
-    return new Promise((resolve) => {
-      this.#awaitRecovered.push(resolve);
+    return new Promise((resolve, reject) => {
+      this.#awaitRecovered.push({ resolve, reject });
       this.#tellRecovered();
     });
+  }
+
+  /** Group 0 names other groups now, which are yet to be added: the log forgets nothing until then. */
+  expectGroups(): void {
+    this.#areGroupsAdded = false;
   }
 
   /** Whether a command of this size fits into the queue now. Invariant 3. */
@@ -290,7 +301,6 @@ export class GroupHost {
     if (replica === undefined) return proposal.onFailed({ cause: 'group gone', outcome: 'NOT_APPLIED' });
     if (!replica.core.isLeader && !replica.isAlone)
       return proposal.onFailed(this.#notLeader(group, 'NOT_APPLIED'));
-    this.#queuedBytes += commandBytes(proposal);
     replica.proposals.add(proposal);
     this.#wake(replica);
   }
@@ -332,6 +342,7 @@ export class GroupHost {
   async stop(): Promise<void> {
     this.#isStopping = true;
     await this.#untilIdle();
+    for (const replica of this.#replicas.values()) this.#giveUpAll(replica, 'stopped');
     this.#timers.stop();
     await this.#snapshots.stop();
     await this.#courier?.close();
@@ -383,6 +394,8 @@ export class GroupHost {
     this.#timers.stop();
     this.#applying.stop();
     this.#writer.stop();
+    void this.#snapshots.stop();
+    for (const { reject } of this.#awaitRecovered.splice(0)) reject(error);
     void this.#courier?.close();
     for (const replica of this.#replicas.values()) this.#giveUpAll(replica, this.#failure);
     this.#tellIdle();
@@ -391,12 +404,16 @@ export class GroupHost {
 
   /** Until then groups that the log holds and nobody has added may still be named by group 0. */
   get #isRecovered(): boolean {
-    return this.#areGroupsAdded && (this.#replicas.get(0)?.applied.index ?? -1) >= this.#recoveredTo;
+    const coordination = this.#replicas.get(0);
+    if (!this.#areGroupsAdded || coordination === undefined) return false;
+    // A tail that another leader has cut off names nothing.
+    return coordination.applied.index >= Math.min(this.#recoveredTo, coordination.lastIndex);
   }
 
   #tellRecovered(): void {
     if (this.#awaitRecovered.length === 0 || !this.#isRecovered) return;
-    for (const resolve of this.#awaitRecovered.splice(0)) resolve();
+    this.#options.recovered.clear();
+    for (const { resolve } of this.#awaitRecovered.splice(0)) resolve();
   }
 
   #createCourier({ transport, logId }: Peers): PeerCourier {
@@ -443,8 +460,9 @@ export class GroupHost {
     } catch (error) {
       return this.#onError(error);
     }
-    void this.#writer.run();
+    if (this.#writer.hasWork) void this.#writer.run();
     this.#applying.run();
+    this.#tellIdle();
   }
 
   #advance(replica: GroupReplica): void {
@@ -476,13 +494,12 @@ export class GroupHost {
     const expired: Proposal[] = [];
     const { clock } = this.#options;
     const prepared = proposals.prepare(clock.monotonicMs(), expired);
-    for (const proposal of expired) this.#fail(proposal, { cause: 'deadline', outcome: 'NOT_APPLIED' });
+    for (const proposal of expired) proposal.onFailed({ cause: 'deadline', outcome: 'NOT_APPLIED' });
     if (prepared.length === 0) return;
     if (this.#clockGuard.isOff && this.#clockGuard.handOver(core)) return;
     const { refused, index, term } = resultOf(core.propose(prepared, clock.wallMs()));
     if (refused === undefined) {
-      for (const { proposals: made } of proposals.track(index, term))
-        for (const proposal of made) this.#queuedBytes -= commandBytes(proposal);
+      proposals.track(index, term);
     } else if (refused === 'not leader' && !replica.isAlone) this.#giveUp(replica, 'not leader');
     // Otherwise it waits: for room, for the end of a handover, or for its own election.
   }
@@ -493,6 +510,7 @@ export class GroupHost {
       if (!this.#isPresent(replica)) continue;
       if (write.snapshot !== undefined) this.#install(replica, write.snapshot);
       replica.cache.put(write.entries);
+      replica.proposals.noteWritten(write.entries);
       replica.core.onPersisted(write.sequence);
       for (const message of write.messages) this.#courier?.post(replica.group, message);
       this.#ready.add(replica);
@@ -505,27 +523,37 @@ export class GroupHost {
     this.#giveUp(replica, 'not leader');
     this.#options.rows.applied(replica.group, replica.install(point));
     replica.reads.serve(point.index);
+    this.#tellRecovered();
   }
 
   /** Keeps the newest entries, up to the bound for all groups; where there is nobody else, none. */
   #shrinkCaches(): void {
     const replicas = [...this.#replicas.values()].sort((a, b) => b.cache.bytes - a.cache.bytes);
-    let excess = this.cachedBytes - (this.#options.cacheBytes ?? CACHE_BYTES);
+    const bound = this.#options.cacheBytes ?? CACHE_BYTES;
+    let excess = this.cachedBytes - bound;
     for (const replica of replicas) {
-      if (replica.isAlone) excess -= replica.shrinkCache(0);
-      else if (excess > 0) excess -= replica.shrinkCache(Math.max(0, replica.cache.bytes - excess));
+      if (replica.isOnly) excess -= replica.shrinkCache(0, Infinity);
+      else if (excess > 0) {
+        const wanted = excess > SLOW_FOLLOWER_FACTOR * bound ? Infinity : replica.neededIndex();
+        excess -= replica.shrinkCache(Math.max(0, replica.cache.bytes - excess), wanted);
+      }
     }
   }
 
   #tick(): void {
     if (this.#courier?.isAdmitted === false) return;
     const wallMs = this.#options.clock.wallMs();
-    for (const replica of this.#replicas.values()) {
-      if (replica.isAlone && replica.core.isLeader) continue; // waits for nobody
-      replica.core.tick(wallMs);
-      replica.reads.tick();
-      if (replica.core.isLeader && this.#clockGuard.isOff) this.#clockGuard.handOver(replica.core);
-      this.#ready.add(replica);
+    const isClockOff = this.#clockGuard.isOff;
+    try {
+      for (const replica of this.#replicas.values()) {
+        if (replica.isOnly && replica.core.isLeader) continue; // waits for nobody
+        replica.core.tick(wallMs);
+        replica.reads.tick();
+        if (isClockOff && replica.core.isLeader) this.#clockGuard.handOver(replica.core);
+        this.#ready.add(replica);
+      }
+    } catch (error) {
+      return this.#onError(error);
     }
     if (this.#ready.size > 0) this.#turn();
   }
@@ -567,17 +595,12 @@ export class GroupHost {
     for (const proposal of replica.proposals.drainInFlight())
       proposal.onFailed({ cause, outcome: 'UNKNOWN', leader });
     for (const proposal of replica.proposals.drainWaiting())
-      this.#fail(proposal, { cause, outcome: 'NOT_APPLIED', leader });
+      proposal.onFailed({ cause, outcome: 'NOT_APPLIED', leader });
   }
 
   #giveUpAll(replica: GroupReplica, cause: FailureCause): void {
     this.#giveUp(replica, cause);
     replica.reads.fail();
-  }
-
-  #fail(proposal: Proposal, failure: ProposalFailure): void {
-    this.#queuedBytes -= commandBytes(proposal);
-    proposal.onFailed(failure);
   }
 
   #onError(error: unknown): void {

@@ -36,6 +36,8 @@ export interface GroupReplicaOptions<M extends StateMachine> {
   readonly random: () => number;
   readonly restored: RestoredReplica;
   readonly createMachine: MachineMaker<M>;
+  /** So many more, or fewer, bytes of commands wait for the log. */
+  readonly onQueued: (bytes: number) => void;
 }
 
 /** A snapshot's rows are in the store, as a generation that no one reads yet. */
@@ -48,7 +50,7 @@ export class GroupReplica<M extends StateMachine = StateMachine> {
   readonly group: number;
   readonly core: RaftCore;
   readonly cache: EntryCache;
-  readonly proposals = new ProposalQueue();
+  readonly proposals: ProposalQueue;
   readonly reads = new ReadQueue();
   readonly #createMachine: MachineMaker<M>;
   #machine: M;
@@ -65,6 +67,7 @@ export class GroupReplica<M extends StateMachine = StateMachine> {
     const { group, self, settings, random, restored } = options;
     const { hardState, applied, configuration, entries } = restored;
     this.group = group;
+    this.proposals = new ProposalQueue(options.onQueued);
     this.#createMachine = options.createMachine;
     this.#machine = options.createMachine(applied.generation);
     this.#applied = applied;
@@ -110,6 +113,19 @@ export class GroupReplica<M extends StateMachine = StateMachine> {
 
   get isLeader(): boolean {
     return this.core.isLeader;
+  }
+
+  /** There is nobody else in this group. */
+  get isOnly(): boolean {
+    return this.isAlone && this.core.configuration.learners.length === 0;
+  }
+
+  /** The last entry that no follower that is on its way still needs; leaders know. */
+  neededIndex(): number {
+    let index = Infinity;
+    for (const { isActive, match, snapshotIndex } of this.core.status.followers.values())
+      if (isActive) index = Math.min(index, Math.max(match, snapshotIndex));
+    return index;
   }
 
   /** Nobody else decides anything in this group. */
@@ -192,10 +208,10 @@ export class GroupReplica<M extends StateMachine = StateMachine> {
     return generation === this.generation ? this.#stale.splice(0) : [];
   }
 
-  /** Keeps about `bytes` of entries that are in the store; returns how many bytes were freed. */
-  shrinkCache(bytes: number): number {
+  /** Keeps about `bytes` of entries, and those after `needed` or not in the store; returns how many bytes were freed. */
+  shrinkCache(bytes: number, needed: number): number {
     const before = this.cache.bytes;
-    const freed = this.cache.shrinkTo(bytes, Math.min(this.#storedIndex, this.#applied.index));
+    const freed = this.cache.shrinkTo(bytes, Math.min(this.#storedIndex, this.#applied.index, needed));
     if (freed > 0) this.core.compact(freed);
     return before - this.cache.bytes;
   }

@@ -89,6 +89,11 @@ export class RecoveredGroups {
     own.entries.push({ index, term, stampMs, kind, version, payload });
   }
 
+  /** Nobody will ask any more. */
+  clear(): void {
+    this.#groups.clear();
+  }
+
   /** Last entry that the log has of a group; 0: none. */
   lastIndex(group: number): number {
     const { entries, snapshot } = this.#groups.get(group) ?? { entries: [], snapshot: undefined };
@@ -100,7 +105,10 @@ export class RecoveredGroups {
     const { snapshot, entries: all } = this.#groups.get(group) ?? { snapshot: undefined, entries: [] };
     this.#groups.delete(group);
     const applied = snapshot !== undefined && snapshot.index > stored.index ? snapshot : stored;
-    const entries = all.filter(({ index }) => index > applied.index);
+    // Copied: a payload as found holds the whole segment that it was read with.
+    const entries = all
+      .filter(({ index }) => index > applied.index)
+      .map((entry) => ({ ...entry, payload: Uint8Array.from(entry.payload) }));
     const first = entries[0]?.index ?? applied.index + 1;
     if (first !== applied.index + 1) {
       throw new StoreDamaged(

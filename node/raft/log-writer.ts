@@ -40,7 +40,7 @@ export class LogWriter {
   }
 
   get isBusy(): boolean {
-    return this.#isWriting || this.#hasWork;
+    return this.#isWriting || this.hasWork;
   }
 
   add(replica: GroupReplica, write: Write): void {
@@ -61,7 +61,7 @@ export class LogWriter {
     if (this.#isWriting) return;
     this.#isWriting = true;
     try {
-      while (this.#hasWork && !this.#isStopped) await this.#writeBatch();
+      while (this.hasWork && !this.#isStopped) await this.#writeBatch();
     } catch (error) {
       this.#options.onError(error);
     } finally {
@@ -70,7 +70,8 @@ export class LogWriter {
     }
   }
 
-  get #hasWork(): boolean {
+  /** Whether something waits to be written. */
+  get hasWork(): boolean {
     return this.#writes.length > 0 || this.#records.length > 0 || !this.#options.memory.isSettled;
   }
 

@@ -14,13 +14,15 @@ import type { Proposal } from './state-machine.ts';
 const ENTRY_BYTES = 1024 * 1024;
 const ENTRY_COMMANDS = 512;
 
-/** Called with undefined when a time entry is applied, otherwise with why it was not. */
+/** Called when a time entry is applied, or when it will not be. */
 type TimeWaiter = () => void;
 
 /** An entry to be, with those who wait for it. */
 export interface PreparedEntry extends NewEntry {
   readonly proposals: readonly Proposal[];
   readonly onApplied: readonly TimeWaiter[];
+  /** What its commands count for as long as they wait for the log. */
+  readonly bytes: number;
 }
 
 const NO_PAYLOAD = new Uint8Array(0);
@@ -32,7 +34,15 @@ export class ProposalQueue {
   #prepared: PreparedEntry[] = [];
   /** Entries in the log that were made here in `#term`, by index. */
   readonly #inFlight = new Map<number, PreparedEntry>();
+  /** Those of them that the log does not have durably yet. */
+  readonly #unwritten = new Map<number, PreparedEntry>();
   #term = 0;
+  readonly #onQueued: (bytes: number) => void;
+
+  /** `onQueued`: so many more, or fewer, bytes of commands wait for the log. */
+  constructor(onQueued: (bytes: number) => void) {
+    this.#onQueued = onQueued;
+  }
 
   /** Whether something waits to be proposed. */
   get hasWaiting(): boolean {
@@ -44,6 +54,7 @@ export class ProposalQueue {
   }
 
   add(proposal: Proposal): void {
+    this.#onQueued(commandBytes(proposal));
     this.#waiting.push(proposal);
   }
 
@@ -54,6 +65,7 @@ export class ProposalQueue {
 
   /** The next entries, made of what waits. Proposals past their deadline go to `expired`. */
   prepare(monotonicMs: number, expired: Proposal[]): readonly PreparedEntry[] {
+    this.#unpack();
     if (this.#timeWaiters.length > 0) {
       const onApplied = this.#timeWaiters;
       this.#timeWaiters = [];
@@ -68,15 +80,26 @@ export class ProposalQueue {
     const prepared = this.#prepared;
     this.#prepared = [];
     this.#term = term;
-    for (const [position, made] of prepared.entries()) this.#inFlight.set(index + position, made);
+    for (const [position, made] of prepared.entries()) {
+      this.#inFlight.set(index + position, made);
+      if (made.bytes > 0) this.#unwritten.set(index + position, made);
+    }
     return prepared;
+  }
+
+  /** The log has these entries. */
+  noteWritten(entries: readonly { readonly index: number }[]): void {
+    if (this.#unwritten.size === 0) return;
+    for (const { index } of entries) this.#release(index);
   }
 
   /** An entry is being applied; undefined when it was not made here. */
   take(index: number, term: number): PreparedEntry | undefined {
     if (term !== this.#term) return undefined;
     const made = this.#inFlight.get(index);
-    if (made !== undefined) this.#inFlight.delete(index);
+    if (made === undefined) return undefined;
+    this.#inFlight.delete(index);
+    this.#release(index);
     return made;
   }
 
@@ -87,6 +110,7 @@ export class ProposalQueue {
     this.#prepared = [];
     this.#waiting = [];
     this.#timeWaiters = [];
+    for (const proposal of waiting) this.#onQueued(-commandBytes(proposal));
     for (const onApplied of timeWaiters) onApplied();
     return waiting;
   }
@@ -95,8 +119,25 @@ export class ProposalQueue {
   drainInFlight(): Proposal[] {
     const entries = [...this.#inFlight.values()];
     this.#inFlight.clear();
+    for (const index of this.#unwritten.keys()) this.#release(index);
     for (const { onApplied } of entries) for (const waiter of onApplied) waiter();
     return entries.flatMap(({ proposals }) => proposals);
+  }
+
+  /** What could not be proposed yet waits again: deadlines may have passed. */
+  #unpack(): void {
+    if (this.#prepared.length === 0) return;
+    const prepared = this.#prepared;
+    this.#prepared = [];
+    this.#waiting = [...prepared.flatMap(({ proposals }) => proposals), ...this.#waiting];
+    this.#timeWaiters = [...prepared.flatMap(({ onApplied }) => onApplied), ...this.#timeWaiters];
+  }
+
+  #release(index: number): void {
+    const made = this.#unwritten.get(index);
+    if (made === undefined) return;
+    this.#unwritten.delete(index);
+    this.#onQueued(-made.bytes);
   }
 
   #pack(monotonicMs: number, expired: Proposal[]): void {
@@ -109,6 +150,7 @@ export class ProposalQueue {
     };
     for (const proposal of this.#waiting) {
       if (proposal.deadlineMs <= monotonicMs) {
+        this.#onQueued(-commandBytes(proposal));
         expired.push(proposal);
         continue;
       }
@@ -127,5 +169,5 @@ function entry(
   proposals: readonly Proposal[],
   onApplied: readonly TimeWaiter[],
 ): PreparedEntry {
-  return { kind, version: ENTRY_VERSION, payload, proposals, onApplied };
+  return { kind, version: ENTRY_VERSION, payload, proposals, onApplied, bytes: payload.byteLength };
 }

@@ -132,6 +132,7 @@ export class SnapshotSender {
       let bytes = 0;
       while (bytes < PART_BYTES && !session.isLast) {
         const more = await session.snapshot.next(ROWS_AT_ONCE);
+        if (!this.#isOpen(session)) return; // its iterator is closed
         for (const [rest, content] of more) bytes += rest.length + content.byteLength;
         rows.push(...more);
         session.isLast = more.length === 0;
@@ -141,11 +142,16 @@ export class SnapshotSender {
       const { index, term } = session.message.snapshot;
       session.bytes = encodePart({ group, index, term, part: session.part, isLast: session.isLast, rows });
     } catch (error) {
+      if (!this.#isOpen(session)) return;
       this.#end(session, false);
       this.#options.onFailure(error);
     } finally {
       session.isReading = false;
     }
+  }
+
+  #isOpen(session: Session): boolean {
+    return this.#sessions.get(keyOf(session.replica.group, session.follower)) === session;
   }
 
   /** Invariant 2. */

@@ -183,7 +183,11 @@ export class KvPipeline {
       this.#held = undefined;
       if (this.#closed) return;
       this.#begin(batch, found, startedMs);
-      for (const bytes of held) this.#take(bytes);
+      try {
+        for (const bytes of held) this.#take(bytes);
+      } catch (error) {
+        return this.#stream.end(asHoldfastError(error));
+      }
       this.#endIfDone();
     };
     keyspace.then(goOn, (error: unknown) => goOn(asHoldfastError(error)));
@@ -374,7 +378,7 @@ export class PipelineOperation implements WriteSink {
     this.startedMs = startedMs;
     this.isRead = call.get !== undefined;
     this.#place = keyspace instanceof Error ? undefined : placeOf(keyspace, call.key);
-    this.orderKey = this.#place?.row ?? '';
+    this.orderKey = this.#place?.order ?? '';
     this.bytes = operationBytes(call);
   }
 
@@ -391,7 +395,10 @@ export class PipelineOperation implements WriteSink {
       if (keyspace instanceof Error) throw keyspace;
       return this.isRead ? this.#read(keyspace) : this.#write(keyspace);
     } catch (error) {
-      this.#refuse(asHoldfastError(error));
+      const refusal = asHoldfastError(error);
+      // Nothing was proposed.
+      const outcome = this.isRead ? undefined : (refusal.outcome ?? 'NOT_APPLIED');
+      this.#refuse(refusal.withOutcome(outcome));
       return false;
     }
   }

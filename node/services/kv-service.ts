@@ -118,7 +118,7 @@ function writes(
 ): Pick<KvHandlers, 'put' | 'create' | 'compareAndSet' | 'increment' | 'delete'> {
   /** The unary forms are one mutation each. */
   const mutate = async (context: CallContext, request: SingleWrite, operation: Mutation['operation']) => {
-    const keyspace = await options.keyspaces.find(request.keyspace);
+    const keyspace = await findForWrite(options.keyspaces, request.keyspace);
     const command = mutationCommand(create(MutationSchema, { key: request.key, operation }), keyspace);
     return written(options.kv, keyspace, command, writeContext(request.options), context.deadlineMs);
   };
@@ -174,7 +174,7 @@ function batches(options: KvServiceOptions): Pick<KvHandlers, 'batchWrite' | 'tr
   const { kv, keyspaces } = options;
   return {
     async batchWrite(context, request) {
-      const keyspace = await keyspaces.find(request.keyspace);
+      const keyspace = await findForWrite(keyspaces, request.keyspace);
       checkBatch(request.mutations.length, mutationBytes(request), 'mutations');
       const commands = request.mutations.map((mutation) => mutationCommand(mutation, keyspace));
       const contexts = commands.map((_, position) => writeContext(request.options, position));
@@ -185,7 +185,7 @@ function batches(options: KvServiceOptions): Pick<KvHandlers, 'batchWrite' | 'tr
     },
 
     async transact(context, request) {
-      const keyspace = await keyspaces.find(request.keyspace);
+      const keyspace = await findForWrite(keyspaces, request.keyspace);
       const command = transactCommand(request, keyspace);
       const outcome = await kv.transact(keyspace, command, writeContext(request.options), context.deadlineMs);
       return create(TransactResponseSchema, {
@@ -231,4 +231,14 @@ function transactCommand(request: TransactRequest, keyspace: OpenKeyspace): Tran
   checkDistinctWrites(command.thenOperations, 'then_operations');
   checkDistinctWrites(command.elseOperations, 'else_operations');
   return command;
+}
+
+/** A write whose keyspace cannot be looked up has not been proposed. */
+async function findForWrite(keyspaces: Keyspaces, name: string): Promise<OpenKeyspace> {
+  try {
+    return await keyspaces.find(name);
+  } catch (error) {
+    const refusal = asHoldfastError(error);
+    throw refusal.withOutcome(refusal.outcome ?? 'NOT_APPLIED');
+  }
 }

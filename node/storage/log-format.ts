@@ -40,7 +40,7 @@ export const RecordType = {
   hardState: 3,
   /** The ordered store completed its flush number `index`. */
   storeMark: 4,
-  /** A group's rows and log were replaced by a snapshot as of this entry; see `encodeSnapshotRecord`. */
+  /** A group's rows and log were replaced by a snapshot as of this entry; see `writeRecords`. */
   snapshot: 5,
   /** What this node has heard of the log of node `index`; see `PeerMemory`. */
   peer: 6,

@@ -45,6 +45,11 @@ export function groupOf(key: RowKey): number {
   return Number(Buffer.from(key.slice(0, 8), 'latin1').readBigUInt64BE());
 }
 
+/** The name that the row would have in the first generation. */
+export function withoutGeneration(key: RowKey): RowKey {
+  return `${key.slice(0, 8)}\0\0\0\0${key.slice(12)}`;
+}
+
 /** Reads the generation back from a row key. */
 export function generationOf(key: RowKey): number {
   return Buffer.from(key.slice(8, 12), 'latin1').readUInt32BE();

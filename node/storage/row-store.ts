@@ -133,6 +133,8 @@ export class RowStore {
   /** Between which keys rows were removed from the store that it may still hold space for. */
   #removed: { readonly first: RowKey; readonly last: RowKey } | undefined;
   #failed = false;
+  /** Who waits for the flush under way to end. */
+  readonly #afterFlush: (() => void)[] = [];
 
   constructor(options: RowStoreOptions) {
     this.#options = options;
@@ -237,6 +239,7 @@ export class RowStore {
     if (this.#flush !== undefined || this.#failed || this.#applied.size === 0) return;
     this.#flush = this.#runFlush().finally(() => {
       this.#flush = undefined;
+      if (this.#afterFlush.length > 0) return this.#openSnapshots();
       if (this.#active.size >= FLUSH_ROWS || this.#activeBytes >= FLUSH_BYTES) this.startFlush();
     });
   }
@@ -311,19 +314,28 @@ export class RowStore {
    * moment of the whole store, so waiting for the one under way is enough. The caller closes it.
    */
   async openSnapshot(group: number): Promise<GroupSnapshot> {
-    while (this.#flush !== undefined) await this.#flush;
+    // Before the next flush begins: under load one follows the other.
+    if (this.#flush !== undefined) await new Promise<void>((resolve) => this.#afterFlush.push(resolve));
     const applied = this.stored(group);
     const prefix = groupPrefix(group, applied.generation);
     const iterator = this.#options.store.iterate(binaryBytes(prefix), binaryBytes(prefixEnd(prefix)));
     return { applied, next: (count) => nextRows(iterator, prefix, count), close: () => iterator.close() };
   }
 
+  /** Lets those who wait for the end of a flush look at the store before the next one begins. */
+  #openSnapshots(): void {
+    for (const goOn of this.#afterFlush.splice(0)) goOn();
+    // They go on when this turn's promises do.
+    void Promise.resolve().then(() => {
+      if (this.#active.size >= FLUSH_ROWS || this.#activeBytes >= FLUSH_BYTES) this.startFlush();
+    });
+  }
+
   /** Adds rows to a generation that nobody reads yet, durably and past the overlay. */
   async addRows(group: number, generation: number, rows: readonly SnapshotRow[]): Promise<void> {
     const prefix = groupPrefix(group, generation);
     const changes = rows.map(([rest, content]) => sealed(prefix + rest, rowOf(content)));
-    await this.#flush;
-    await this.#options.store.writeBatch(changes);
+    if (!this.#failed) await this.#options.store.writeBatch(changes);
   }
 
   /** Checks up to `count` stored rows from `from` on; `next`: where to go on, undefined at the end. Error: StoreDamaged. */

@@ -43,6 +43,8 @@ class FollowerRig {
       canReadNow: () => this.canReadNow,
       awaitRead: (_: number, waiter: ReadWaiter) => this.waiting.push(waiter),
       isLeader: () => false,
+      expectGroups: () => undefined,
+      completeRecovery: () => Promise.resolve(),
       leaderOf: () => this.leader,
       replica: () => ({}),
       addGroup: (group: number) => (this.groups.add(group), { group }),

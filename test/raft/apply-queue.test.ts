@@ -69,6 +69,7 @@ class Rig {
         configuration: { voters: [1], outgoing: [], learners: [] },
         entries,
       },
+      onQueued: () => undefined,
       createMachine: () => ({
         apply: ({ bytes }) => {
           const text = Buffer.from(bytes).toString();

@@ -42,7 +42,7 @@ const added = fc.array(
 test('entries hold what was added, in order, without what is past its deadline', () => {
   fc.assert(
     fc.property(added, (all) => {
-      const queue = new ProposalQueue();
+      const queue = new ProposalQueue(() => undefined);
       const proposals = all.map(({ size, deadlineMs }) => proposal(size, deadlineMs));
       for (const each of proposals) queue.add(each);
       const expired: Proposal[] = [];
@@ -61,7 +61,7 @@ test('entries hold what was added, in order, without what is past its deadline',
 });
 
 test('an entry has at most 512 commands', () => {
-  const queue = new ProposalQueue();
+  const queue = new ProposalQueue(() => undefined);
   for (let i = 0; i < 1_100; i++) queue.add(proposal(4));
   expect(queue.prepare(0, []).map(({ proposals }) => proposals.length)).toEqual([512, 512, 76]);
 });
@@ -81,7 +81,7 @@ const steps = fc.array(
 test('what is added ends once: applied with its entry, or given back when leadership goes', () => {
   fc.assert(
     fc.property(steps, (all) => {
-      const queue = new ProposalQueue();
+      const queue = new ProposalQueue(() => undefined);
       const waiting: number[] = [];
       const inLog: number[] = [];
       let [timesAsked, timesTold] = [0, 0];
@@ -124,7 +124,7 @@ test('what is added ends once: applied with its entry, or given back when leader
 });
 
 test('all who ask for log time in one turn share an entry', () => {
-  const queue = new ProposalQueue();
+  const queue = new ProposalQueue(() => undefined);
   let told = 0;
   for (let i = 0; i < 3; i++) queue.addTime(() => told++);
   const entries = queue.prepare(0, []);

@@ -201,6 +201,7 @@ class Follower {
         configuration: NO_CONFIGURATION,
         entries: [],
       },
+      onQueued: () => undefined,
       createMachine: () => ({ apply: () => undefined }),
     });
     if (applied !== stored) this.rows.applied(GROUP, applied);

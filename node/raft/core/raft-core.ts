@@ -67,7 +67,7 @@ export interface RaftStatus {
   /** Of the leader only. */
   readonly followers: ReadonlyMap<
     ReplicaId,
-    Readonly<Pick<Progress, 'state' | 'match' | 'next' | 'isActive'>>
+    Readonly<Pick<Progress, 'state' | 'match' | 'next' | 'isActive' | 'snapshotIndex'>>
   >;
 }
 

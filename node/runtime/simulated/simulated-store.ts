@@ -121,8 +121,10 @@ export class SimulatedOrderedStore implements OrderedStore {
     const rows = this.medium.rows;
     let from = start;
     let isAfter = false;
-    const next = (count: number) =>
-      this.#later(this.#readLatencyMs, () => {
+    let isClosed = false;
+    const next = (count: number) => {
+      if (isClosed) return Promise.reject(closedIteratorError());
+      return this.#later(this.#readLatencyMs, () => {
         const found = rows.slice(from, end, count, isAfter);
         if (found.length > 0) [from, isAfter] = [found.at(-1)![0], true];
         return found.map(([key, value]): [Uint8Array, Uint8Array] => [
@@ -130,7 +132,12 @@ export class SimulatedOrderedStore implements OrderedStore {
           Uint8Array.from(value),
         ]);
       });
-    return { next, close: () => Promise.resolve() };
+    };
+    const close = () => {
+      isClosed = true;
+      return Promise.resolve();
+    };
+    return { next, close };
   }
 
   compact(): Promise<void> {
@@ -198,6 +205,10 @@ export class SimulatedOrderedStore implements OrderedStore {
   #checkOpen(): void {
     if (this.#state !== 'open') throw closedError();
   }
+}
+
+function closedIteratorError(): Error {
+  return Object.assign(new Error('the iterator is closed'), { code: 'LEVEL_ITERATOR_NOT_OPEN' });
 }
 
 function closedError(): Error {
