@@ -54,6 +54,7 @@ export class Scan implements AsyncIterable<Entry> {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Entry, void, undefined> {
     if (this.#core.closing.aborted) throw clientClosed();
+    let progressMs = this.#core.clock.monotonicMs();
     for (let attempts = 1; this.#given < this.#limit; attempts += 1) {
       const endpoint = this.#core.endpoints.pick();
       const givenBefore = this.#given;
@@ -62,9 +63,10 @@ export class Scan implements AsyncIterable<Entry> {
         return;
       } catch (cause) {
         const error = asHoldfastError(cause);
-        if (blamesEndpoint(error)) this.#core.endpoints.failed(endpoint);
-        if (this.#given > givenBefore) attempts = 1;
-        await this.#pause(error, attempts, this.#given > givenBefore);
+        if (blamesEndpoint(error, attempts)) this.#core.endpoints.failed(endpoint);
+        const hasProgress = this.#given > givenBefore;
+        if (hasProgress) [attempts, progressMs] = [1, this.#core.clock.monotonicMs()];
+        await this.#pause(error, attempts, hasProgress, progressMs + this.#timeoutMs);
       }
     }
   }
@@ -99,14 +101,14 @@ export class Scan implements AsyncIterable<Entry> {
   }
 
   /** Returns when the scan may go on; throws when it may not. */
-  async #pause(error: HoldfastError, attempts: number, progress: boolean): Promise<void> {
+  async #pause(error: HoldfastError, attempts: number, progress: boolean, endMs: number): Promise<void> {
     if (this.#ended.aborted) throw clientClosed();
     if (this.#signal?.aborted) throw cancelled(this.#signal);
     // A consumer slower than the timeout lets the call expire; that is no failure.
     if (progress && error.reason === 'DEADLINE_EXCEEDED') return;
     const state = { isWrite: false, sequence: 0, attempts, lost: false };
     const delayMs = retryDelayMs(error, attempts, this.#core.random);
-    if (!mayRetry(error, state) || delayMs * attempts > this.#timeoutMs) throw error;
+    if (!mayRetry(error, state) || this.#core.clock.monotonicMs() + delayMs > endMs) throw error;
     await sleep(this.#core.clock, delayMs, this.#ended).catch(() => undefined);
   }
 }

@@ -18,6 +18,7 @@ import type { PeerTransport } from '../runtime/peer-transport.ts';
 import { StoreDamaged, type AppliedEntry, type RowStore, type StoreMark } from '../storage/row-store.ts';
 import type { WriteAheadLog } from '../storage/write-ahead-log.ts';
 import { ApplyQueue } from './apply-queue.ts';
+import { shrinkCaches } from './cache-bound.ts';
 import { ClockComparison } from './clock-comparison.ts';
 import { ClockGuard } from './clock-guard.ts';
 import { NO_CONFIGURATION, type ConfigurationChange } from './core/configuration.ts';
@@ -41,8 +42,6 @@ import type { FailureCause, Proposal, ProposalFailure, StateMachine } from './st
 /** Entries kept in memory for replicas that lag, of all groups together. More: fewer snapshots. */
 const CACHE_BYTES = 64 * 1024 * 1024;
 
-/** Up to so many times the bound more is kept for followers that are on their way. */
-const SLOW_FOLLOWER_FACTOR = 3;
 /** Longest that a stopping host waits for what was proposed to it. */
 const STOP_WAIT_MS = 3_000;
 
@@ -165,13 +164,6 @@ export class GroupHost {
   /** Entries that the log had beyond the store at the start. */
   get replayedEntries(): number {
     return this.#replayed;
-  }
-
-  /** Bytes of entries kept in memory. */
-  get cachedBytes(): number {
-    let bytes = 0;
-    for (const { cache } of this.#replicas.values()) bytes += cache.bytes;
-    return bytes;
   }
 
   /** Times that a replica here began to lead. */
@@ -370,7 +362,7 @@ export class GroupHost {
       const stale = this.#replicas.get(group)?.noteStored(entry) ?? [];
       for (const generation of stale) void this.#snapshots.receiver.remove(group, generation);
     }
-    this.#shrinkCaches();
+    shrinkCaches(this.#replicas.values(), this.#options.cacheBytes ?? CACHE_BYTES);
     if (!this.#isRecovered) return; // groups that are still to be added need their entries
     // Also of groups that this flush had nothing of: nobody may have told the log since the start.
     const allStored = new Map(this.replicas.map(({ group, storedIndex }) => [group, { index: storedIndex }]));
@@ -524,20 +516,6 @@ export class GroupHost {
     this.#options.rows.applied(replica.group, replica.install(point));
     replica.reads.serve(point.index);
     this.#tellRecovered();
-  }
-
-  /** Keeps the newest entries, up to the bound for all groups; where there is nobody else, none. */
-  #shrinkCaches(): void {
-    const replicas = [...this.#replicas.values()].sort((a, b) => b.cache.bytes - a.cache.bytes);
-    const bound = this.#options.cacheBytes ?? CACHE_BYTES;
-    let excess = this.cachedBytes - bound;
-    for (const replica of replicas) {
-      if (replica.isOnly) excess -= replica.shrinkCache(0, Infinity);
-      else if (excess > 0) {
-        const wanted = excess > SLOW_FOLLOWER_FACTOR * bound ? Infinity : replica.neededIndex();
-        excess -= replica.shrinkCache(Math.max(0, replica.cache.bytes - excess), wanted);
-      }
-    }
   }
 
   #tick(): void {
