@@ -310,6 +310,15 @@ export const CORE_DEFECTS: readonly Defect[] = [
     caughtBy: { transcript: 'transfer.txt' },
   },
   {
+    name: 'serve reads during transfer',
+    file: core('leader.ts'),
+    find: '    this.#reads.add(read);\n',
+    replace:
+      '    const { id, log, reads } = this.#replica;\n    const isOver = this.#transferee !== 0 && read.from === id;\n    if (isOver) reads.push({ context: read.id, index: log.committed });\n    else this.#reads.add(read);\n',
+    reason: 'who takes over needs not wait for the time that a leader may rely on',
+    caughtBy: { transcript: 'transfer-read.txt' },
+  },
+  {
     name: 'a transfer is never given up',
     file: core('leader.ts'),
     find: 'if (this.#transferee !== 0 && ++this.#sinceTransfer >= electionTicks) this.#transferee = 0;',

@@ -1,42 +1,68 @@
-/** Every deliberate bug is noticed by the check that is recorded for it. */
+/** Every deliberate bug is noticed by the check that is recorded for it; without the bug that check is content. */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { CoreWorld } from '../raft/core-world.ts';
+import { play } from '../simulation/world/play.ts';
 import { CORE_DEFECTS } from './core-defects.ts';
 import { applyDefect } from './defect.ts';
+import { WORLD_DEFECTS } from './world-defects.ts';
 
 const MAIN = fileURLToPath(new URL('main.ts', import.meta.url));
 
-describe('defects', () => {
-  let report = '';
-
-  // In a process of its own: modules with a bug in them are to reach nobody else.
-  beforeAll(async () => {
-    const run = promisify(execFile)(process.execPath, ['--conditions=holdfast-source', MAIN]);
-    report = await run.then(
-      ({ stdout }) => stdout,
-      (error: { stdout: string; stderr: string }) => error.stdout + error.stderr,
-    );
-  }, 120_000);
-
-  test.each(CORE_DEFECTS.map(({ name }) => name))('%s', (name) => {
-    const line = report.split('\n').find((text) => text.includes(` ${name}: `));
-    expect(line ?? report.slice(-2000)).toMatch(/^caught /);
-  });
-});
-
-test('there are enough, with names of their own', () => {
-  expect(new Set(CORE_DEFECTS.map(({ name }) => name)).size).toBe(CORE_DEFECTS.length);
-  expect(CORE_DEFECTS.length).toBeGreaterThan(20);
-});
+/** In processes of their own: modules with a bug in them are to reach nobody else. Both work while the sound code is played. */
+const reports = { core: report('core'), world: report('world') };
 
 test('one that does not fit its source is an error', () => {
   expect(() => applyDefect(CORE_DEFECTS[0]!, 'something else')).toThrow('fits 0 places');
+  expect(() => applyDefect(CORE_DEFECTS[0]!, CORE_DEFECTS[0]!.find.repeat(2))).toThrow('fits 2 places');
 });
 
-test('the sound code passes the seeds that convict', () => {
+test('the sound core passes the seeds that convict', () => {
   const seeds = CORE_DEFECTS.flatMap(({ caughtBy }) => ('seed' in caughtBy ? [caughtBy.seed] : []));
   for (const seed of new Set(seeds)) expect(new CoreWorld(seed).run().recovery).toBeGreaterThan(0);
 });
+
+const PLACES = new Map(
+  WORLD_DEFECTS.map(({ caughtBy: { seed, nodes, faults } }) => [
+    `${seed} of ${nodes} nodes, ${faults?.join(' ') ?? 'drawn faults'}`,
+    { seed, nodes, faults },
+  ]),
+);
+
+test.each([...PLACES])(
+  'the sound code passes seed %s',
+  async (_, { seed, ...options }) => {
+    const played = await play(seed, options);
+    if ('error' in played) throw played.error;
+  },
+  60_000,
+);
+
+describe.each([
+  ['core', CORE_DEFECTS],
+  ['world', WORLD_DEFECTS],
+] as const)('defects: %s', (level, defects) => {
+  let lines: string;
+
+  beforeAll(async () => (lines = await reports[level]), 300_000);
+
+  test.each(defects.map(({ name }) => name))('%s', (name) => {
+    const line = lines.split('\n').find((text) => text.includes(` ${name}: `));
+    expect(line ?? lines.slice(-2000)).toMatch(/^caught /);
+  });
+
+  test('there are enough, with names of their own', () => {
+    expect(new Set(defects.map(({ name }) => name)).size).toBe(defects.length);
+    expect(defects.length).toBeGreaterThanOrEqual(20);
+  });
+});
+
+async function report(level: 'core' | 'world'): Promise<string> {
+  const run = promisify(execFile)(process.execPath, ['--conditions=holdfast-source', MAIN, `--${level}`]);
+  return run.then(
+    ({ stdout }) => stdout,
+    (error: { stdout: string; stderr: string }) => error.stdout + error.stderr,
+  );
+}

@@ -6,7 +6,7 @@ import type { play } from '../raft/transcript.ts';
 import type { play as playWorld } from '../simulation/world/play.ts';
 import type { Defect } from './defect.ts';
 import { loadWith } from './defect-loader.ts';
-import type { WorldDefect } from './world-defects.ts';
+import type { WorldDefect, WorldEvidence } from './world-defect.ts';
 
 const TRANSCRIPTS = fileURLToPath(new URL('../raft/transcripts/', import.meta.url));
 
@@ -57,16 +57,42 @@ export async function search(defect: Defect, seeds: number): Promise<string> {
   return `none of ${seeds} seeds; scenarios: ${differing.join(' ')}`;
 }
 
-/** The first of so many worlds, of one node and of three by turns, that notices; undefined: none does. */
-export async function noticingWorld(defect: WorldDefect, seeds: number): Promise<string | undefined> {
-  const path = 'test/simulation/world/play.ts';
-  const world = (await loadWith(defect, path)) as { play: typeof playWorld };
+/** The check that fails in a world; undefined: none does. */
+export async function failingWorldCheck(
+  defect: WorldDefect,
+  { seed, nodes, faults }: Omit<WorldEvidence, 'checker'>,
+): Promise<string | undefined> {
+  const world = (await loadWith(defect, 'test/simulation/world/play.ts')) as { play: typeof playWorld };
+  const played = await world.play(seed, { nodes, faults });
+  if (!('error' in played)) return undefined;
+  const { name, checker, message } = played.error as Error & { checker?: string };
+  return checker ?? `${name}: ${message}`;
+}
+
+/** Undefined when the recorded world still convicts the defect; otherwise what happened instead. */
+export async function worldAcquittal(defect: WorldDefect): Promise<string | undefined> {
+  const check = await failingWorldCheck(defect, defect.caughtBy);
+  return check === defect.caughtBy.checker ? undefined : `fails ${check ?? 'no check'}`;
+}
+
+/** The first seed of so many that notices. */
+export async function searchWorlds(
+  defect: WorldDefect,
+  seeds: number,
+  place: Omit<WorldEvidence, 'checker' | 'seed'>,
+): Promise<string> {
   for (let seed = 0; seed < seeds; seed++) {
-    const nodes = seed % 2 === 0 ? 1 : 3;
-    const played = await world.play(String(seed), { nodes });
-    if (!('error' in played)) continue;
-    const { name, checker } = played.error as Error & { checker?: string };
-    return `seed ${seed} of ${nodes} fails ${checker ?? name}`;
+    const check = await failingWorldCheck(defect, { ...place, seed: String(seed) });
+    if (check !== undefined) return `seed ${seed} of ${place.nodes} nodes fails ${check}`;
   }
-  return undefined;
+  return `none of ${seeds} seeds`;
+}
+
+/** Who notices, and after how many seeds. */
+export function shownEvidence({ caughtBy }: Defect | WorldDefect): string {
+  if ('transcript' in caughtBy) return caughtBy.transcript;
+  const taken = /^\d+$/.test(caughtBy.seed) ? `, ${Number(caughtBy.seed) + 1} tried` : '';
+  const place = 'nodes' in caughtBy ? ` of ${caughtBy.nodes} nodes` : '';
+  const faults = 'faults' in caughtBy ? ` with ${caughtBy.faults!.join(', ')}` : '';
+  return `${caughtBy.checker}, seed ${caughtBy.seed}${place}${taken}${faults}`;
 }

@@ -1,35 +1,49 @@
 /**
  * `npm run defects` loads the code with each deliberate bug in turn and reports whether the
- * recorded check notices it. `npm run defects -- --search 200 [NAME]` looks for evidence
- * anew, through all scenarios and so many seeds. Ends with 1 when a defect goes unnoticed.
- * `npm run defects -- --world [NAME]` does it with whole worlds, which takes minutes.
+ * recorded check notices it, on which seed; `-- --core` and `-- --world` do it for those of
+ * the Raft core, and of what is around it, alone, `-- NAME` for one. `-- --search 200 NAME`
+ * looks for evidence anew, in so many seeds; in worlds of `--nodes N` with `--faults A,B`
+ * where they are given. Ends with 1 when a defect goes unnoticed.
  */
 import { parseArgs } from 'node:util';
 import { CORE_DEFECTS } from './core-defects.ts';
-import { acquittal, noticingWorld, search } from './judge.ts';
+import { acquittal, search, searchWorlds, shownEvidence, worldAcquittal } from './judge.ts';
+import type { WorldEvidence } from './world-defect.ts';
 import { WORLD_DEFECTS } from './world-defects.ts';
 
-/** Worlds that have to be enough. */
-const WORLDS = 100;
-
 const { values, positionals } = parseArgs({
-  options: { search: { type: 'string' }, world: { type: 'boolean', default: false } },
+  options: {
+    search: { type: 'string' },
+    core: { type: 'boolean', default: false },
+    world: { type: 'boolean', default: false },
+    nodes: { type: 'string' },
+    faults: { type: 'string' },
+  },
   allowPositionals: true,
 });
 const isChosen = ({ name }: { name: string }) => positionals.length === 0 || positionals.includes(name);
-for (const defect of values.world ? WORLD_DEFECTS.filter(isChosen) : []) {
-  const by = await noticingWorld(defect, WORLDS);
-  console.log(by === undefined ? `MISSED  ${defect.name}` : `caught  ${defect.name}: ${by}`);
-  if (by === undefined) process.exitCode = 1;
+const coreDefects = values.world ? [] : CORE_DEFECTS.filter(isChosen);
+const worldDefects = values.core ? [] : WORLD_DEFECTS.filter(isChosen);
+const seeds = Number(values.search);
+
+if (values.search === undefined) {
+  for (const defect of coreDefects) report(defect.name, shownEvidence(defect), await acquittal(defect));
+  for (const defect of worldDefects) report(defect.name, shownEvidence(defect), await worldAcquittal(defect));
+} else {
+  for (const defect of coreDefects) console.log(`${defect.name}: ${await search(defect, seeds)}`);
+  for (const defect of worldDefects)
+    console.log(`${defect.name}: ${await searchWorlds(defect, seeds, place(defect.caughtBy))}`);
 }
-for (const defect of values.world ? [] : CORE_DEFECTS.filter(isChosen)) {
-  const { name, caughtBy } = defect;
-  if (values.search !== undefined) {
-    console.log(`${name}: ${await search(defect, Number(values.search))}`);
-    continue;
-  }
-  const by = 'seed' in caughtBy ? `${caughtBy.checker}, seed ${caughtBy.seed}` : caughtBy.transcript;
-  const instead = await acquittal(defect);
+
+function report(name: string, by: string, instead: string | undefined): void {
   console.log(instead === undefined ? `caught  ${name}: ${by}` : `MISSED  ${name}: ${by}; ${instead}`);
   if (instead !== undefined) process.exitCode = 1;
+}
+
+/** Where to search: as it was found before, if nothing else is said. */
+function place({ nodes, faults }: WorldEvidence) {
+  return {
+    nodes: values.nodes === undefined ? nodes : Number(values.nodes),
+    faults: values.faults?.split(',') ?? faults,
+  };
 }

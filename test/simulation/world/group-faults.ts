@@ -1,6 +1,6 @@
 /**
- * What operators do to groups while everything else goes wrong: change their members, and
- * hand leadership over. A replica that was removed keeps its data and may be added again.
+ * What operators do to groups while everything else goes wrong: change their members,
+ * hand leadership over, create keyspaces. A replica that was removed keeps its data and may be added again.
  */
 import type { Configuration, ConfigurationChange } from '../../../node/raft/core/configuration.ts';
 import type { GroupReplica } from '../../../node/raft/group-replica.ts';
@@ -82,4 +82,16 @@ function drawChanges(scene: FaultScene, configuration: Configuration): Configura
   return changes;
 }
 
-export const GROUP_FAULTS: readonly FaultKind[] = [changeMembers, transferLeader];
+/** Nobody uses it, but every node has to hear of it. Whether it comes to be is up to the faults. */
+const createKeyspace: FaultKind = {
+  name: 'create-keyspace',
+  everyMs: [800, 6_000],
+  inject(scene) {
+    const { keyspaces } = pick(scene.random, ...scene.clients).holdfast;
+    const name = `late${scene.random.u32()}`;
+    keyspaces.create(name, { partitions: pick(scene.random, 1, 2) }).catch(() => undefined);
+    return 'done';
+  },
+};
+
+export const GROUP_FAULTS: readonly FaultKind[] = [changeMembers, transferLeader, createKeyspace];

@@ -1,4 +1,8 @@
-/** Watches who leads which group: no two in one term, and how often it changes. */
+/**
+ * Watches who leads which group: no two in one term, and how often it changes; and that no
+ * replica goes back behind what it had applied or, after a restart, stored.
+ */
+import type { Engine } from '../../../node/main/engine.ts';
 import { CheckFailure } from '../../raft/check-failure.ts';
 import { replicasOf } from './open-member.ts';
 import { isUp } from './fault.ts';
@@ -8,6 +12,7 @@ export class LeaderWatch {
   readonly #nodes: readonly WorldNode[];
   /** By group: the greatest term that anybody was seen to lead, and who. */
   readonly #latest = new Map<number, { term: number; node: WorldNode }>();
+  readonly #progress = new Map<string, { engine: Engine; applied: number; stored: number }>();
   changes = 0;
 
   constructor(nodes: readonly WorldNode[]) {
@@ -22,10 +27,21 @@ export class LeaderWatch {
 
   look(): void {
     for (const node of this.#nodes) {
-      if (node.engine === undefined) continue;
-      for (const { group, term, isLeader } of replicasOf(node.engine))
+      const { engine } = node;
+      if (engine === undefined) continue;
+      for (const { group, term, isLeader, appliedIndex } of replicasOf(engine)) {
         if (isLeader) this.#leads(node, group, term);
+        if (isUp(node) && !node.isDamaged) this.#goesOn(node.name, engine, group, appliedIndex);
+      }
     }
+  }
+
+  #goesOn(node: string, engine: Engine, group: number, applied: number): void {
+    const replica = `${node} group ${group}`;
+    const before = this.#progress.get(replica);
+    const least = before === undefined ? 0 : before.engine === engine ? before.applied : before.stored;
+    if (applied < least) throw new CheckFailure('applied index', `${replica}: ${applied} after ${least}`);
+    this.#progress.set(replica, { engine, applied, stored: engine.rows.stored(group).index });
   }
 
   #leads(node: WorldNode, group: number, term: number): void {

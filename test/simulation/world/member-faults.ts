@@ -20,6 +20,7 @@ const wipe: FaultKind = {
     node.kill();
     node.disk.restore({ directories: [], files: new Map() });
     node.medium.empty();
+    node.mustBeRefused = true;
     return lost(scene, node, 'its directory is empty');
   },
 };
@@ -36,6 +37,7 @@ const rollback: FaultKind = {
       return undefined;
     }
     for (const each of scene.nodes) copies.delete(each);
+    node.mustBeRefused = sequenceOf(node) > copy.sequence + TALKED_OF;
     node.kill();
     node.disk.restore(copy.image);
     node.medium.rows = copy.rows;
@@ -50,6 +52,8 @@ const rollback: FaultKind = {
 interface Copy {
   readonly image: DiskImage;
   readonly rows: WorldNode['medium']['rows'];
+  /** Records in its log. */
+  readonly sequence: number;
   /** How often each node had started. */
   readonly starts: ReadonlyMap<WorldNode, number>;
 }
@@ -58,10 +62,17 @@ interface Copy {
 const copies = new WeakMap<WorldNode, Copy>();
 /** A node is back after this long, and has been told what others remember. */
 const BACK_MS = 2_500;
+/** A node that has written so many records has told somebody of some of them. */
+const TALKED_OF = 50;
 
-function copyOf({ nodes }: FaultScene, { disk, medium }: WorldNode): Copy {
-  const starts = new Map(nodes.map((node) => [node, node.starts]));
-  return { image: disk.snapshot(), rows: medium.rows, starts };
+function copyOf({ nodes }: FaultScene, node: WorldNode): Copy {
+  const { disk, medium } = node;
+  const starts = new Map(nodes.map((each) => [each, each.starts]));
+  return { image: disk.snapshot(), rows: medium.rows, sequence: sequenceOf(node), starts };
+}
+
+function sequenceOf({ engine }: WorldNode): number {
+  return engine?.log.lastSequence ?? 0;
 }
 
 function isRemembered(scene: FaultScene, node: WorldNode, { starts }: Copy): boolean {

@@ -61,10 +61,22 @@ export function replicasOf(engine: Engine): ReplicaView[] {
   }));
 }
 
-/** Bytes before the envelope in a message between nodes, see node/raft/peer-courier.ts. */
-
 /** The messages of cores in what one node sends another. */
 export function coreMessages(sent: Uint8Array): readonly GroupMessage[] {
   if (sent[0] !== PeerMessageKind.envelope) return [];
   return decodeEnvelope(Buffer.from(sent.subarray(HEADER_BYTES)));
+}
+
+/** What a message between nodes says of the run of its sender, and which run of its receiver it welcomes. */
+export function greetingOf(sent: Uint8Array): {
+  readonly kind: 'envelope' | 'other';
+  readonly run: string;
+  readonly welcomed: string | undefined;
+} {
+  const bytes = Buffer.from(sent);
+  return {
+    kind: sent[0] === PeerMessageKind.envelope ? 'envelope' : 'other',
+    run: bytes.toString('hex', 9, 17),
+    welcomed: sent[0] === PeerMessageKind.welcome ? bytes.toString('hex', HEADER_BYTES) : undefined,
+  };
 }

@@ -1,4 +1,5 @@
 /** Records what callers do: into the history that is checked, and as figures for the report. */
+import { CheckFailure } from '../../raft/check-failure.ts';
 import { HoldfastError } from '../../../client/error.ts';
 import { KvHistory, type KvCall, type KvRequest } from '../checkers/kv-history.ts';
 import type { Trace } from './trace.ts';
@@ -23,6 +24,12 @@ const ANSWERS = new Set([
   'NOT_A_COUNTER',
   'COUNTER_OVERFLOW',
 ]);
+
+/**
+ * Nobody is told so: keyspaces were created before anybody called and are not dropped, no client
+ * is silent for long, and a client does not say that it has an answer for which it waits.
+ */
+const NEVER = new Set(['KEYSPACE_UNKNOWN', 'CLIENT_EXPIRED', 'SEQUENCE_STALE']);
 
 /** One operation on its way. */
 export class RecordedCall {
@@ -78,6 +85,8 @@ export class RecordedCall {
     const ours = asHoldfastError(error);
     this.#call.failed(ours);
     const { reason, outcome } = ours;
+    if (NEVER.has(reason))
+      throw new CheckFailure('reasons', `${this.#who} was told ${reason}: ${this.#what}`);
     const isRead = !this.#isWrite;
     const kind = ANSWERS.has(reason)
       ? 'refused'

@@ -34,6 +34,7 @@ export class Recovery {
     await this.#losePower();
     await this.#probe('after the last loss of power');
     await this.#readAll();
+    this.#requireRefusals();
     return recoveryMs;
   }
 
@@ -89,6 +90,13 @@ export class Recovery {
   async #checkIdle(): Promise<void> {
     await this.#world.until(() => false, 500);
     for (const node of this.#world.nodes) checkIdle(node);
+  }
+
+  /** By now every peer has had the time to say that it does not know such a node again. */
+  #requireRefusals(): void {
+    const guest = this.#world.nodes.find(({ mustBeRefused, state }) => mustBeRefused && state !== 'refused');
+    if (guest !== undefined)
+      throw new CheckFailure('refusal', `${guest.name} lost its data and still goes under its old name`);
   }
 
   async #losePower(): Promise<void> {

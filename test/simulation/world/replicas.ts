@@ -70,8 +70,8 @@ function lagging(nodes: readonly WorldNode[]): string | undefined {
         ? 'absent'
         : `${replica.applied.index}/${replica.applied.term} of ${replica.lastIndex}`;
     });
-    const first = holders[0]!.engine!.host.replica(group)!;
-    const whole = `${first.lastIndex}/${first.applied.term} of ${first.lastIndex}`;
+    const first = holders[0]?.engine?.host.replica(group);
+    const whole = first && `${first.lastIndex}/${first.applied.term} of ${first.lastIndex}`;
     if (positions.some((position) => position !== whole))
       return `group ${group}: ${holders.map(({ name }, at) => `${name} at ${positions[at]}`).join(', ')}`;
   }

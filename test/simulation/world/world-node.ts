@@ -58,6 +58,8 @@ export class WorldNode {
   edge: CallEdge | undefined;
   /** Its data was damaged on purpose, so it has to refuse to start; `repair` undoes it, if that is possible. */
   damage: { readonly repair: (() => void) | undefined } | undefined;
+  /** It lost data that others know of: before all is over it has to be refused. */
+  mustBeRefused = false;
   /** Its disk is or was so full that writes failed: whatever the process does of it is right. */
   isFull = false;
   /** Times that it came up, that it ended by itself, and that it refused to start. */

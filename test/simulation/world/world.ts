@@ -164,11 +164,11 @@ export class World {
     this.links.observe = (_from, _to, frame) => {
       if ('bytes' in frame && typeof frame.bytes === 'object') this.trace.number(crc32(frame.bytes));
     };
-    const watch = new WireWatch();
-    this.network.observe = (_from, _to, message) => {
+    const watch = new WireWatch(members.length - 1);
+    this.network.observe = (from, _to, message) => {
       this.trace.number(crc32(message));
       try {
-        watch.look(message);
+        watch.look(message, from, this.scheduler.nowMs());
       } catch (error) {
         this.fail(error as Error);
       }

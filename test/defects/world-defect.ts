@@ -1,0 +1,15 @@
+import type { Defect } from './defect.ts';
+
+/** A defect of what is around the Raft core, which a world of nodes and clients has to notice. */
+export interface WorldDefect extends Omit<Defect, 'caughtBy'> {
+  readonly caughtBy: WorldEvidence;
+}
+
+/** A world, and the check that fails there. */
+export interface WorldEvidence {
+  readonly seed: string;
+  readonly nodes: number;
+  /** Kinds of faults, these and no others; default: those that the seed draws. */
+  readonly faults?: readonly string[] | undefined;
+  readonly checker: string;
+}
