@@ -9,10 +9,14 @@ const CUTS = ['peer-partition', 'peer-one-way', 'pause', 'transfer-leader'];
 export const HOST_DEFECTS: readonly WorldDefect[] = [
   {
     name: 'send promises before they are durable',
-    file: HOST,
-    find: 'this.#writes.push({ replica, write: ready.write });',
-    replace:
-      '{ this.#writes.push({ replica, write: ready.write }); for (const message of ready.write.messages) this.#courier?.post(group, message); }',
+    file: 'node/raft/group-host.ts',
+    find: `    if (ready.write !== undefined) this.#writer.add(replica, ready.write);
+`,
+    replace: `    if (ready.write !== undefined) {
+      this.#writer.add(replica, ready.write);
+      for (const message of ready.write.messages) this.#courier?.post(group, message);
+    }
+`,
     reason: 'a vote or an acknowledgement goes with the power',
     caughtBy: {
       seed: '0',
@@ -23,10 +27,12 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
   },
   {
     name: 'tell the core of writes before they are durable',
-    file: HOST,
-    find: '          await this.#options.log.append(records);\n',
-    replace:
-      '          this.#noteWritten(writes.splice(0));\n          this.#schedule();\n          await this.#options.log.append(records);\n',
+    file: 'node/raft/log-writer.ts',
+    find: `      await log.append(records);
+`,
+    replace: `      onWritten(writes.splice(0));
+      await log.append(records);
+`,
     reason: 'a leader counts itself, and applies what it may lose',
     caughtBy: { seed: '7', nodes: 1, faults: ['power-loss', 'crash-at-disk-operation'], checker: 'versions' },
   },
@@ -72,9 +78,9 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
   },
   {
     name: 'take the groups that are there for all',
-    file: HOST,
-    find: '(this.#replicas.get(0)?.applied.index ?? -1) >= this.#recoveredTo',
-    replace: 'this.#recoveredTo >= 0',
+    file: 'node/raft/group-host.ts',
+    find: `coordination.applied.index >= Math.min(this.#recoveredTo, coordination.lastIndex)`,
+    replace: `coordination.applied.index >= 0`,
     reason: 'rows of a group that group 0 has yet to name are removed',
     caughtBy: {
       seed: '47',
@@ -85,9 +91,11 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
   },
   {
     name: 'keep bytes of proposals',
-    file: HOST,
-    find: 'for (const proposal of made) this.#queuedBytes -= commandBytes(proposal);',
-    replace: 'for (const proposal of made) void proposal;',
+    file: 'node/raft/proposal-queue.ts',
+    find: `    this.#onQueued(-made.bytes);
+`,
+    replace: `    void made.bytes;
+`,
     reason: 'the queue fills and stays full',
     caughtBy: { seed: '0', nodes: 1, checker: 'bounds' },
   },
@@ -120,8 +128,8 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
   {
     name: 'read before the index is applied',
     file: 'node/raft/read-queue.ts',
-    find: 'this.#confirmed.push({ index, waiters });',
-    replace: 'this.#confirmed.push({ index: index - index, waiters });',
+    find: `this.#confirmed.push({ index, waiters, ticks: 0 });`,
+    replace: `this.#confirmed.push({ index: index - index, waiters, ticks: 0 });`,
     reason: 'a follower serves what it has',
     caughtBy: { seed: '3', nodes: 3, faults: ['peer-delay', 'slow-disk'], checker: 'linearizability' },
   },

@@ -59,9 +59,11 @@ export const ROW_DEFECTS: readonly WorldDefect[] = [
   },
   {
     name: 'do not wait for the rows of a snapshot',
-    file: RECEIVER,
-    find: 'if (part.rows.length > 0) await this.#options.rows.addRows',
-    replace: 'if (part.rows.length > 0) void this.#options.rows.addRows',
+    file: 'node/raft/snapshot-receiver.ts',
+    find: `      transfer.written = this.#options.rows.addRows(part.group, transfer.generation, part.rows);
+`,
+    replace: `      void this.#options.rows.addRows(part.group, transfer.generation, part.rows);
+`,
     reason: 'the log says that rows are there which went with the power',
     caughtBy: {
       seed: '1',
