@@ -38,10 +38,10 @@ export const ROW_DEFECTS: readonly WorldDefect[] = [
     replace: "return rest === STORED_FAMILY || rest.startsWith('s') ? [] :",
     reason: 'a write that is repeated is applied twice, where a snapshot was installed between',
     caughtBy: {
-      seed: '4',
+      seed: '3',
       nodes: 3,
       faults: LAGGING,
-      checker: 'replicas',
+      checker: 'reasons',
     },
   },
   {
@@ -51,7 +51,7 @@ export const ROW_DEFECTS: readonly WorldDefect[] = [
     replace: 'const { index, stampMs, generation } = replica.applied;',
     reason: 'the follower lacks what was applied and not yet stored',
     caughtBy: {
-      seed: '4',
+      seed: '3',
       nodes: 3,
       faults: LAGGING,
       checker: 'replicas',
@@ -59,17 +59,17 @@ export const ROW_DEFECTS: readonly WorldDefect[] = [
   },
   {
     name: 'do not wait for the rows of a snapshot',
-    file: 'node/raft/snapshot-receiver.ts',
+    file: RECEIVER,
     find: `      transfer.written = this.#options.rows.addRows(part.group, transfer.generation, part.rows);
 `,
     replace: `      void this.#options.rows.addRows(part.group, transfer.generation, part.rows);
 `,
     reason: 'the log says that rows are there which went with the power',
     caughtBy: {
-      seed: '1',
+      seed: '2',
       nodes: 3,
       faults: ['pause', 'kill', 'peer-partition', 'peer-drop', 'power-loss', 'crash-at-disk-operation'],
-      checker: 'liveness',
+      checker: 'reasons',
     },
   },
   {
@@ -79,10 +79,10 @@ export const ROW_DEFECTS: readonly WorldDefect[] = [
     replace: '    this.cache',
     reason: 'entries are applied to rows that lack those before',
     caughtBy: {
-      seed: '4',
+      seed: '3',
       nodes: 3,
       faults: LAGGING,
-      checker: 'replicas',
+      checker: 'reasons',
     },
   },
   {
