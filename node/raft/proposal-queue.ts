@@ -32,11 +32,10 @@ export class ProposalQueue {
   #waiting: Proposal[] = [];
   #timeWaiters: TimeWaiter[] = [];
   #prepared: PreparedEntry[] = [];
-  /** Entries in the log that were made here in `#term`, by index. */
-  readonly #inFlight = new Map<number, PreparedEntry>();
+  /** Entries in the log that were made here, by index, with the term in which they were. */
+  readonly #inFlight = new Map<number, { readonly term: number; readonly made: PreparedEntry }>();
   /** Those of them that the log does not have durably yet. */
   readonly #unwritten = new Map<number, PreparedEntry>();
-  #term = 0;
   readonly #onQueued: (bytes: number) => void;
 
   /** `onQueued`: so many more, or fewer, bytes of commands wait for the log. */
@@ -79,9 +78,8 @@ export class ProposalQueue {
   track(index: number, term: number): readonly PreparedEntry[] {
     const prepared = this.#prepared;
     this.#prepared = [];
-    this.#term = term;
     for (const [position, made] of prepared.entries()) {
-      this.#inFlight.set(index + position, made);
+      this.#inFlight.set(index + position, { term, made });
       if (made.bytes > 0) this.#unwritten.set(index + position, made);
     }
     return prepared;
@@ -95,12 +93,11 @@ export class ProposalQueue {
 
   /** An entry is being applied; undefined when it was not made here. */
   take(index: number, term: number): PreparedEntry | undefined {
-    if (term !== this.#term) return undefined;
     const made = this.#inFlight.get(index);
-    if (made === undefined) return undefined;
+    if (made?.term !== term) return undefined;
     this.#inFlight.delete(index);
     this.#release(index);
-    return made;
+    return made.made;
   }
 
   /** Gives up what waits, unproposed; who waits for log time looks again, and finds out. */
@@ -117,7 +114,7 @@ export class ProposalQueue {
 
   /** Gives up what is in the log. Invariant 2. */
   drainInFlight(): Proposal[] {
-    const entries = [...this.#inFlight.values()];
+    const entries = [...this.#inFlight.values()].map(({ made }) => made);
     this.#inFlight.clear();
     for (const index of this.#unwritten.keys()) this.#release(index);
     for (const { onApplied } of entries) for (const waiter of onApplied) waiter();

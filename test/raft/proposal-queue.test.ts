@@ -133,3 +133,41 @@ test('all who ask for log time in one turn share an entry', () => {
   for (const waiter of queue.take(7, 1)!.onApplied) waiter();
   expect(told).toBe(3);
 });
+
+test('an entry of an earlier term is still answered when it is applied, after a replica that is alone led again', () => {
+  const queue = new ProposalQueue(() => undefined);
+  const [first, second] = [proposal(10), proposal(10)];
+  queue.add(first);
+  queue.prepare(0, []);
+  queue.track(5, 1);
+  queue.add(second);
+  queue.prepare(0, []);
+  queue.track(7, 2);
+  expect(queue.take(5, 2)).toBeUndefined();
+  expect(namesOf(queue.take(5, 1)!.proposals)).toEqual([first.name]);
+  expect(namesOf(queue.take(7, 2)!.proposals)).toEqual([second.name]);
+  expect(queue.isEmpty).toBe(true);
+});
+
+test('commands count as queued until the log has them, or they are given up', () => {
+  let queued = 0;
+  const queue = new ProposalQueue((bytes) => (queued += bytes));
+  const all = [proposal(10), proposal(20), proposal(30, 5)];
+  for (const each of all) queue.add(each);
+  expect(queued).toBe(all.reduce((sum, each) => sum + commandBytes(each), 0));
+  queue.prepare(10, []); // the last is past its deadline
+  queue.track(1, 1);
+  expect(queued).toBe(commandBytes(all[0]!) + commandBytes(all[1]!));
+  queue.noteWritten([{ index: 1 }]);
+  expect(queued).toBe(0);
+  queue.take(1, 1);
+  expect(queued).toBe(0);
+  queue.add(proposal(10));
+  queue.prepare(10, []);
+  queue.track(2, 1);
+  queue.drainInFlight();
+  expect(queued).toBe(0);
+  queue.add(proposal(10));
+  queue.drainWaiting();
+  expect(queued).toBe(0);
+});

@@ -8,6 +8,9 @@ import { SortedRows } from './sorted-rows.ts';
 /** Batches that `rollBack` can take back. */
 const MAX_HISTORY = 64;
 
+/** About so many bytes are read at a time. */
+const STEP_BYTES = 1024 * 1024;
+
 /** Keeps a batch after the one before it when the sum of times is rounded. */
 const ROUNDING_MS = 1e-6;
 
@@ -125,7 +128,7 @@ export class SimulatedOrderedStore implements OrderedStore {
     const next = (count: number) => {
       if (isClosed) return Promise.reject(closedIteratorError());
       return this.#later(this.#readLatencyMs, () => {
-        const found = rows.slice(from, end, count, isAfter);
+        const found = fitting(rows.slice(from, end, count, isAfter));
         if (found.length > 0) [from, isAfter] = [found.at(-1)![0], true];
         return found.map(([key, value]): [Uint8Array, Uint8Array] => [
           Uint8Array.from(key),
@@ -205,6 +208,13 @@ export class SimulatedOrderedStore implements OrderedStore {
   #checkOpen(): void {
     if (this.#state !== 'open') throw closedError();
   }
+}
+
+/** Fewer if they are large, at least one. */
+function fitting<T extends readonly [Uint8Array, Uint8Array]>(rows: T[]): T[] {
+  let bytes = 0;
+  const end = rows.findIndex(([key, value]) => (bytes += key.length + value.length) > STEP_BYTES);
+  return end < 0 ? rows : rows.slice(0, Math.max(1, end));
 }
 
 function closedIteratorError(): Error {
