@@ -10,6 +10,8 @@ import type { World } from './world.ts';
 
 /** Virtual time from the end of the faults until all is well. */
 const BOUND_MS = 60_000;
+/** Longest that a node goes on with what its caller has given up: a read that it cannot serve any more. */
+const QUIET_MS = 2_500;
 /** A call may end so much after its deadline: the ticks of the client, and its own pauses. */
 const SETTLE_SLACK_MS = 1_000;
 
@@ -88,7 +90,7 @@ export class Recovery {
 
   /** Nothing is under way: nothing is held. */
   async #checkIdle(): Promise<void> {
-    await this.#world.until(() => false, 500);
+    await this.#world.until(() => false, QUIET_MS);
     for (const node of this.#world.nodes) checkIdle(node);
   }
 
