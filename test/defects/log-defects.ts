@@ -55,19 +55,6 @@ export const LOG_DEFECTS: readonly WorldDefect[] = [
     caughtBy: { seed: '3', nodes: 1, faults: ['flipped-bit'], checker: 'damage' },
   },
   {
-    name: 'keep entries that were replaced',
-    file: RECORDS,
-    find: 'while (own.entries.length > 0 && own.entries.at(-1)!.index >= record.index) own.entries.pop();',
-    replace: 'if (own.entries.some(({ index }) => index === record.index)) return;',
-    reason: 'a restart brings back what another leader replaced',
-    caughtBy: {
-      seed: '62',
-      nodes: 3,
-      faults: ['peer-partition', 'kill', 'peer-one-way'],
-      checker: 'acknowledged-kept',
-    },
-  },
-  {
     name: 'write no snapshot record',
     file: RECORDS,
     find: '  if (rows !== undefined) records.push(snapshotRecord(group, rows));\n',
