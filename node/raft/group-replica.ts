@@ -218,7 +218,7 @@ export class GroupReplica<M extends StateMachine = StateMachine> {
 }
 
 /** What a replica with exactly a snapshot's rows has applied. */
-function snapshotEntry(point: SnapshotPoint, generation: number): AppliedEntry {
+export function snapshotEntry(point: SnapshotPoint, generation: number): AppliedEntry {
   const { index, term, stampMs } = point;
   return { index, term, stampMs, generation, configuration: encodeConfiguration(point.configuration) };
 }
