@@ -71,6 +71,12 @@ export interface RaftStatus {
   >;
 }
 
+/**
+ * Terms that a replica can have missed: more than a century of elections. Taken over, one
+ * such message would carry every term of the group to where numbers end.
+ */
+const LONGEST_TERM_LEAP = 2 ** 32;
+
 export class RaftCore {
   readonly #replica: Replica;
   readonly #transitions: Transitions;
@@ -151,6 +157,7 @@ export class RaftCore {
   step(message: Message): void {
     const { id, term } = this.#replica;
     if (message.to !== id || message.from === id) return;
+    if (message.term > term + LONGEST_TERM_LEAP) return;
     if (message.term < term) return this.#answerEarlierTerm(message);
     if (message.type === 'preVote') return this.#onPreVote(message);
     if (message.term > term && !this.#followLaterTerm(message)) return;
