@@ -135,7 +135,7 @@ export const clusterSchema = z.strictObject(
     nodes: z
       .array(node, { error: 'must be a list of nodes' })
       .min(1, { error: 'must name at least one node' })
-      .max(1_000, { error: 'must name at most 1000 nodes' }),
+      .max(7, { error: 'must name at most 7 nodes' }),
     tls: tls.optional(),
     storage: storage.default(() => storage.parse({})),
     limits: limits.default(() => limits.parse({})),

@@ -18,13 +18,7 @@ import { awaitRead } from '../raft/propose.ts';
 import type { Disk } from '../runtime/disk.ts';
 import type { OrderedStore } from '../runtime/ordered-store.ts';
 import type { PeerTransport } from '../runtime/peer-transport.ts';
-import {
-  IdentityError,
-  newIdentity,
-  readIdentity,
-  writeIdentity,
-  type Identity,
-} from '../storage/identity.ts';
+import { IdentityError, claimDirectory, writeIdentity, type Identity } from '../storage/identity.ts';
 import { RowStore, type FlushTimes } from '../storage/row-store.ts';
 import { Scrubber } from '../storage/scrubber.ts';
 import { SpaceGuard } from '../storage/space-guard.ts';
@@ -32,6 +26,8 @@ import { SpaceReclaimer } from '../storage/space-reclaimer.ts';
 import { WriteAheadLog, type BatchTimes } from '../storage/write-ahead-log.ts';
 
 const LOG_DIRECTORY = 'log';
+/** What only a directory in use has. */
+export const CONTENTS = [LOG_DIRECTORY, 'store'] as const;
 const BOOTSTRAPPED = '/holdfast/bootstrapped';
 const BOOTSTRAP_EVERY_MS = 250;
 
@@ -100,6 +96,8 @@ export interface Engine {
   readonly kv: KeyValue;
   readonly scrubber: Scrubber;
   readonly recovery: Recovery;
+  /** Whether everything that the log had at the start is applied, and the cluster has its first keyspace. */
+  isReady(): boolean;
   /** Finishes what was taken, writes the overlay to the store and closes everything. */
   stop(): Promise<void>;
 }
@@ -107,7 +105,8 @@ export interface Engine {
 /** Opens a data directory, a new one too. Errors: DataDamaged, IdentityError, those of the disk. */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
   const startedMs = options.clock.monotonicMs();
-  const identity = await claimDirectory(options);
+  const { disk, random, nodeName } = options;
+  const identity = await claimDirectory(disk, random, nodeName, CONTENTS);
   const problems = await options.verifyStore();
   if (problems.length > 0) throw new DataDamaged(problems);
   const store = await openStore(options);
@@ -130,27 +129,6 @@ async function openStore(options: EngineOptions): Promise<OrderedStore> {
     if (code === 'LEVEL_CORRUPTION') throw new DataDamaged([message]);
     throw error;
   }
-}
-
-/** Whose directory it is: ours, or new and so made ours. */
-async function claimDirectory({ disk, random, nodeName }: EngineOptions): Promise<Identity> {
-  const known = await readIdentity(disk);
-  if (known !== undefined) {
-    if (known.condemned !== undefined) throw new IdentityError(known.condemned);
-    if (known.node_name === nodeName) return known;
-    throw new IdentityError(
-      `the data belongs to node "${known.node_name}", this is "${nodeName}": each node needs a directory of its own.`,
-    );
-  }
-  const present = (await Promise.all([LOG_DIRECTORY, 'store'].map((name) => disk.list(name)))).flat();
-  if (present.length > 0) {
-    throw new IdentityError(
-      'there is data, and identity.json is missing. Restore the file, or use an empty directory.',
-    );
-  }
-  const identity = newIdentity(random, nodeName);
-  await writeIdentity(disk, identity);
-  return identity;
 }
 
 class EngineAssembly {
@@ -191,7 +169,11 @@ class EngineAssembly {
       clock,
       onRemoveFailure: (error) => host.stopServing('storage failed', error),
     });
-    const recovery = host.completeRecovery().then(() => keyspaces.removeOrphans());
+    let isRecovered = false;
+    const recovery = host.completeRecovery().then(() => {
+      isRecovered = true;
+      keyspaces.removeOrphans();
+    });
     recovery.catch(() => undefined); // the host has said why
     if (host.members.length === 1) {
       await recovery;
@@ -233,7 +215,8 @@ class EngineAssembly {
       await log.close();
       await this.#store.close();
     };
-    return { identity, log, rows, host, space, keyspaces, kv, scrubber, recovery: figures, stop };
+    const opened = { identity, log, rows, host, space, keyspaces, kv, scrubber, recovery: figures };
+    return { ...opened, isReady: () => isRecovered && isBootstrapped(coordination), stop };
   }
 
   /** What stopped the host says more than what that made fail. */

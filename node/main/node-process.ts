@@ -21,6 +21,7 @@ export class NodeProcess {
   readonly plan: NodePlan;
   readonly #child: ChildProcess;
   #ready = false;
+  #leader = '';
   #ended = false;
 
   constructor(plan: NodePlan, events: NodeProcessEvents) {
@@ -30,8 +31,10 @@ export class NodeProcess {
     });
     this.#child.on('message', (message) => {
       // Development tools use the channel as well.
-      if (message !== 'ready' || this.#ready) return;
+      const leader = leaderIn(message);
+      if (leader === undefined || this.#ready) return;
       this.#ready = true;
+      this.#leader = leader;
       events.onReady();
     });
     eachLine(this.#child.stdout!, events.onLine);
@@ -46,6 +49,11 @@ export class NodeProcess {
 
   get ready(): boolean {
     return this.#ready;
+  }
+
+  /** Who led the cluster when the node was ready. */
+  get leader(): string {
+    return this.#leader;
   }
 
   get ended(): boolean {
@@ -67,6 +75,12 @@ export class NodeProcess {
     this.#ended = true;
     events.onEnd(end);
   }
+}
+
+/** The leader that a node names when it is ready; undefined: it says something else. */
+function leaderIn(message: unknown): string | undefined {
+  const { event, leader } = (message ?? {}) as { event?: unknown; leader?: unknown };
+  return event === 'ready' && typeof leader === 'string' ? leader : undefined;
 }
 
 const LONGEST_LINE = 65_536;

@@ -10,6 +10,7 @@ import {
 import type { Clock } from '@holdfast/client/clock';
 import type { GaugeSource } from '../observe/metrics.ts';
 import type { StatusSource } from '../services/cluster-service.ts';
+import type { Identity } from '../storage/identity.ts';
 import type { CallEdge } from '../transport/call-edge.ts';
 import type { Engine } from './engine.ts';
 
@@ -23,25 +24,31 @@ export interface NodeFacts {
   readonly isStopping: () => boolean;
 }
 
-/** The answer to `GetStatus`, gathered when asked. */
-export function statusSource(engine: Engine, facts: NodeFacts): StatusSource {
-  return () => ({
-    clusterId: engine.identity.cluster_id,
-    nodes: [
-      create(NodeStatusSchema, {
-        name: facts.name,
-        nodeId: engine.identity.node_id,
-        state: nodeState(engine, facts),
-        pid: facts.pid,
-        endpoints: create(EndpointsSchema, { grpc: facts.grpc, http: facts.http }),
-        version: facts.version,
-        startedAtMs: BigInt(facts.startedAtMs),
-        incarnation: BigInt(engine.identity.incarnation),
-        groups: groupStatuses(engine),
-        storage: storageStatus(engine),
-      }),
-    ],
-  });
+/** The answer to `GetStatus`, gathered when asked; a node that is starting has no engine yet. */
+export function statusSource(
+  engine: () => Engine | undefined,
+  facts: NodeFacts,
+  identity: Pick<Identity, 'node_id' | 'incarnation'>,
+): StatusSource {
+  return () => {
+    const open = engine();
+    const { cluster_id: clusterId = '', node_id: nodeId, incarnation } = { ...identity, ...open?.identity };
+    const status = create(NodeStatusSchema, {
+      name: facts.name,
+      nodeId,
+      state: open === undefined ? NodeState.STARTING : nodeState(open, facts),
+      pid: facts.pid,
+      endpoints: create(EndpointsSchema, { grpc: facts.grpc, http: facts.http }),
+      version: facts.version,
+      startedAtMs: BigInt(facts.startedAtMs),
+      incarnation: BigInt(incarnation),
+    });
+    if (open !== undefined) {
+      status.groups = groupStatuses(open);
+      status.storage = storageStatus(open);
+    }
+    return { clusterId, nodes: [status] };
+  };
 }
 
 function nodeState(engine: Engine, facts: NodeFacts): NodeState {

@@ -1,6 +1,10 @@
 /** One node in this process: engine, transports, metrics, and their life from start to stop. */
 import { join } from 'node:path';
+import type { Timer } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
+import type { Transport } from '@holdfast/client/transport';
+import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
+import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { Metrics } from '../observe/metrics.ts';
 import { ClockWatch } from '../observe/clock-watch.ts';
 import { createLogger, type Logger } from '../observe/logger.ts';
@@ -10,10 +14,16 @@ import type { ServedService } from '../services/handler.ts';
 import { keyspaceService } from '../services/keyspace-service.ts';
 import { kvService } from '../services/kv-service.ts';
 import type { FatalCause } from '../raft/group-host.ts';
+import { Founder } from '../cluster/founder.ts';
+import { membershipOf, withMembership, type Membership } from '../cluster/membership.ts';
+import { bootstrapService } from '../services/bootstrap-service.ts';
+import { deferredService } from '../services/deferred-service.ts';
+import { claimDirectory, writeIdentity, type Identity } from '../storage/identity.ts';
 import { verifyLevelFiles, verifyNextTable } from '../storage/level-verifier.ts';
 import { CallEdge } from '../transport/call-edge.ts';
+import { callsToNodes, linkToMembers, membersOf } from './cluster-link.ts';
 import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
-import { openEngine, type Engine } from './engine.ts';
+import { CONTENTS, openEngine, type Engine } from './engine.ts';
 import { gauges, statusSource, type NodeFacts } from './node-status.ts';
 import { Serving } from './serving.ts';
 import { diskFailed, startError } from './start-error.ts';
@@ -21,14 +31,21 @@ import { VERSION } from './version.ts';
 
 /** Time that a stopping node gives the calls it took. */
 const STOP_MS = 10_000;
+/** How often a node that waits for a leader looks for one. */
+const LOOK_MS = 50;
+/** What is answered before there is an engine. */
+const ALWAYS = new Set([
+  'holdfast.raft.v1.BootstrapService/Introduce',
+  'holdfast.cluster.v1.ClusterService/GetStatus',
+]);
 
 export interface RunNodeOptions {
   readonly config: ClusterConfig;
   /** Name of the node in the configuration. */
   readonly node: string;
   readonly dataDirectory: string;
-  /** The node takes calls. */
-  onReady(): void;
+  /** The node serves: it knows who leads. */
+  onReady(leader: string): void;
 }
 
 export interface RunningNode {
@@ -72,12 +89,17 @@ class Node implements RunningNode {
   #close: (end: { error?: Error }) => void = () => undefined;
   #stop: Promise<void> | undefined;
   #clockWatch: ClockWatch | undefined;
+  #founder: Founder | undefined;
+  #looking: Timer | undefined;
+  /** Calls to the other nodes. */
+  readonly #calls: Transport;
 
   constructor(options: RunNodeOptions, settings: NodeConfig, logger: Logger, ports: NodePorts) {
     this.#options = options;
     this.#settings = settings;
     this.#logger = logger;
     this.#ports = ports;
+    this.#calls = callsToNodes(settings);
     this.closed = new Promise((resolve) => {
       this.#close = resolve;
     });
@@ -89,33 +111,16 @@ class Node implements RunningNode {
   }
 
   async start(): Promise<void> {
-    const engine = (this.#engine = await this.#openEngine());
-    this.#clockWatch = new ClockWatch(this.#ports.clock, (byMs) => this.#onClockStep(byMs));
+    const { clock, disk, random } = this.#ports;
+    const identity = await claimDirectory(disk, random, this.#settings.name, CONTENTS);
+    const founder = (this.#founder = this.#createFounder(identity));
     const edge = this.#createEdge();
-    this.#metrics.addGauges(gauges(engine, edge, this.#ports.clock));
-    this.#serving = await Serving.start({
-      limits: this.#options.config.limits,
-      settings: this.#settings,
-      clock: this.#ports.clock,
-      logger: this.#logger,
-      metrics: this.#metrics,
-      edge,
-      services: this.#services(engine),
-      readiness: () => this.#readiness(),
-      stopping: this.#stopping.signal,
-    });
-    const { durationMs, replayedEntries, tornBytes } = engine.recovery;
-    this.#logger.info(
-      {
-        recovery_ms: Math.round(durationMs),
-        replayed_entries: replayedEntries,
-        torn_bytes: tornBytes,
-        ...addresses(this.#settings),
-        incarnation: engine.identity.incarnation,
-      },
-      'node is ready',
-    );
-    this.#options.onReady();
+    this.#serving = await this.#startServing(edge, identity);
+    const membership = await founder.belong(this.#stopping.signal);
+    this.#engine = await this.#openEngine(membership);
+    this.#clockWatch = new ClockWatch(clock, (byMs) => this.#onClockStep(byMs));
+    this.#metrics.addGauges(gauges(this.#engine, edge, clock));
+    this.#awaitLeader(this.#engine);
   }
 
   stop(): Promise<void> {
@@ -126,16 +131,76 @@ class Node implements RunningNode {
   /** Gives back what a failed start had taken. */
   async abandon(): Promise<void> {
     this.#clockWatch?.stop();
-    this.#stopping.abort();
+    this.#looking?.cancel();
+    this.#stopping.abort(stoppingError());
+    this.#calls.close();
     await this.#serving?.close(0).catch(() => undefined);
     await this.#engine?.stop().catch(() => undefined);
     await this.#ports.release().catch(() => undefined);
   }
 
-  #openEngine(): Promise<Engine> {
+  #createFounder(identity: Identity): Founder {
+    const { cluster, nodes } = this.#options.config;
+    const { node_name: name, node_id: nodeId } = identity;
+    const names = nodes.map((node) => node.name).sort();
+    const grpcOf = new Map(nodes.map((node) => [node.name, node.grpc.text]));
+    return new Founder({
+      self: { name, nodeId, cluster, nodes: names, membership: membershipOf(identity) },
+      addressOf: (node) => grpcOf.get(node)!,
+      transport: this.#calls,
+      clock: this.#ports.clock,
+      save: (membership) => writeIdentity(this.#ports.disk, withMembership(identity, membership)),
+      onWaiting: (why) => this.#logger.info(`waiting: ${why}`),
+    });
+  }
+
+  #startServing(edge: CallEdge, identity: Identity): Promise<Serving> {
+    return Serving.start({
+      limits: this.#options.config.limits,
+      settings: this.#settings,
+      clock: this.#ports.clock,
+      logger: this.#logger,
+      metrics: this.#metrics,
+      edge,
+      services: this.#services(identity),
+      readiness: () => this.#readiness(),
+      stopping: this.#stopping.signal,
+    });
+  }
+
+  /** Tells that the node serves as soon as it knows who leads; in a cluster without a majority that may take long. */
+  #awaitLeader(engine: Engine): void {
+    const leader = engine.host.leaderOf(0)?.name;
+    if (this.#stopping.signal.aborted || engine.host.failure !== undefined) return;
+    if (leader === undefined || !engine.isReady()) {
+      this.#looking = this.#ports.clock.setTimer(LOOK_MS, () => this.#awaitLeader(engine));
+      return;
+    }
+    this.#serving!.healthy = true;
+    const { durationMs, replayedEntries, tornBytes } = engine.recovery;
+    this.#logger.info(
+      {
+        recovery_ms: Math.round(durationMs),
+        replayed_entries: replayedEntries,
+        torn_bytes: tornBytes,
+        ...addresses(this.#settings),
+        incarnation: engine.identity.incarnation,
+        leader,
+      },
+      'node is ready',
+    );
+    this.#options.onReady(leader);
+  }
+
+  #openEngine(membership: Membership): Promise<Engine> {
     const { disk, clock, random, openStore } = this.#ports;
     const { storage, limits } = this.#options.config;
+    const members = membersOf(membership, this.#options.config);
+    const link = linkToMembers(this.#settings.name, membership, members, clock, random);
+    if (link !== undefined) this.#serving!.addPeers(link);
     return openEngine({
+      members,
+      peers: link,
       disk,
       clock,
       random,
@@ -158,7 +223,7 @@ class Node implements RunningNode {
       random: this.#ports.random,
       authorise: () => 'anyone', // until there are roles
       inFlightBytes: this.#options.config.limits.inFlightBytes,
-      refusal: () => (this.#stopping.signal.aborted ? stoppingError() : undefined),
+      refusal: (method) => this.#refusal(method),
       observe: (call) => {
         this.#metrics.call(call);
         this.#logger.debug(
@@ -171,27 +236,48 @@ class Node implements RunningNode {
     });
   }
 
-  #services(engine: Engine): ServedService[] {
-    const { kv, keyspaces } = engine;
+  #services(identity: Identity): ServedService[] {
+    const { clock } = this.#ports;
+    const engine = () => this.#engine!; // calls are let in when there is one
     const facts: NodeFacts = {
       ...addresses(this.#settings),
       version: VERSION,
       pid: process.pid,
-      startedAtMs: this.#ports.clock.wallMs(),
+      startedAtMs: clock.wallMs(),
       isStopping: () => this.#stopping.signal.aborted,
     };
     const observe = (operation: string, code: string, durationMs: number) =>
       this.#metrics.pipelineOperation(operation, code, durationMs);
+    const stopping = this.#stopping.signal;
     return [
-      kvService({ kv, keyspaces, clock: this.#ports.clock, observe, stopping: this.#stopping.signal }),
-      keyspaceService(keyspaces),
-      clusterService(statusSource(engine, facts)),
+      deferredService(KvService, () => {
+        const { kv, keyspaces } = engine();
+        return kvService({ kv, keyspaces, clock, observe, stopping });
+      }),
+      deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
+      clusterService(statusSource(() => this.#engine, facts, identity)),
+      bootstrapService(() => this.#founder!.introduction),
     ];
+  }
+
+  /** Why a call is not let in; undefined: it is. */
+  #refusal(method: string): HoldfastError | undefined {
+    if (this.#stopping.signal.aborted) return stoppingError();
+    if (this.#engine !== undefined || ALWAYS.has(method)) return undefined;
+    return startingError(this.#founder?.waitsFor ?? '');
   }
 
   #readiness(): { ready: boolean; reason: string } {
     if (this.#stopping.signal.aborted) return { ready: false, reason: 'the node is stopping' };
     if (this.#damaged) return { ready: false, reason: "the node's data is damaged" };
+    const engine = this.#engine;
+    if (engine === undefined)
+      return { ready: false, reason: this.#founder?.waitsFor || 'the node is starting' };
+    if (engine.host.leaderOf(0) === undefined || !engine.isReady())
+      return {
+        ready: false,
+        reason: 'the node knows no leader of the cluster: it cannot reach a majority of the members',
+      };
     return { ready: true, reason: 'ok' };
   }
 
@@ -199,8 +285,10 @@ class Node implements RunningNode {
     this.#logger.info('node is stopping');
     this.#clockWatch?.stop();
     if (this.#serving !== undefined) this.#serving.healthy = false;
-    this.#stopping.abort();
+    this.#looking?.cancel();
+    this.#stopping.abort(stoppingError());
     await this.#serving?.close(STOP_MS);
+    this.#calls.close();
     await this.#engine?.stop();
     await this.#ports.release();
     this.#logger.info('node has stopped');
@@ -242,6 +330,15 @@ function addresses({ name, grpc: grpcAddress, http }: NodeConfig): {
   http: string;
 } {
   return { name, grpc: grpcAddress.text, http: http.text };
+}
+
+function startingError(waitsFor: string): HoldfastError {
+  return new HoldfastError({
+    reason: 'STARTING',
+    message: `the node is starting${waitsFor === '' ? '' : `: ${waitsFor}`}. Nothing was done; try again, or ask another node.`,
+    outcome: 'NOT_APPLIED',
+    retryAfterMs: 200,
+  });
 }
 
 function stoppingError(): HoldfastError {

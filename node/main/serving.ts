@@ -6,6 +6,8 @@ import type { ServedService } from '../services/handler.ts';
 import type { CallEdge } from '../transport/call-edge.ts';
 import { GrpcPort } from '../transport/grpc-port.ts';
 import { addService, createGrpcCalls } from '../transport/grpc-server.ts';
+import type { GrpcCalls } from '../transport/grpc-calls.ts';
+import type { GrpcPeerTransport } from '../transport/grpc-peer-transport.ts';
 import { Health } from '../transport/health.ts';
 import { HttpServer } from '../transport/http-server.ts';
 import type { PortEvents } from '../transport/port-security.ts';
@@ -34,6 +36,7 @@ export class Serving {
   readonly #grpc: GrpcPort;
   readonly #http: HttpServer;
   readonly #health: Health;
+  readonly #calls: GrpcCalls;
 
   /** Reads the certificate and listens. Errors: TlsFilesError, those of the system. */
   static async start(options: ServingOptions): Promise<Serving> {
@@ -58,7 +61,7 @@ export class Serving {
     this.#tls = tls;
     const { services, limits, clock, edge, stopping, metrics } = options;
     const names = services.map(({ service }) => service.typeName);
-    const calls = createGrpcCalls((cause) => metrics.callCut(cause));
+    const calls = (this.#calls = createGrpcCalls((cause) => metrics.callCut(cause)));
     for (const service of services) addService(calls, edge, service);
     addReflection(calls, edge, [...names, 'grpc.health.v1.Health'], stopping);
     this.#health = new Health(calls, names);
@@ -83,6 +86,11 @@ export class Serving {
     this.#health.set(healthy);
   }
 
+  /** Serves the links of peers from now on. */
+  addPeers(peers: GrpcPeerTransport): void {
+    peers.addTo(this.#calls);
+  }
+
   /** Takes nothing new, finishes what was taken, and cuts what is not done after `graceMs`. */
   async close(graceMs: number): Promise<void> {
     this.#tls?.stop();
@@ -98,7 +106,6 @@ export class Serving {
     });
     await this.#grpc.listen(grpc.host, grpc.port);
     await this.#http.listen(http.host, http.port);
-    this.healthy = true;
   }
 
   /** What an operator should not find out from an attacker or from callers that stay away. */

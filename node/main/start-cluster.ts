@@ -71,7 +71,7 @@ class RunningCluster {
     const living = this.#processes.filter((process) => !process.ended);
     if (this.#announced || this.#stopping || !living.every((process) => process.ready)) return;
     this.#announced = true;
-    this.#screen.ready(living);
+    this.#screen.ready(living, living[0]!.leader);
   }
 
   #killRest(): void {
@@ -103,11 +103,11 @@ class Screen {
     this.#out.write(`${this.#out.isTTY ? `\u001b[${colour}m${prefix}\u001b[0m` : prefix} ${line}\n`);
   }
 
-  ready(processes: readonly NodeProcess[]): void {
+  ready(processes: readonly NodeProcess[], leader: string): void {
     const { cluster } = this.#start.config;
     const plans = processes.map(({ plan, pid }) => ({ ...plan, pid }));
-    if (this.#start.json) this.#event(readyJson(cluster, plans));
-    else this.#out.write(welcome(cluster, plans));
+    if (this.#start.json) this.#event(readyJson(cluster, plans, leader));
+    else this.#out.write(welcome(cluster, plans, leader));
   }
 
   ended(plan: NodePlan, { code, signal }: NodeEnd): void {

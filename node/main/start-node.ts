@@ -31,18 +31,18 @@ async function started({ config, plan, json }: NodeStart): Promise<RunningNode> 
       config,
       node: plan.node.name,
       dataDirectory: plan.dataDirectory,
-      onReady: () => announce(config, plan, json),
+      onReady: (leader) => announce(config, plan, json, leader),
     });
   } catch (error) {
     throw refusal(error as Error);
   }
 }
 
-function announce(config: ClusterConfig, plan: NodePlan, json: boolean): void {
+function announce(config: ClusterConfig, plan: NodePlan, json: boolean, leader: string): void {
   // A starter that listens does its own announcing, once for all nodes.
-  if (process.send !== undefined) process.send('ready');
-  else if (json) void printJson(readyJson(config.cluster, [{ ...plan, pid: process.pid }]));
-  else void print(welcome(config.cluster, [plan]));
+  if (process.send !== undefined) process.send({ event: 'ready', leader });
+  else if (json) void printJson(readyJson(config.cluster, [{ ...plan, pid: process.pid }], leader));
+  else void print(welcome(config.cluster, [plan], leader));
 }
 
 function refusal(error: Error): CommandFailure {

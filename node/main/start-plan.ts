@@ -18,7 +18,7 @@ export function startCommand({ args }: NodePlan): string {
 }
 
 /** What runs and what to try next. */
-export function welcome(cluster: string, plans: readonly NodePlan[]): string {
+export function welcome(cluster: string, plans: readonly NodePlan[], leader: string): string {
   const width = Math.max(...plans.map(({ node }) => node.name.length));
   const [first] = plans;
   const { http: address, tls } = first!.node;
@@ -26,7 +26,7 @@ export function welcome(cluster: string, plans: readonly NodePlan[]): string {
   const curl = `curl${tls?.ca === undefined ? '' : ` --cacert ${tls.ca}`} -i`;
   return [
     '',
-    `Holdfast is running: cluster ${cluster}, ${plans.length} ${plans.length === 1 ? 'node' : 'nodes'}.`,
+    `Holdfast is running: cluster ${cluster}, ${plans.length} ${plans.length === 1 ? 'node' : 'nodes'}, led by ${leader}.`,
     '',
     ...plans.map(
       ({ node, shownDirectory }) =>
@@ -47,10 +47,15 @@ export function welcome(cluster: string, plans: readonly NodePlan[]): string {
 }
 
 /** The same for programs. */
-export function readyJson(cluster: string, plans: readonly (NodePlan & { pid: number })[]): unknown {
+export function readyJson(
+  cluster: string,
+  plans: readonly (NodePlan & { pid: number })[],
+  leader: string,
+): unknown {
   return {
     event: 'ready',
     cluster,
+    leader,
     nodes: plans.map(({ node, dataDirectory, pid }) => ({
       name: node.name,
       pid,

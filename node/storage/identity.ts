@@ -1,6 +1,4 @@
-/**
- * Who a data directory belongs to: cluster, node, log.
- */
+/** Who a data directory belongs to: node, log, and from its founding on the cluster. */
 import { crc32 } from 'node:zlib';
 import { z } from 'zod';
 import type { Random } from '@holdfast/client/random';
@@ -12,7 +10,15 @@ const FORMAT = 1;
 
 const identitySchema = z.object({
   format: z.literal(FORMAT),
-  cluster_id: z.string().regex(/^[0-9a-f]{32}$/),
+  /** Absent until the directory belongs to a cluster. */
+  cluster_id: z
+    .string()
+    .regex(/^[0-9a-f]{32}$/)
+    .optional(),
+  /** The members of the cluster; absent with a cluster: this node is the only one. */
+  members: z
+    .array(z.object({ id: z.number().int().positive(), name: z.string().min(1), node_id: z.string() }))
+    .optional(),
   node_id: z.string().regex(/^[0-9a-f]{16}$/),
   node_name: z.string().min(1),
   /** Times the node was started with this directory. */
@@ -55,12 +61,40 @@ export async function writeIdentity(disk: Disk, identity: Identity): Promise<voi
   await replaceFile(disk, FILE, Buffer.from(`${line}\n${checksumLine(line)}\n`));
 }
 
-/** Identity of the first node of a new cluster. */
-export function newIdentity(random: Random, nodeName: string): Identity {
+/**
+ * Whose directory it is: `nodeName`'s, or new and so made its own. `contents`: folders that
+ * only a directory with an identity has. Error: IdentityError.
+ */
+export async function claimDirectory(
+  disk: Disk,
+  random: Random,
+  nodeName: string,
+  contents: readonly string[],
+): Promise<Identity> {
+  const known = await readIdentity(disk);
+  if (known !== undefined) {
+    if (known.condemned !== undefined) throw new IdentityError(known.condemned);
+    if (known.node_name === nodeName) return known;
+    throw new IdentityError(
+      `the data belongs to node "${known.node_name}", this is "${nodeName}": each node needs a directory of its own.`,
+    );
+  }
+  const present = (await Promise.all(contents.map((name) => disk.list(name)))).flat();
+  if (present.length > 0) {
+    throw new IdentityError(
+      'there is data, and identity.json is missing. Restore the file, or use an empty directory.',
+    );
+  }
+  const identity = newIdentity(random, nodeName);
+  await writeIdentity(disk, identity);
+  return identity;
+}
+
+/** Identity of a node that belongs to no cluster yet. */
+function newIdentity(random: Random, nodeName: string): Identity {
   const hex = (bytes: number) => Buffer.from(random.bytes(bytes)).toString('hex');
   return {
     format: FORMAT,
-    cluster_id: hex(16),
     node_id: hex(8),
     node_name: nodeName,
     incarnation: 1,

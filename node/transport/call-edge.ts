@@ -35,8 +35,8 @@ export interface CallEdgeOptions {
   readonly authorise: Authoriser;
   /** Bound on the bytes of requests being handled. */
   readonly inFlightBytes: number;
-  /** Why calls are refused now, if they are. */
-  readonly refusal: () => HoldfastError | undefined;
+  /** Why calls of a method are refused now, if they are. */
+  readonly refusal: (method: string) => HoldfastError | undefined;
   readonly observe: (record: CallRecord) => void;
   /** An error that is not one of ours: a defect. */
   readonly onDefect: (method: string, requestId: string, error: unknown) => void;
@@ -100,7 +100,7 @@ export class CallEdge {
   /** Lets a call in. Errors: OVERLOADED, SHUTTING_DOWN, STARTING, those of the authoriser. */
   admit(call: ArrivingCall): AdmittedCall {
     const { clock, random, authorise, refusal } = this.#options;
-    const refused = refusal();
+    const refused = refusal(call.method);
     if (refused !== undefined) throw refused;
     const principal = authorise(call);
     const budget = call.budget ?? this.budget;

@@ -94,7 +94,7 @@ describe('a valid file', () => {
   it('is the one that ships, with its comments telling the truth', () => {
     const config = loadClusterFile(new URL('../../cluster.yaml', import.meta.url).pathname);
     const defaults = load('cluster: a\nnodes: [{name: n1, grpc: "h:1", http: "h:2"}]').config!;
-    expect(config.nodes.map(({ name }) => name)).toEqual(['n1']);
+    expect(config.nodes.map(({ name }) => name)).toEqual(['n1', 'n2', 'n3']);
     expect([config.storage, config.limits, config.log]).toEqual([
       defaults.storage,
       defaults.limits,

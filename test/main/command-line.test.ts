@@ -132,20 +132,3 @@ it('checks a cluster file', async () => {
   expect(JSON.parse(right.stdout.toString())).toEqual({ ok: true, problems: [] });
   expect(right.code).toBe(0);
 });
-
-it('says that several nodes are several copies of nothing', async () => {
-  const node = (name: string, port: number) =>
-    `  - {name: ${name}, grpc: "127.0.0.1:${port}", http: "127.0.0.1:${port + 100}"}\n`;
-  const text = (nodes: string) => `cluster: test\nnodes:\n${nodes}`;
-  using directory = temporaryDirectory({
-    'one.yaml': text(node('n1', 1)),
-    'two.yaml': text(node('n1', 1) + node('n2', 2)),
-  });
-  // A node that the file does not have: the warning comes first, and nothing starts.
-  const start = (file: string) =>
-    runHoldfast(['start', '--config', file, '--node', 'n9'], { cwd: directory.path });
-  expect((await start('one.yaml')).stderr).not.toContain('WARNING');
-  expect((await start('two.yaml')).stderr).toMatch(
-    /^WARNING: the cluster file has 2 nodes, and nodes of this version do not replicate to each other/,
-  );
-});

@@ -20,7 +20,7 @@ process.on('disconnect', () => process.exit(0));
 console.log('starting');
 if (name === 'bad') { console.error('port in use'); process.exit(1); }
 process.send({ type: 'dependency' });
-process.send('ready');
+process.send({ event: 'ready', leader: name });
 `;
 
 const STARTER = (directory: string, names: readonly string[]) => `
@@ -102,7 +102,7 @@ it('goes on when a node dies, and says how to start it again', async () => {
 
 it('serves with the rest when a node does not start', async () => {
   const { child, shows, closed, output } = startFakes(['bad', 'n2']);
-  await shows('Holdfast is running: cluster test, 1 node.');
+  await shows('Holdfast is running: cluster test, 1 node, led by n2.');
   await shows('bad | ended (exit code 1). Start it again with: npx holdfast start --node bad');
   expect(output()).toContain('bad | port in use\n');
   child.kill('SIGTERM');

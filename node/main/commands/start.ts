@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { type ClusterConfig, loadClusterFile, type NodeConfig } from '../cluster-file.ts';
 import { usageFailure } from '../command-failure.ts';
 import type { ExitCode } from '../exit-code.ts';
-import { outliveReaders, printError } from '../output.ts';
+import { outliveReaders } from '../output.ts';
 import { nearestName } from '../nearest-name.ts';
 import { startCluster } from '../start-cluster.ts';
 import type { NodePlan } from '../start-plan.ts';
@@ -26,7 +26,6 @@ export async function start(options: StartOptions): Promise<ExitCode> {
   requireNode22();
   outliveReaders();
   const config = loadClusterFile(options.config);
-  await warnOfSeveralNodes(config);
   // Before the first use of the pool. The default of 4 threads lets a few synced writes hold up every read.
   process.env['UV_THREADPOOL_SIZE'] ??= '16';
   if (options.node === undefined) {
@@ -37,16 +36,6 @@ export async function start(options: StartOptions): Promise<ExitCode> {
   // Loaded only now: the process that merely starts others needs none of what a node does.
   const { startNode } = await import('../start-node.ts');
   return startNode({ config, plan: planOf(node, options), json: options.json ?? false });
-}
-
-/** Whoever writes three nodes into a file expects three copies. */
-async function warnOfSeveralNodes({ nodes }: ClusterConfig): Promise<void> {
-  // A node that was started with others is spoken for by its starter.
-  if (nodes.length === 1 || process.send !== undefined) return;
-  await printError(
-    `WARNING: the cluster file has ${nodes.length} nodes, and nodes of this version do not replicate to each ` +
-      'other: each keeps only what it was sent itself, and a lost node is lost data.',
-  );
 }
 
 function findNode(config: ClusterConfig, name: string): NodeConfig {

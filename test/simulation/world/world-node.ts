@@ -233,7 +233,7 @@ export class WorldNode {
       services: [
         kvService({ kv, keyspaces, clock, observe: () => undefined, stopping }),
         keyspaceService(keyspaces),
-        clusterService(statusSource(engine, facts)),
+        clusterService(statusSource(() => engine, facts, engine.identity)),
       ],
       connectionInFlightBytes: settings.connectionInFlightBytes,
       sendQueueBytes: settings.sendQueueBytes,

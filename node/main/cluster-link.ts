@@ -1,0 +1,56 @@
+/** How this node reaches the others: calls to their services, and the messages of the replicated logs. */
+import { readFileSync } from 'node:fs';
+import type { Clock } from '@holdfast/client/clock';
+import { GrpcTransport } from '@holdfast/client/grpc-transport';
+import type { Random } from '@holdfast/client/random';
+import type { Transport } from '@holdfast/client/transport';
+import type { Membership } from '../cluster/membership.ts';
+import type { Member } from '../raft/members.ts';
+import { IdentityError } from '../storage/identity.ts';
+import { GrpcPeerTransport } from '../transport/grpc-peer-transport.ts';
+import type { TlsSettings } from '../transport/tls-files.ts';
+import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
+
+/** Calls from this node to the services of others; as a client it shows the node's own certificate. */
+export function callsToNodes({ tls }: NodeConfig): Transport {
+  return new GrpcTransport(tls === undefined ? undefined : clientTls(tls));
+}
+
+function clientTls({ ca, cert, key }: TlsSettings) {
+  return {
+    ca: ca === undefined ? undefined : readFileSync(ca),
+    certificate: readFileSync(cert),
+    key: readFileSync(key),
+  };
+}
+
+/** The members with the addresses that cluster.yaml gives them. Error: IdentityError, for one that it does not have. */
+export function membersOf({ members }: Membership, { nodes, path }: ClusterConfig): Member[] {
+  return members.map(({ id, name }) => {
+    const node = nodes.find((one) => one.name === name);
+    if (node !== undefined) return { id, name, address: node.grpc.text };
+    throw new IdentityError(
+      `the data belongs to a cluster with the member "${name}", which ${path} does not have. Put it back, with its addresses.`,
+    );
+  });
+}
+
+/** The link to the other members; undefined: there is none. */
+export function linkToMembers(
+  self: string,
+  membership: Membership,
+  members: readonly Member[],
+  clock: Clock,
+  random: Random,
+): GrpcPeerTransport | undefined {
+  if (members.length === 1) return undefined;
+  const addresses = new Map(members.map(({ name, address }) => [name, address]));
+  return new GrpcPeerTransport({
+    clock,
+    random,
+    self,
+    clusterId: Buffer.from(membership.clusterId, 'hex'),
+    addressOf: (peer) => addresses.get(peer),
+    isMember: (peer) => addresses.has(peer),
+  });
+}
