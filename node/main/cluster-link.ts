@@ -1,28 +1,11 @@
-/** How this node reaches the others: calls to their services, and the messages of the replicated logs. */
-import { readFileSync } from 'node:fs';
+/** The other members of the cluster, and the link on which the messages of the replicated logs go. */
 import type { Clock } from '@holdfast/client/clock';
-import { GrpcTransport } from '@holdfast/client/grpc-transport';
 import type { Random } from '@holdfast/client/random';
-import type { Transport } from '@holdfast/client/transport';
 import type { Membership } from '../cluster/membership.ts';
 import type { Member } from '../raft/members.ts';
 import { IdentityError } from '../storage/identity.ts';
 import { GrpcPeerTransport } from '../transport/grpc-peer-transport.ts';
-import type { TlsSettings } from '../transport/tls-files.ts';
-import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
-
-/** Calls from this node to the services of others; as a client it shows the node's own certificate. */
-export function callsToNodes({ tls }: NodeConfig): Transport {
-  return new GrpcTransport(tls === undefined ? undefined : clientTls(tls));
-}
-
-function clientTls({ ca, cert, key }: TlsSettings) {
-  return {
-    ca: ca === undefined ? undefined : readFileSync(ca),
-    certificate: readFileSync(cert),
-    key: readFileSync(key),
-  };
-}
+import type { ClusterConfig } from './cluster-file.ts';
 
 /** The members with the addresses that cluster.yaml gives them. Error: IdentityError, for one that it does not have. */
 export function membersOf({ members }: Membership, { nodes, path }: ClusterConfig): Member[] {

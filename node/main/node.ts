@@ -2,7 +2,6 @@
 import { join } from 'node:path';
 import type { Timer } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
-import type { Transport } from '@holdfast/client/transport';
 import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
 import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { Metrics } from '../observe/metrics.ts';
@@ -21,9 +20,10 @@ import { deferredService } from '../services/deferred-service.ts';
 import { claimDirectory, writeIdentity, type Identity } from '../storage/identity.ts';
 import { verifyLevelFiles, verifyNextTable } from '../storage/level-verifier.ts';
 import { CallEdge } from '../transport/call-edge.ts';
-import { callsToNodes, linkToMembers, membersOf } from './cluster-link.ts';
+import { linkToMembers, membersOf } from './cluster-link.ts';
 import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
 import { CONTENTS, openEngine, type Engine } from './engine.ts';
+import { NodeCalls } from './node-calls.ts';
 import { gauges, statusSource, type NodeFacts } from './node-status.ts';
 import { Serving } from './serving.ts';
 import { diskFailed, startError } from './start-error.ts';
@@ -92,14 +92,14 @@ class Node implements RunningNode {
   #founder: Founder | undefined;
   #looking: Timer | undefined;
   /** Calls to the other nodes. */
-  readonly #calls: Transport;
+  readonly #calls: NodeCalls;
 
   constructor(options: RunNodeOptions, settings: NodeConfig, logger: Logger, ports: NodePorts) {
     this.#options = options;
     this.#settings = settings;
     this.#logger = logger;
     this.#ports = ports;
-    this.#calls = callsToNodes(settings);
+    this.#calls = new NodeCalls(settings.tls, ports.clock);
     this.closed = new Promise((resolve) => {
       this.#close = resolve;
     });
@@ -164,6 +164,7 @@ class Node implements RunningNode {
       edge,
       services: this.#services(identity),
       readiness: () => this.#readiness(),
+      onCertificate: () => this.#calls.renew(),
       stopping: this.#stopping.signal,
     });
   }

@@ -5,9 +5,10 @@ import type { TlsEvents } from '../transport/tls-identity.ts';
 import { rfc3339 } from './rfc3339.ts';
 
 /** Tells of certificates that were exchanged, or could not be. */
-export function tlsEvents(logger: Logger, metrics: Metrics): TlsEvents {
+export function tlsEvents(logger: Logger, metrics: Metrics, onCertificate: () => void): TlsEvents {
   return {
     onReload: ({ subject, notAfterMs, serialNumber }) => {
+      onCertificate();
       metrics.certificateReload('taken');
       const facts = { subject, serial_number: serialNumber, not_after: rfc3339(notAfterMs) };
       logger.info(facts, 'new connections get a new certificate');

@@ -25,6 +25,8 @@ export interface ServingOptions {
   readonly metrics: Metrics;
   readonly edge: CallEdge;
   readonly services: readonly ServedService[];
+  /** There is a new certificate for connections. */
+  readonly onCertificate: () => void;
   readonly readiness: () => { readonly ready: boolean; readonly reason: string };
   /** Aborted when the node begins to stop. */
   readonly stopping: AbortSignal;
@@ -43,7 +45,9 @@ export class Serving {
     const { settings, clock, logger, metrics } = options;
     const { tls: files } = settings;
     const tls =
-      files === undefined ? undefined : await TlsIdentity.open(files, clock, tlsEvents(logger, metrics));
+      files === undefined
+        ? undefined
+        : await TlsIdentity.open(files, clock, tlsEvents(logger, metrics, options.onCertificate));
     let serving: Serving | undefined;
     try {
       serving = new Serving(options, tls);
