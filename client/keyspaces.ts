@@ -21,6 +21,11 @@ export interface CreateKeyspaceOptions extends CallOptions {
   mode?: 'raft' | 'quorum' | undefined;
   /** A power of two, 1 to 1,024. Default 8. */
   partitions?: number | undefined;
+  /**
+   * Copies of each partition, 1 to 7, on as many nodes; a majority must be up. In a cluster of
+   * fewer nodes every node has one. Default 3.
+   */
+  replication?: number | undefined;
   /** Greatest key, 1 to 65,536 bytes. Default 4,096. */
   maxKeyBytes?: number | undefined;
   /** Greatest value, 1 to 4,194,304 bytes. Default 1,048,576. */
@@ -32,6 +37,8 @@ export interface KeyspaceDescription {
   name: string;
   mode: 'raft' | 'quorum' | 'unknown';
   partitions: PartitionArc[];
+  /** Copies of each partition that were asked for. */
+  replication: number;
   maxKeyBytes: number;
   maxValueBytes: number;
   /** Distinguishes it from earlier and later ones of the same name. */
@@ -59,6 +66,7 @@ export class Keyspaces {
       mode: options.mode === 'quorum' ? KeyspaceMode.QUORUM : KeyspaceMode.RAFT,
     });
     if (options.partitions !== undefined) request.partitions = options.partitions;
+    if (options.replication !== undefined) request.replication = options.replication;
     if (options.maxKeyBytes !== undefined) request.maxKeyBytes = options.maxKeyBytes;
     if (options.maxValueBytes !== undefined) request.maxValueBytes = options.maxValueBytes;
     const method = KeyspaceService.method.createKeyspace;
@@ -103,6 +111,7 @@ function described(keyspace: KeyspaceMessage | undefined): KeyspaceDescription {
     name: keyspace.name,
     mode: modeName(keyspace.mode),
     partitions: keyspace.partitions.map(({ group, firstHash, lastHash }) => ({ group, firstHash, lastHash })),
+    replication: keyspace.replication || 1,
     maxKeyBytes: keyspace.maxKeyBytes,
     maxValueBytes: keyspace.maxValueBytes,
     id: keyspace.id,

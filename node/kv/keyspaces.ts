@@ -7,6 +7,7 @@ import { HoldfastError } from '@holdfast/client/error';
 import { PartitionTable, partitionArcs } from '@holdfast/client/partition-table';
 import type { Clock } from '@holdfast/client/clock';
 import { KeyspaceMode, KeyspaceSchema, type Keyspace } from '@holdfast/proto/kv/v1/keyspace';
+import { placeReplicas } from '../cluster/placement.ts';
 import type { GroupHost } from '../raft/group-host.ts';
 import type { GroupReplica } from '../raft/group-replica.ts';
 import { groupPrefix, prefixEnd } from '../storage/row-key.ts';
@@ -73,6 +74,8 @@ export interface OpenKeyspace extends KeyspaceLimits {
 export interface KeyspaceSettings {
   readonly name: string;
   readonly partitions: number;
+  /** Copies of each partition; fewer where the cluster has fewer nodes. */
+  readonly replication: number;
   readonly maxKeyBytes: number;
   readonly maxValueBytes: number;
 }
@@ -179,8 +182,13 @@ export class Keyspaces {
       const group = counter(tree, NEXT_GROUP);
       const id = counter(tree, NEXT_KEYSPACE);
       const wasDropped = tree.get(DROPPED + settings.name) !== undefined;
-      const replicas = this.#options.host.members.map((member) => member.id);
-      const descriptor = describe(settings, group.next, id.next, clock.wallMs(), wasDropped, replicas);
+      const descriptor = describe(settings, {
+        firstGroup: group.next,
+        id: id.next,
+        nowMs: clock.wallMs(),
+        wasDropped,
+        replicas: this.#placed(settings),
+      });
       const key = PREFIX + settings.name;
       const { succeeded } = await tree.transact({
         comparisons: [{ key, modRevision: 0 }, group.comparison, id.comparison],
@@ -265,6 +273,17 @@ export class Keyspaces {
     });
   }
 
+  /** Where the partitions of a new keyspace go. */
+  #placed({ partitions, replication }: KeyspaceSettings): number[][] {
+    const held = [...this.#open.values()].flatMap(({ descriptor }) => descriptor.partitions);
+    return placeReplicas({
+      members: this.#options.host.members,
+      arcs: partitionArcs(partitions).map(({ firstHash }) => firstHash),
+      replication,
+      held: held.map(({ firstReplicas }) => firstReplicas),
+    });
+  }
+
   #checkGroups(more: number): void {
     const total = this.#nameByGroup.size + more;
     if (total <= MAX_GROUPS) return;
@@ -324,22 +343,27 @@ export class Keyspaces {
   }
 }
 
-function describe(
-  settings: KeyspaceSettings,
-  firstGroup: number,
-  id: number,
-  nowMs: number,
-  wasDropped: boolean,
-  firstReplicas: number[],
-): Keyspace {
+/** What a new keyspace has besides what was asked for. */
+interface Birth {
+  readonly firstGroup: number;
+  readonly id: number;
+  readonly nowMs: number;
+  readonly wasDropped: boolean;
+  /** Of each partition. */
+  readonly replicas: readonly number[][];
+}
+
+function describe(settings: KeyspaceSettings, birth: Birth): Keyspace {
+  const { firstGroup, id, nowMs, wasDropped, replicas } = birth;
   return create(KeyspaceSchema, {
     name: settings.name,
     mode: KeyspaceMode.RAFT,
     partitions: partitionArcs(settings.partitions).map((arc, position) => ({
       ...arc,
       group: BigInt(firstGroup + position),
-      firstReplicas,
+      firstReplicas: replicas[position]!,
     })),
+    replication: settings.replication,
     maxKeyBytes: settings.maxKeyBytes,
     maxValueBytes: settings.maxValueBytes,
     id: BigInt(id),

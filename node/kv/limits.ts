@@ -8,6 +8,8 @@ export const MAX_TTL_MS = 315_360_000_000;
 export const MAX_DEADLINE_MS = 300_000;
 export const DEFAULT_DEADLINE_MS = 5_000;
 export const DEFAULT_PARTITIONS = 8;
+export const DEFAULT_REPLICATION = 3;
+export const MAX_REPLICATION = 7;
 export const MAX_PARTITIONS = 1_024;
 /** Partitions of all keyspaces together: each costs memory and a place in every status. */
 export const MAX_GROUPS = 16_384;

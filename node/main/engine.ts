@@ -5,10 +5,16 @@
  */
 import type { Clock, Timer } from '@holdfast/client/clock';
 import type { Random } from '@holdfast/client/random';
+import { LeaderBalancer } from '../cluster/leader-balancer.ts';
 import { Coordination } from '../coordination/coordination.ts';
 import { KeyValue } from '../kv/key-value.ts';
 import { Keyspaces } from '../kv/keyspaces.ts';
-import { DEFAULT_KEY_BYTES, DEFAULT_PARTITIONS, DEFAULT_VALUE_BYTES } from '../kv/limits.ts';
+import {
+  DEFAULT_KEY_BYTES,
+  DEFAULT_PARTITIONS,
+  DEFAULT_REPLICATION,
+  DEFAULT_VALUE_BYTES,
+} from '../kv/limits.ts';
 import { Sweeper } from '../kv/sweeper.ts';
 import type { RaftSettings } from '../raft/core/settings.ts';
 import { GroupHost, type FatalCause, type HostObserver } from '../raft/group-host.ts';
@@ -98,6 +104,8 @@ export interface Engine {
   readonly recovery: Recovery;
   /** Whether everything that the log had at the start is applied, and the cluster has its first keyspace. */
   isReady(): boolean;
+  /** Hands what is led here to other nodes, before a stop; calls are served meanwhile. */
+  handOver(): Promise<void>;
   /** Finishes what was taken, writes the overlay to the store and closes everything. */
   stop(): Promise<void>;
 }
@@ -151,7 +159,7 @@ class EngineAssembly {
   }
 
   async open(): Promise<Engine> {
-    const { clock, disk, minFreeBytes, onSpaceChange } = this.#options;
+    const { clock, random, disk, minFreeBytes, onSpaceChange } = this.#options;
     const { log, recovered, tornBytes } = await this.#openLog();
     const rows = this.#openRows(log);
     this.#compareMarks(log, rows);
@@ -204,7 +212,13 @@ class EngineAssembly {
       replayedEntries: host.replayedEntries,
       tornBytes,
     };
+    const balancer = host.members.length === 1 ? undefined : new LeaderBalancer(host, clock, random);
+    const handOver = () => {
+      balancer?.stop();
+      return host.handOverAll();
+    };
     const stop = async () => {
+      balancer?.stop();
       this.#stopBootstrap();
       space.stop();
       await reclaimer.stop();
@@ -216,7 +230,7 @@ class EngineAssembly {
       await this.#store.close();
     };
     const opened = { identity, log, rows, host, space, keyspaces, kv, scrubber, recovery: figures };
-    return { ...opened, isReady: () => isRecovered && isBootstrapped(coordination), stop };
+    return { ...opened, isReady: () => isRecovered && isBootstrapped(coordination), handOver, stop };
   }
 
   /** What stopped the host says more than what that made fail. */
@@ -346,6 +360,7 @@ async function bootstrap(coordination: Coordination, keyspaces: Keyspaces): Prom
     await keyspaces.create({
       name: 'default',
       partitions: DEFAULT_PARTITIONS,
+      replication: DEFAULT_REPLICATION,
       maxKeyBytes: DEFAULT_KEY_BYTES,
       maxValueBytes: DEFAULT_VALUE_BYTES,
     });

@@ -287,6 +287,7 @@ class Node implements RunningNode {
     this.#clockWatch?.stop();
     if (this.#serving !== undefined) this.#serving.healthy = false;
     this.#looking?.cancel();
+    await this.#engine?.handOver();
     this.#stopping.abort(stoppingError());
     await this.#serving?.close(STOP_MS);
     this.#calls.close();

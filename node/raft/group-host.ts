@@ -12,7 +12,7 @@
  *  4. After a failure of the log nothing is proposed, applied or answered as done.
  *  5. A leader whose clock is far from the others' hands over instead of stamping.
  */
-import type { Clock } from '@holdfast/client/clock';
+import { sleep, type Clock } from '@holdfast/client/clock';
 import type { Random } from '@holdfast/client/random';
 import type { PeerTransport } from '../runtime/peer-transport.ts';
 import { StoreDamaged, type AppliedEntry, type RowStore, type StoreMark } from '../storage/row-store.ts';
@@ -33,7 +33,7 @@ import { RecoveredGroups, storeMarkRecord } from './log-records.ts';
 import { LogWriter, type PendingWrite } from './log-writer.ts';
 import type { Member } from './members.ts';
 import { removeOrphanRows } from './orphan-rows.ts';
-import { PeerCourier } from './peer-courier.ts';
+import { LEAVING, PeerCourier } from './peer-courier.ts';
 import { PeerMemory } from './peer-memory.ts';
 import type { ReadWaiter } from './read-queue.ts';
 import { Snapshots } from './snapshots.ts';
@@ -44,6 +44,12 @@ const CACHE_BYTES = 64 * 1024 * 1024;
 
 /** Longest that a stopping host waits for what was proposed to it. */
 const STOP_WAIT_MS = 3_000;
+
+/** Longest that a node which is to stop waits for others to take over what it leads. */
+const HAND_OVER_MS = 3_000;
+const HAND_OVER_LOOK_MS = 10;
+/** For so long nobody may seem fit to: leaders forget whom they have heard once in an election timeout. */
+const SUCCESSOR_MS = 700;
 
 /** What a failure is called when this node must not go on. */
 export type FatalCause = 'storage failed' | 'storage damaged' | 'not known again';
@@ -100,6 +106,12 @@ export class GroupHost {
   #areGroupsAdded = false;
   #isScheduled = false;
   #isStopping = false;
+  #isLeaving = false;
+  /** New groups that this node is to lead: they need not wait for an election timeout. */
+  readonly #toLead = new Set<GroupReplica>();
+  /** How many groups each peer leads by its last message, or LEAVING. */
+  readonly #led = new Map<number, number>();
+  #ledGroups = 0;
   #idle: (() => void)[] = [];
   readonly #awaitRecovered: { resolve: () => void; reject: (error: Error) => void }[] = [];
   #failure: FailureCause | undefined;
@@ -196,6 +208,11 @@ export class GroupHost {
     return this.#options.members;
   }
 
+  /** This node's number as a replica. */
+  get self(): number {
+    return this.#options.self.id;
+  }
+
   /** The replica of a group, if it is here. */
   replica(group: number): GroupReplica | undefined {
     return this.#replicas.get(group);
@@ -217,8 +234,8 @@ export class GroupHost {
   }
 
   /**
-   * Adds a group. `voters` are those that it began with; a replica that is not among them
-   * waits to be added by a leader. Error: StoreDamaged.
+   * Adds a group. `voters` are those that it began with, first the one that should lead it; a
+   * replica that is not among them waits to be added by a leader. Error: StoreDamaged.
    */
   addGroup<M extends StateMachine>(
     group: number,
@@ -246,6 +263,7 @@ export class GroupHost {
     this.#replicas.set(group, replica as unknown as GroupReplica);
     // Nobody else will. Where there are other nodes, they are greeted first.
     if (replica.isAlone && this.#courier === undefined) replica.core.campaign();
+    else if (replica.term === 0 && voters[0] === self.id) this.#toLead.add(replica as unknown as GroupReplica);
     this.#wake(replica as unknown as GroupReplica);
     return replica;
   }
@@ -256,6 +274,7 @@ export class GroupHost {
     if (replica === undefined) return;
     this.#replicas.delete(group);
     this.#ready.delete(replica);
+    this.#ledGroups = this.#countLed();
     this.#snapshots.drop(group);
     this.#giveUp(replica, 'group gone');
     replica.reads.fail();
@@ -328,6 +347,56 @@ export class GroupHost {
   /** Hands a group's leadership to another voter. */
   transferLeader(group: number, to: number): Refused | undefined {
     return this.#onCore(group, (replica) => replica.core.transferLeader(to));
+  }
+
+  /** Groups that a member leads, as far as is known. */
+  ledBy(member: number): number {
+    return member === this.self ? this.#ledGroups : (this.#led.get(member) ?? 0);
+  }
+
+  /** Whether a voter of a group that is led here could lead it at once: it answers, stays, and lacks at most `entries`. */
+  mayTakeOver(group: number, voter: number, entries: number): boolean {
+    const replica = this.#replicas.get(group);
+    if (replica === undefined || this.#led.get(voter) === LEAVING) return false;
+    const { followers, lastIndex, transferee } = replica.core.status;
+    const progress = followers.get(voter);
+    if (transferee !== 0 || progress?.isActive !== true) return false;
+    return progress.state === 'replicate' && lastIndex - progress.match <= entries;
+  }
+
+  /**
+   * Hands over whatever is led here, before this node stops, and takes no leadership any more.
+   * Resolves when nothing is led, or nobody can take it, at the latest after `HAND_OVER_MS`.
+   */
+  async handOverAll(): Promise<void> {
+    if (this.#courier === undefined || this.#failure !== undefined) return;
+    this.#isLeaving = true;
+    const { clock } = this.#options;
+    const startedMs = clock.monotonicMs();
+    for (;;) {
+      const { led, moving } = this.#handOver();
+      const passedMs = clock.monotonicMs() - startedMs;
+      if (led === 0 || passedMs > (moving > 0 ? HAND_OVER_MS : SUCCESSOR_MS)) return;
+      await sleep(clock, HAND_OVER_LOOK_MS);
+    }
+  }
+
+  /** Begins what handovers it can; returns how many groups are led here, and how many of them are being handed over. */
+  #handOver(): { led: number; moving: number } {
+    let led = 0;
+    let moving = 0;
+    for (const replica of this.#replicas.values()) {
+      const { core, group } = replica;
+      if (!core.isLeader || replica.isAlone || this.#failure !== undefined) continue;
+      led++;
+      const { followers, transferee } = core.status;
+      const fit = [...followers.keys()].filter((voter) => this.mayTakeOver(group, voter, Infinity));
+      const best = fit.sort((a, b) => followers.get(b)!.match - followers.get(a)!.match)[0];
+      if (transferee === 0 && best !== undefined) core.transferLeader(best);
+      if (core.status.transferee !== 0) moving++;
+      this.#wake(replica);
+    }
+    return { led, moving };
   }
 
   /** Finishes what was proposed, writes the overlay to the store and stops. */
@@ -423,6 +492,8 @@ export class GroupHost {
       clocks: this.#clocks,
       onBulk: (from, kind, body) => this.#snapshots.onMessage(from, kind, body),
       onRefused: (peer, reason) => this.stopServing('not known again', notKnownAgain(peer, reason)),
+      led: () => (this.#isLeaving ? LEAVING : this.#ledGroups),
+      onLed: (peer, led) => this.#led.set(peer, led),
       onDropped: ({ group, message }) => this.#replicas.get(group)?.core.reportUnreachable(message.to),
     });
   }
@@ -476,6 +547,7 @@ export class GroupHost {
     reads.serve(replica.applied.index);
     for (const follower of ready.snapshotsWanted) this.#snapshots.sender.start(replica, follower);
     if (ready.roleChange === undefined) return;
+    this.#ledGroups = this.#countLed();
     if (ready.roleChange.role === 'leader') this.#leaderChanges++;
     else if (!replica.isAlone) this.#giveUp(replica, 'not leader');
   }
@@ -526,6 +598,7 @@ export class GroupHost {
       for (const replica of this.#replicas.values()) {
         if (replica.isOnly && replica.core.isLeader) continue; // waits for nobody
         replica.core.tick(wallMs);
+        if (this.#toLead.delete(replica) && replica.core.leader === 0) replica.core.campaign();
         replica.reads.tick();
         if (isClockOff && replica.core.isLeader) this.#clockGuard.handOver(replica.core);
         this.#ready.add(replica);
@@ -542,6 +615,7 @@ export class GroupHost {
       for (const { group, message } of messages) {
         const replica = this.#replicas.get(group);
         if (replica === undefined || message.to !== this.#options.self.id) continue;
+        if (message.type === 'timeoutNow' && this.#isLeaving) continue; // it would be handed on at once
         if (message.type === 'snapshot') this.#snapshots.receiver.offer(replica, message);
         else replica.core.step(message);
         this.#wake(replica);
@@ -557,6 +631,12 @@ export class GroupHost {
     const result = ask(replica);
     this.#wake(replica);
     return result;
+  }
+
+  #countLed(): number {
+    let led = 0;
+    for (const { isLeader } of this.#replicas.values()) if (isLeader) led++;
+    return led;
   }
 
   #isPresent(replica: GroupReplica): boolean {

@@ -2,7 +2,7 @@
  * Carries messages of all groups between this node and its peers: what is posted in a turn
  * leaves as one envelope for each peer. Every message begins with who sends it:
  *
- *   kind (1 byte) · log id (8) · run id (8) · records in its log at its start (8) · records now (8) · wall clock (8)
+ *   kind (1 byte) · log id (8) · run id (8) · records in its log at its start (8) · records now (8) · wall clock (8) · groups led (4)
  *
  *  1. Nothing is taken from a node that is not a member, or that `PeerMemory` does not know
  *     again: a member whose data was removed or rolled back would vote a second time.
@@ -37,7 +37,9 @@ export const PeerMessageKind = {
   welcome: 6,
 } as const;
 
-export const HEADER_BYTES = 41;
+export const HEADER_BYTES = 45;
+/** In place of the groups that it leads, of a node that is about to stop: it is to be handed none. */
+export const LEAVING = 0xffff_ffff;
 const NO_BODY = new Uint8Array(0);
 /** Envelopes are cut at about this size. */
 const ENVELOPE_BYTES = 4 * 1024 * 1024;
@@ -60,6 +62,10 @@ export interface PeerCourierOptions {
   readonly logId: Uint8Array;
   /** Records that are durable in this node's log. */
   readonly logSequence: () => number;
+  /** How many groups this node leads, or LEAVING. */
+  readonly led: () => number;
+  /** How many a peer leads, or LEAVING. */
+  readonly onLed: (peer: number, led: number) => void;
   readonly onMessages: (messages: readonly GroupMessage[]) => void;
   readonly onBulk: (from: number, kind: number, body: Buffer) => void;
   /** A peer does not take this node for the one it knew. */
@@ -167,7 +173,7 @@ export class PeerCourier {
   }
 
   #send(peer: string, kind: number, body: Uint8Array): void {
-    const { logId, logSequence, clock, transport } = this.#options;
+    const { logId, logSequence, clock, transport, led } = this.#options;
     const message = Buffer.allocUnsafe(HEADER_BYTES + body.byteLength);
     message[0] = kind;
     message.set(logId.subarray(0, 8), 1);
@@ -175,6 +181,7 @@ export class PeerCourier {
     writeU64(message, this.#startSequence, 17);
     writeU64(message, logSequence(), 25);
     writeU64(message, Math.max(0, Math.floor(clock.wallMs())), 33);
+    message.writeUInt32BE(led(), 41);
     message.set(body, HEADER_BYTES);
     transport.send(peer, message);
   }
@@ -188,6 +195,7 @@ export class PeerCourier {
     const header = readable(() => readHeader(message));
     if (header === undefined || !this.#isKnown(peer, header.seen, message)) return;
     this.#options.clocks.heard(peer.id, header.wallMs);
+    this.#options.onLed(peer.id, header.led);
     if (kind === PeerMessageKind.hello)
       return this.#send(name, PeerMessageKind.welcome, message.subarray(9, 17));
     if (kind === PeerMessageKind.welcome) return this.#onWelcome(name, body);
@@ -222,15 +230,15 @@ export class PeerCourier {
   }
 }
 
-/** Who sends a message, and what its clock shows. RangeError: nobody. */
-function readHeader(message: Buffer): { readonly seen: SeenPeer; readonly wallMs: number } {
+/** Who sends a message, what its clock shows, and what it leads. RangeError: nobody. */
+function readHeader(message: Buffer): { seen: SeenPeer; wallMs: number; led: number } {
   const seen = {
     logId: message.toString('hex', 1, 9),
     runId: message.toString('hex', 9, 17),
     startSequence: readU64(message, 17),
     sequence: readU64(message, 25),
   };
-  return { seen, wallMs: readU64(message, 33) };
+  return { seen, wallMs: readU64(message, 33), led: message.readUInt32BE(41) };
 }
 
 /** What cannot be read is dropped, as if the network had lost it. */

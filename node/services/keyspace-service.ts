@@ -14,9 +14,11 @@ import type { Keyspaces, KeyspaceSettings } from '../kv/keyspaces.ts';
 import {
   DEFAULT_KEY_BYTES,
   DEFAULT_PARTITIONS,
+  DEFAULT_REPLICATION,
   DEFAULT_VALUE_BYTES,
   MAX_KEY_BYTES,
   MAX_PARTITIONS,
+  MAX_REPLICATION,
   MAX_VALUE_BYTES,
   refuse,
 } from '../kv/limits.ts';
@@ -61,6 +63,7 @@ function settings(request: CreateKeyspaceRequest): KeyspaceSettings {
   return {
     name: request.name,
     partitions,
+    replication: within('replication', request.replication, DEFAULT_REPLICATION, MAX_REPLICATION),
     maxKeyBytes: within('max_key_bytes', request.maxKeyBytes, DEFAULT_KEY_BYTES, MAX_KEY_BYTES),
     maxValueBytes: within('max_value_bytes', request.maxValueBytes, DEFAULT_VALUE_BYTES, MAX_VALUE_BYTES),
   };

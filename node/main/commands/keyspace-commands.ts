@@ -19,6 +19,7 @@ function addCreate(keyspace: Command): void {
   askingCluster(create)
     .addOption(new Option('--mode <mode>', 'how data is kept').choices(['raft', 'quorum']).default('raft'))
     .option('--partitions <count>', 'a power of two, 1 to 1024 (default: 8)', count)
+    .option('--replication <count>', 'copies of each partition, 1 to 7 (default: 3)', count)
     .option('--max-key-bytes <count>', 'greatest key, 1 to 65536 (default: 4096)', count)
     .option('--max-value-bytes <count>', 'greatest value, 1 to 4194304 (default: 1048576)', count)
     .action(async (name, options) => (await import('./keyspaces.ts')).create(name, options));

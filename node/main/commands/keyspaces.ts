@@ -7,14 +7,15 @@ import { rfc3339 } from '../rfc3339.ts';
 export interface CreateOptions extends ClusterOptions {
   mode: 'raft' | 'quorum';
   partitions?: number;
+  replication?: number;
   maxKeyBytes?: number;
   maxValueBytes?: number;
 }
 
 /** `holdfast keyspace create`. */
 export async function create(name: string, options: CreateOptions): Promise<void> {
-  const { mode, partitions, maxKeyBytes, maxValueBytes } = options;
-  const wanted: CreateKeyspaceOptions = { mode, partitions, maxKeyBytes, maxValueBytes };
+  const { mode, partitions, replication, maxKeyBytes, maxValueBytes } = options;
+  const wanted: CreateKeyspaceOptions = { mode, partitions, replication, maxKeyBytes, maxValueBytes };
   const created = await withCluster(options, (client, signal) =>
     client.keyspaces.create(name, { ...wanted, signal }),
   );
@@ -54,11 +55,11 @@ export async function drop(name: string, options: ClusterOptions): Promise<void>
   return print(`dropped ${name}\n`);
 }
 
-const HEADINGS = ['NAME', 'MODE', 'PARTITIONS', 'MAX KEY', 'MAX VALUE', 'CREATED'];
+const HEADINGS = ['NAME', 'MODE', 'PARTITIONS', 'COPIES', 'MAX KEY', 'MAX VALUE', 'CREATED'];
 
 function row(keyspace: KeyspaceDescription): string[] {
-  const { name, mode, partitions, maxKeyBytes, maxValueBytes, createdAtMs } = keyspace;
-  const numbers = [partitions.length, maxKeyBytes, maxValueBytes].map(String);
+  const { name, mode, partitions, replication, maxKeyBytes, maxValueBytes, createdAtMs } = keyspace;
+  const numbers = [partitions.length, replication, maxKeyBytes, maxValueBytes].map(String);
   return [name, mode, ...numbers, rfc3339(createdAtMs)];
 }
 
@@ -71,6 +72,7 @@ function keyspaceJson(keyspace: KeyspaceDescription): Record<string, unknown> {
       first_hash: firstHash,
       last_hash: lastHash,
     })),
+    replication: keyspace.replication,
     max_key_bytes: keyspace.maxKeyBytes,
     max_value_bytes: keyspace.maxValueBytes,
     id: keyspace.id.toString(),
