@@ -243,7 +243,10 @@ export class GroupHost {
     createMachine: MachineMaker<M>,
   ): GroupReplica<M> {
     const { log, rows, self, random, settings = {}, recovered } = this.#options;
-    const initial = voters.includes(self.id) ? { voters, outgoing: [], learners: [] } : NO_CONFIGURATION;
+    const ascending = [...voters].sort((a, b) => a - b);
+    const initial = voters.includes(self.id)
+      ? { voters: ascending, outgoing: [], learners: [] }
+      : NO_CONFIGURATION;
     const stored = rows.stored(group);
     const restored = recovered.take(group, log.group(group), stored, initial);
     const replica = new GroupReplica({
