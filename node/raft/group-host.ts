@@ -266,7 +266,8 @@ export class GroupHost {
     this.#replicas.set(group, replica as unknown as GroupReplica);
     // Nobody else will. Where there are other nodes, they are greeted first.
     if (replica.isAlone && this.#courier === undefined) replica.core.campaign();
-    else if (replica.term === 0 && voters[0] === self.id) this.#toLead.add(replica as unknown as GroupReplica);
+    else if (replica.term === 0 && voters[0] === self.id)
+      this.#toLead.add(replica as unknown as GroupReplica);
     this.#wake(replica as unknown as GroupReplica);
     return replica;
   }

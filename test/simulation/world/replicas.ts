@@ -1,12 +1,14 @@
 /** Compares the replicas of each group once nothing happens any more: same entries applied, same rows. */
 import { crc32 } from 'node:zlib';
-import { members } from '../../../node/raft/core/configuration.ts';
+import { members, type Configuration } from '../../../node/raft/core/configuration.ts';
 import { groupPrefix, prefixEnd } from '../../../node/storage/row-key.ts';
 import { CheckFailure } from '../../raft/check-failure.ts';
 import { replicasOf } from './open-member.ts';
 import type { World } from './world.ts';
 import type { WorldNode } from './world-node.ts';
 
+/** Between two looks at whether all nodes are still up. */
+const LOOK_MS = 10;
 const ROWS_AT_ONCE = 1_000;
 /** How far the store is: each node's own. */
 const STORED = 'i';
@@ -30,10 +32,24 @@ export async function compareReplicas(world: World, withinMs: number): Promise<v
       throw new CheckFailure('liveness', `replicas do not catch up: ${lagging(nodes)}`);
     }
     const before = positions(nodes);
-    differing = await world.finish(differences(nodes), withinMs, 'liveness', 'reading rows');
+    differing = await compared(world, nodes, withinMs);
     // What was applied between two reads is no difference.
     if (positions(nodes) === before && differing !== '') throw new CheckFailure('replicas', differing);
   }
+}
+
+/** What differs. A node whose disk failed at the last moment ends now: what was being read of it never comes. */
+async function compared(world: World, nodes: readonly WorldNode[], withinMs: number): Promise<string> {
+  const processes = nodes.map(({ process }) => process);
+  const hasEnded = () => nodes.some(({ process }, at) => process !== processes[at]);
+  const ended = new Promise<string>((resolve) => {
+    const look = () => {
+      if (hasEnded()) resolve('a node ended meanwhile');
+      else world.scheduler.after(LOOK_MS, look);
+    };
+    look();
+  });
+  return world.finish(Promise.race([differences(nodes), ended]), withinMs, 'liveness', 'reading rows');
 }
 
 /** The groups and their members, as their leaders have them; a replica that was removed need not know it. */
@@ -60,7 +76,9 @@ function lagging(nodes: readonly WorldNode[]): string | undefined {
   const groups = membersOfGroups(nodes);
   for (const { name, engine } of nodes) {
     if (engine === undefined) return `${name} is not up`;
-    const unled = engine.host.replicas.find(({ group }) => !groups.has(group));
+    const unled = engine.host.replicas.find(
+      ({ group, core }) => !groups.has(group) && mayElect(core.configuration, nodes),
+    );
     if (unled !== undefined) return `group ${unled.group} has no leader`;
   }
   for (const [group, holders] of groups) {
@@ -76,6 +94,13 @@ function lagging(nodes: readonly WorldNode[]): string | undefined {
       return `group ${group}: ${holders.map(({ name }, at) => `${name} at ${positions[at]}`).join(', ')}`;
   }
   return undefined;
+}
+
+/** Whether a majority of the voters is there: of those that lost their data too many may be in one group. */
+function mayElect({ voters, outgoing }: Configuration, nodes: readonly WorldNode[]): boolean {
+  const ids = new Set(nodes.map(({ member }) => member.id));
+  const isMajorityIn = (set: readonly number[]) => set.filter((id) => ids.has(id)).length > set.length / 2;
+  return isMajorityIn(voters) && (outgoing.length === 0 || isMajorityIn(outgoing));
 }
 
 function positions(nodes: readonly WorldNode[]): string {

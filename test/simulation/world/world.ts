@@ -127,7 +127,9 @@ export class World {
     if (!isUp) throw new CheckFailure('setup', 'the nodes do not come up');
     const { keyspaces } = this.clients[0]!.holdfast;
     const creating = Promise.all(
-      this.settings.keyspaces.map(({ name, partitions }) => keyspaces.create(name, { partitions })),
+      this.settings.keyspaces.map(({ name, partitions }) =>
+        keyspaces.create(name, { partitions, replication: 7 }),
+      ),
     );
     await this.finish(creating, SETUP_MS, 'setup', 'creating keyspaces');
     this.#look();
