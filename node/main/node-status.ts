@@ -2,16 +2,20 @@
 import { create } from '@bufbuild/protobuf';
 import {
   EndpointsSchema,
+  FollowerStatusSchema,
+  GroupRole,
   GroupStatusSchema,
   NodeState,
   NodeStatusSchema,
   StorageStatusSchema,
 } from '@holdfast/proto/cluster/v1/cluster';
 import type { Clock } from '@holdfast/client/clock';
-import type { GaugeSource } from '../observe/metrics.ts';
+import type { CounterSource, GaugeSource } from '../observe/metrics.ts';
 import type { StatusSource } from '../services/cluster-service.ts';
 import type { Identity } from '../storage/identity.ts';
 import type { CallEdge } from '../transport/call-edge.ts';
+import type { RoleName } from '../raft/core/ready.ts';
+import type { GroupReplica } from '../raft/group-replica.ts';
 import type { Engine } from './engine.ts';
 
 export interface NodeFacts {
@@ -22,6 +26,8 @@ export interface NodeFacts {
   readonly http: string;
   readonly startedAtMs: number;
   readonly isStopping: () => boolean;
+  /** What the node waits for before it serves; empty: nothing. */
+  readonly waitsFor: () => string;
 }
 
 /** The answer to `GetStatus`, gathered when asked; a node that is starting has no engine yet. */
@@ -42,13 +48,23 @@ export function statusSource(
       version: facts.version,
       startedAtMs: BigInt(facts.startedAtMs),
       incarnation: BigInt(incarnation),
+      waitsFor: facts.waitsFor(),
     });
     if (open !== undefined) {
+      status.id = open.host.self;
       status.groups = groupStatuses(open);
       status.storage = storageStatus(open);
     }
-    return { clusterId, nodes: [status] };
+    return { clusterId, nodes: [status, ...otherNodes(open)] };
   };
+}
+
+/** Where the others are; what they do they say themselves. */
+function otherNodes(engine: Engine | undefined) {
+  const others = engine?.host.members.filter(({ id }) => id !== engine.host.self) ?? [];
+  return others.map(({ id, name, address }) =>
+    create(NodeStatusSchema, { id, name, endpoints: create(EndpointsSchema, { grpc: address }) }),
+  );
 }
 
 function nodeState(engine: Engine, facts: NodeFacts): NodeState {
@@ -57,17 +73,41 @@ function nodeState(engine: Engine, facts: NodeFacts): NodeState {
   return engine.space.isLow ? NodeState.DISK_LOW : NodeState.RUNNING;
 }
 
-function groupStatuses({ host, keyspaces, log }: Engine) {
-  return host.replicas.map(({ group, term, lastIndex, applied }) =>
-    create(GroupStatusSchema, {
-      group: BigInt(group),
-      keyspace: keyspaces.nameOf(group),
-      term: BigInt(term),
-      lastIndex: BigInt(lastIndex),
-      appliedIndex: BigInt(applied.index),
-      storedIndex: BigInt(log.group(group).storedIndex),
-    }),
-  );
+const ROLES: Readonly<Record<RoleName, GroupRole>> = {
+  follower: GroupRole.FOLLOWER,
+  preCandidate: GroupRole.CANDIDATE,
+  candidate: GroupRole.CANDIDATE,
+  leader: GroupRole.LEADER,
+};
+
+function groupStatuses(engine: Engine) {
+  return engine.host.replicas.map((replica) => groupStatus(engine, replica));
+}
+
+function groupStatus({ host, keyspaces, log }: Engine, { group, core, applied }: GroupReplica) {
+  const { role, term, lastIndex, committed, configuration, followers } = core.status;
+  const name = (id: number) => host.memberName(id);
+  return create(GroupStatusSchema, {
+    group: BigInt(group),
+    keyspace: keyspaces.nameOf(group),
+    term: BigInt(term),
+    lastIndex: BigInt(lastIndex),
+    appliedIndex: BigInt(applied.index),
+    storedIndex: BigInt(log.group(group).storedIndex),
+    role: ROLES[role],
+    leader: host.leaderOf(group)?.name ?? '',
+    commitIndex: BigInt(committed),
+    voters: configuration.voters.map(name),
+    learners: configuration.learners.map(name),
+    followers: [...followers].map(([id, { match, isActive, state }]) =>
+      create(FollowerStatusSchema, {
+        name: name(id),
+        lagEntries: BigInt(Math.max(0, lastIndex - match)),
+        active: isActive,
+        needsSnapshot: state === 'snapshot',
+      }),
+    ),
+  });
 }
 
 function storageStatus({ log, rows, space, recovery }: Engine) {
@@ -142,6 +182,22 @@ export function gauges(engine: Engine, edge: CallEdge, clock: Clock): GaugeSourc
       help: '1 while writes that grow data are refused for lack of space.',
       read: () => (space.isLow ? 1 : 0),
     },
+    {
+      name: 'holdfast_groups_led',
+      help: 'Groups that this node leads.',
+      read: () => host.ledBy(host.self),
+    },
+    {
+      name: 'holdfast_follower_lag_entries',
+      help: 'Entries that a peer lacks of a group that is led here, of all groups the most, by peer.',
+      label: 'peer',
+      read: () => Object.fromEntries(host.followerLags()),
+    },
+    {
+      name: 'holdfast_clock_offset_seconds',
+      help: 'How far the clock of this node is from the median of all; a leader hands over at 0.5.',
+      read: () => host.clockOffsetMs / 1_000,
+    },
     { name: 'holdfast_groups', help: 'Replicas on this node.', read: () => host.replicas.length },
     { name: 'holdfast_keyspaces', help: 'Keyspaces of the cluster.', read: () => keyspaces.list().length },
     {
@@ -153,6 +209,39 @@ export function gauges(engine: Engine, edge: CallEdge, clock: Clock): GaugeSourc
       name: 'holdfast_recovery_replayed_entries',
       help: 'Log entries applied again at the last start.',
       read: () => recovery.replayedEntries,
+    },
+  ];
+}
+
+/** Counts that Prometheus reads. */
+export function counters({ host }: Engine): CounterSource[] {
+  const one = (name: string, help: string, value: () => number): CounterSource => {
+    return { name, help, labels: [], read: () => [[{}, value()]] };
+  };
+  return [
+    one('holdfast_elections_total', 'Times that a replica here stood for election.', () => host.elections),
+    one(
+      'holdfast_leaderships_total',
+      'Times that a replica here began to lead its group.',
+      () => host.leaderChanges,
+    ),
+    one(
+      'holdfast_snapshots_sent_total',
+      'Snapshots that this node has sent whole.',
+      () => host.snapshots.sent,
+    ),
+    one(
+      'holdfast_snapshots_received_total',
+      'Snapshots that this node has received whole.',
+      () => host.snapshots.received,
+    ),
+    {
+      name: 'holdfast_proposals_total',
+      help:
+        'Commands proposed to groups here, by result: logged, refused (not leader), expired (deadline), ' +
+        'lost (the node stopped leading before they were committed; they may be kept).',
+      labels: ['result'],
+      read: () => Object.entries(host.proposals).map(([result, count]) => [{ result }, count] as const),
     },
   ];
 }

@@ -24,7 +24,7 @@ import { linkToMembers, membersOf } from './cluster-link.ts';
 import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
 import { CONTENTS, openEngine, type Engine } from './engine.ts';
 import { NodeCalls } from './node-calls.ts';
-import { gauges, statusSource, type NodeFacts } from './node-status.ts';
+import { counters, gauges, statusSource, type NodeFacts } from './node-status.ts';
 import { Serving } from './serving.ts';
 import { diskFailed, startError } from './start-error.ts';
 import { VERSION } from './version.ts';
@@ -120,6 +120,7 @@ class Node implements RunningNode {
     this.#engine = await this.#openEngine(membership);
     this.#clockWatch = new ClockWatch(clock, (byMs) => this.#onClockStep(byMs));
     this.#metrics.addGauges(gauges(this.#engine, edge, clock));
+    this.#metrics.addCounters(counters(this.#engine));
     this.#awaitLeader(this.#engine);
   }
 
@@ -246,6 +247,7 @@ class Node implements RunningNode {
       pid: process.pid,
       startedAtMs: clock.wallMs(),
       isStopping: () => this.#stopping.signal.aborted,
+      waitsFor: () => this.#waitsFor(),
     };
     const observe = (operation: string, code: string, durationMs: number) =>
       this.#metrics.pipelineOperation(operation, code, durationMs);
@@ -271,15 +273,18 @@ class Node implements RunningNode {
   #readiness(): { ready: boolean; reason: string } {
     if (this.#stopping.signal.aborted) return { ready: false, reason: 'the node is stopping' };
     if (this.#damaged) return { ready: false, reason: "the node's data is damaged" };
-    const engine = this.#engine;
-    if (engine === undefined)
-      return { ready: false, reason: this.#founder?.waitsFor || 'the node is starting' };
-    if (engine.host.leaderOf(0) === undefined || !engine.isReady())
-      return {
-        ready: false,
-        reason: 'the node knows no leader of the cluster: it cannot reach a majority of the members',
-      };
+    const reason = this.#waitsFor();
+    if (reason !== '') return { ready: false, reason };
     return { ready: true, reason: 'ok' };
+  }
+
+  /** What keeps the node from serving; empty: nothing. */
+  #waitsFor(): string {
+    const engine = this.#engine;
+    if (engine === undefined) return this.#founder?.waitsFor || 'the node is starting';
+    if (engine.host.leaderOf(0) !== undefined && engine.isReady()) return '';
+    const others = engine.host.members.filter(({ id }) => id !== engine.host.self).map(({ name }) => name);
+    return `the node knows no leader of the cluster: with itself a majority of its members must be up (the others: ${others.join(', ')})`;
   }
 
   async #shutDown(): Promise<void> {

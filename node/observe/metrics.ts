@@ -23,6 +23,14 @@ export interface GaugeSource {
   read(): number | Promise<number> | Readonly<Record<string, number>>;
 }
 
+/** A count that somebody else keeps. */
+export interface CounterSource {
+  readonly name: string;
+  readonly help: string;
+  readonly labels: readonly string[];
+  read(): Iterable<readonly [labels: Readonly<Record<string, string>>, value: number]>;
+}
+
 export class Metrics {
   readonly #registry = new Registry();
   readonly #requests: Histogram<'transport' | 'method' | 'code'>;
@@ -37,6 +45,7 @@ export class Metrics {
   readonly #flushRows: Counter;
   readonly #applied: Counter;
   readonly #applySeconds: Counter;
+  readonly #commit: Histogram;
   readonly #cut: Counter<'port' | 'cause'>;
   readonly #callsCut: Counter<'cause'>;
   readonly #reloads: Counter<'result'>;
@@ -108,6 +117,12 @@ export class Metrics {
       help: 'Time spent applying entries.',
       registers,
     });
+    this.#commit = new Histogram({
+      name: 'holdfast_commit_duration_seconds',
+      help: 'Time from an entry being put into the log here to its being committed and applied, on the leader.',
+      buckets: LATENCY_BUCKETS,
+      registers,
+    });
     this.#cut = new Counter({
       name: 'holdfast_connections_cut_total',
       help: 'Connections that the node ended, by port and cause: limit, late, pings, protocol, handshake.',
@@ -140,6 +155,22 @@ export class Metrics {
           const value = await read();
           if (typeof value === 'number') this.set(value);
           else for (const [part, number] of Object.entries(value)) this.set({ [label!]: part }, number);
+        },
+      });
+    }
+  }
+
+  /** Adds figures that only grow, and are read when asked for; of a `labels` source one for each set of labels. */
+  addCounters(sources: readonly CounterSource[]): void {
+    for (const { name, help, labels, read } of sources) {
+      new Counter({
+        name,
+        help,
+        labelNames: [...labels],
+        registers: [this.#registry],
+        collect() {
+          this.reset();
+          for (const [values, value] of read()) this.inc({ ...values }, value);
         },
       });
     }
@@ -200,6 +231,10 @@ export class Metrics {
   applied(_entries: number, commands: number, durationMs: number): void {
     this.#applied.inc(commands);
     this.#applySeconds.inc(durationMs / 1_000);
+  }
+
+  committed(durationMs: number): void {
+    this.#commit.observe(durationMs / 1_000);
   }
 
   /** Everything in the text format of Prometheus. */

@@ -127,7 +127,8 @@ export class ApplyQueue {
 
   /** Invariant 1. Returns the number of commands. */
   #apply(replica: GroupReplica, entry: Entry): number {
-    const made = replica.proposals.take(entry.index, entry.term);
+    const logged = replica.proposals.take(entry.index, entry.term);
+    const made = logged?.made;
     let results: unknown[];
     try {
       results = replica.apply(entry, made?.proposals);
@@ -139,6 +140,8 @@ export class ApplyQueue {
     }
     this.#options.rows.applied(replica.group, replica.applied);
     if (made === undefined) return results.length;
+    if (made.proposals.length > 0)
+      this.#options.observe?.committed(this.#options.clock.monotonicMs() - logged!.sinceMs);
     const { proposals, onApplied } = made;
     for (let i = 0; i < proposals.length; i++) proposals[i]!.onApplied(results[i]);
     for (const waiter of onApplied) waiter();

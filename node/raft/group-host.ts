@@ -86,6 +86,20 @@ export interface GroupHostOptions {
 /** Figures for metrics. */
 export interface HostObserver {
   applied(entries: number, commands: number, durationMs: number): void;
+  /** An entry of commands that was proposed here is applied, so long after the log took it. */
+  committed(durationMs: number): void;
+}
+
+/** What became of the commands that were proposed here. */
+export interface ProposalCounts {
+  /** Put into the log. */
+  logged: number;
+  /** Refused: this node does not lead, or no longer. */
+  refused: number;
+  /** Not put into the log by their deadline. */
+  expired: number;
+  /** In the log when this node stopped leading: nobody here can say what became of them. */
+  lost: number;
 }
 
 export class GroupHost {
@@ -117,6 +131,8 @@ export class GroupHost {
   #failure: FailureCause | undefined;
   #replayed = 0;
   #leaderChanges = 0;
+  #elections = 0;
+  readonly #proposals: ProposalCounts = { logged: 0, refused: 0, expired: 0, lost: 0 };
 
   constructor(options: GroupHostOptions) {
     this.#options = options;
@@ -181,6 +197,16 @@ export class GroupHost {
   /** Times that a replica here began to lead. */
   get leaderChanges(): number {
     return this.#leaderChanges;
+  }
+
+  /** Times that a replica here stood for election. */
+  get elections(): number {
+    return this.#elections;
+  }
+
+  /** What became of the commands that were proposed here. */
+  get proposals(): Readonly<ProposalCounts> {
+    return this.#proposals;
   }
 
   /** Snapshots that this node has sent and received whole. */
@@ -314,8 +340,10 @@ export class GroupHost {
     const cause = this.#failure ?? (this.#isStopping ? 'stopped' : undefined);
     if (cause !== undefined) return proposal.onFailed({ cause, outcome: 'NOT_APPLIED' });
     if (replica === undefined) return proposal.onFailed({ cause: 'group gone', outcome: 'NOT_APPLIED' });
-    if (!replica.core.isLeader && !replica.isAlone)
+    if (!replica.core.isLeader && !replica.isAlone) {
+      this.#proposals.refused++;
       return proposal.onFailed(this.#notLeader(group, 'NOT_APPLIED'));
+    }
     replica.proposals.add(proposal);
     this.#wake(replica);
   }
@@ -351,6 +379,25 @@ export class GroupHost {
   /** Hands a group's leadership to another voter. */
   transferLeader(group: number, to: number): Refused | undefined {
     return this.#onCore(group, (replica) => replica.core.transferLeader(to));
+  }
+
+  /** How many entries each peer lacks of a group that is led here, at most; of peers that do not answer, too. */
+  followerLags(): ReadonlyMap<string, number> {
+    const lags = new Map<string, number>();
+    for (const { isLeader, core } of this.#replicas.values()) {
+      if (!isLeader) continue;
+      const { followers, lastIndex } = core.status;
+      for (const [id, { match }] of followers) {
+        const name = this.memberName(id);
+        lags.set(name, Math.max(lags.get(name) ?? 0, lastIndex - match));
+      }
+    }
+    return lags;
+  }
+
+  /** Name of a member; one that is not known by its number. */
+  memberName(id: number): string {
+    return this.#options.members.find((member) => member.id === id)?.name ?? String(id);
   }
 
   /** Groups that a member leads, as far as is known. */
@@ -552,6 +599,7 @@ export class GroupHost {
     for (const follower of ready.snapshotsWanted) this.#snapshots.sender.start(replica, follower);
     if (ready.roleChange === undefined) return;
     this.#ledGroups = this.#countLed();
+    if (ready.roleChange.role === 'candidate') this.#elections++;
     if (ready.roleChange.role === 'leader') this.#leaderChanges++;
     else if (!replica.isAlone) this.#giveUp(replica, 'not leader');
   }
@@ -562,12 +610,14 @@ export class GroupHost {
     const expired: Proposal[] = [];
     const { clock } = this.#options;
     const prepared = proposals.prepare(clock.monotonicMs(), expired);
+    this.#proposals.expired += expired.length;
     for (const proposal of expired) proposal.onFailed({ cause: 'deadline', outcome: 'NOT_APPLIED' });
     if (prepared.length === 0) return;
     if (this.#clockGuard.isOff && this.#clockGuard.handOver(core)) return;
     const { refused, index, term } = resultOf(core.propose(prepared, clock.wallMs()));
     if (refused === undefined) {
-      proposals.track(index, term);
+      for (const { proposals: logged } of proposals.track(index, term, clock.monotonicMs()))
+        this.#proposals.logged += logged.length;
     } else if (refused === 'not leader' && !replica.isAlone) this.#giveUp(replica, 'not leader');
     // Otherwise it waits: for room, for the end of a handover, or for its own election.
   }
@@ -654,10 +704,12 @@ export class GroupHost {
   /** Ends what was proposed here: of what is in the log nobody here can say what becomes of it. */
   #giveUp(replica: GroupReplica, cause: FailureCause): void {
     const leader = this.leaderOf(replica.group);
-    for (const proposal of replica.proposals.drainInFlight())
-      proposal.onFailed({ cause, outcome: 'UNKNOWN', leader });
-    for (const proposal of replica.proposals.drainWaiting())
-      proposal.onFailed({ cause, outcome: 'NOT_APPLIED', leader });
+    const lost = replica.proposals.drainInFlight();
+    for (const proposal of lost) proposal.onFailed({ cause, outcome: 'UNKNOWN', leader });
+    const refused = replica.proposals.drainWaiting();
+    for (const proposal of refused) proposal.onFailed({ cause, outcome: 'NOT_APPLIED', leader });
+    this.#proposals.lost += lost.length;
+    this.#proposals.refused += refused.length;
   }
 
   #giveUpAll(replica: GroupReplica, cause: FailureCause): void {

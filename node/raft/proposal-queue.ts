@@ -25,6 +25,14 @@ export interface PreparedEntry extends NewEntry {
   readonly bytes: number;
 }
 
+/** An entry of the log that was made here. */
+export interface LoggedEntry {
+  readonly term: number;
+  readonly made: PreparedEntry;
+  /** When the log took it, by the monotonic clock. */
+  readonly sinceMs: number;
+}
+
 const NO_PAYLOAD = new Uint8Array(0);
 const NOBODY: readonly never[] = [];
 
@@ -33,7 +41,7 @@ export class ProposalQueue {
   #timeWaiters: TimeWaiter[] = [];
   #prepared: PreparedEntry[] = [];
   /** Entries in the log that were made here, by index, with the term in which they were. */
-  readonly #inFlight = new Map<number, { readonly term: number; readonly made: PreparedEntry }>();
+  readonly #inFlight = new Map<number, LoggedEntry>();
   /** Those of them that the log does not have durably yet. */
   readonly #unwritten = new Map<number, PreparedEntry>();
   readonly #onQueued: (bytes: number) => void;
@@ -75,11 +83,11 @@ export class ProposalQueue {
   }
 
   /** What was prepared is in the log, from `index` on. */
-  track(index: number, term: number): readonly PreparedEntry[] {
+  track(index: number, term: number, nowMs: number): readonly PreparedEntry[] {
     const prepared = this.#prepared;
     this.#prepared = [];
     for (const [position, made] of prepared.entries()) {
-      this.#inFlight.set(index + position, { term, made });
+      this.#inFlight.set(index + position, { term, made, sinceMs: nowMs });
       if (made.bytes > 0) this.#unwritten.set(index + position, made);
     }
     return prepared;
@@ -92,12 +100,12 @@ export class ProposalQueue {
   }
 
   /** An entry is being applied; undefined when it was not made here. */
-  take(index: number, term: number): PreparedEntry | undefined {
-    const made = this.#inFlight.get(index);
-    if (made?.term !== term) return undefined;
+  take(index: number, term: number): LoggedEntry | undefined {
+    const logged = this.#inFlight.get(index);
+    if (logged?.term !== term) return undefined;
     this.#inFlight.delete(index);
     this.#release(index);
-    return made.made;
+    return logged;
   }
 
   /** Gives up what waits, unproposed; who waits for log time looks again, and finds out. */

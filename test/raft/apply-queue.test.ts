@@ -163,7 +163,7 @@ test('who proposed gets the results of exactly its commands, and who waits to re
   const told: string[] = [];
   for (const text of ['a', 'b']) replica.proposals.add(proposal(text, told));
   replica.proposals.prepare(0, []);
-  replica.proposals.track(1, 1);
+  replica.proposals.track(1, 1, 0);
   replica.reads.add({ onReady: () => told.push('read'), onFailed: () => told.push('not read') });
   let asked = 0;
   replica.reads.ask((context) => ((asked = context), true));
@@ -204,7 +204,7 @@ test('when applying fails the store is frozen before anything else, and who prop
   const told: string[] = [];
   for (const text of ['bad', 'never']) replica.proposals.add(proposal(text, told));
   replica.proposals.prepare(0, []);
-  replica.proposals.track(2, 1);
+  replica.proposals.track(2, 1, 0);
   rig.onApply = (_, text) => {
     if (text === 'bad') throw new RangeError('cannot be read');
   };

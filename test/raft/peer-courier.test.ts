@@ -83,7 +83,7 @@ class Cluster {
       onBulk: (from, kind, body) => bulk.push(`${from} ${kind} ${body.toString()}`),
       onRefused: (peer, reason) => refused.push(`${peer}: ${reason}`),
       led: () => 0,
-    onLed: () => undefined,
+      onLed: () => undefined,
       onDropped: (message) => dropped.push(message),
     });
     return { courier, transport, memory, clock, clocks, messages, batches, bulk, refused, dropped };

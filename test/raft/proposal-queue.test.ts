@@ -99,14 +99,14 @@ test('what is added ends once: applied with its entry, or given back when leader
         } else if (step === 'track') {
           const entries = queue.prepare(0, []);
           const count = entries.length;
-          expect(queue.track(last + 1, term)).toBe(entries);
+          expect(queue.track(last + 1, term, 0)).toBe(entries);
           last += count;
           inLog.push(...waiting.splice(0));
         } else if (step === 'apply') {
           if (applied === last) continue;
           const index = ++applied;
           expect(queue.take(index, term + 1)).toBeUndefined(); // somebody else's entry
-          const made = queue.take(index, term)!;
+          const made = queue.take(index, term)!.made;
           expect(namesOf(made.proposals)).toEqual(inLog.splice(0, made.proposals.length));
           for (const waiter of made.onApplied) waiter();
           expect(queue.take(index, term)).toBeUndefined();
@@ -129,8 +129,8 @@ test('all who ask for log time in one turn share an entry', () => {
   for (let i = 0; i < 3; i++) queue.addTime(() => told++);
   const entries = queue.prepare(0, []);
   expect(entries.map(({ kind, payload }) => [kind, payload.length])).toEqual([[EntryKind.time, 0]]);
-  queue.track(7, 1);
-  for (const waiter of queue.take(7, 1)!.onApplied) waiter();
+  queue.track(7, 1, 0);
+  for (const waiter of queue.take(7, 1)!.made.onApplied) waiter();
   expect(told).toBe(3);
 });
 
@@ -139,13 +139,13 @@ test('an entry of an earlier term is still answered when it is applied, after a 
   const [first, second] = [proposal(10), proposal(10)];
   queue.add(first);
   queue.prepare(0, []);
-  queue.track(5, 1);
+  queue.track(5, 1, 0);
   queue.add(second);
   queue.prepare(0, []);
-  queue.track(7, 2);
+  queue.track(7, 2, 0);
   expect(queue.take(5, 2)).toBeUndefined();
-  expect(namesOf(queue.take(5, 1)!.proposals)).toEqual([first.name]);
-  expect(namesOf(queue.take(7, 2)!.proposals)).toEqual([second.name]);
+  expect(namesOf(queue.take(5, 1)!.made.proposals)).toEqual([first.name]);
+  expect(namesOf(queue.take(7, 2)!.made.proposals)).toEqual([second.name]);
   expect(queue.isEmpty).toBe(true);
 });
 
@@ -156,7 +156,7 @@ test('commands count as queued until the log has them, or they are given up', ()
   for (const each of all) queue.add(each);
   expect(queued).toBe(all.reduce((sum, each) => sum + commandBytes(each), 0));
   queue.prepare(10, []); // the last is past its deadline
-  queue.track(1, 1);
+  queue.track(1, 1, 0);
   expect(queued).toBe(commandBytes(all[0]!) + commandBytes(all[1]!));
   queue.noteWritten([{ index: 1 }]);
   expect(queued).toBe(0);
@@ -164,7 +164,7 @@ test('commands count as queued until the log has them, or they are given up', ()
   expect(queued).toBe(0);
   queue.add(proposal(10));
   queue.prepare(10, []);
-  queue.track(2, 1);
+  queue.track(2, 1, 0);
   queue.drainInFlight();
   expect(queued).toBe(0);
   queue.add(proposal(10));

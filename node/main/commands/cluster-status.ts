@@ -1,5 +1,7 @@
 import { toJson } from '@bufbuild/protobuf';
 import {
+  GroupRole,
+  type GroupStatus,
   GroupStatusSchema,
   NodeState,
   type NodeStatus,
@@ -10,7 +12,7 @@ import { callEndpoints, type ClusterOptions } from '../cluster-call.ts';
 import { CommandFailure } from '../command-failure.ts';
 import { type KnownEndpoint, selectEndpoints } from '../endpoint-selection.ts';
 import { ExitCode } from '../exit-code.ts';
-import { printJson, printTable } from '../output.ts';
+import { print, printJson, printTable } from '../output.ts';
 import { rfc3339 } from '../rfc3339.ts';
 
 /** A node as `--json` shows it; more fields follow when it answered. */
@@ -29,9 +31,32 @@ export async function status(options: ClusterOptions): Promise<ExitCode> {
   const nodes = merged(endpoints, asked);
   const clusterId = asked.find((answer) => 'clusterId' in answer)?.clusterId ?? null;
   if (options.json) await printJson({ cluster_id: clusterId, nodes });
-  else await printTable(['NODE', 'STATE', 'PID', 'GRPC', 'HTTP', 'VERSION'], nodes.map(row));
+  else await show(nodes, asked);
   if (clusterId !== null) return ExitCode.DONE;
   throw asked[0] as CommandFailure;
+}
+
+async function show(nodes: readonly NodeJson[], asked: readonly Answer[]): Promise<void> {
+  const answered = asked.flatMap((answer) =>
+    answer instanceof CommandFailure ? [] : answer.nodes.slice(0, 1),
+  );
+  const led = (name: string | null) => {
+    const own = answered.find((node) => node.name === name);
+    if (own === undefined) return ['-', '-'];
+    const leads = own.groups.filter(({ role }) => role === GroupRole.LEADER).length;
+    return [String(own.groups.length), String(leads)];
+  };
+  await printTable(
+    ['NODE', 'STATE', 'REPLICAS', 'LEADS', 'PID', 'GRPC', 'HTTP', 'VERSION'],
+    nodes.map((node) => row(node, led(node.name))),
+  );
+  for (const { name, waitsFor } of answered) if (waitsFor !== '') await print(`${name} waits: ${waitsFor}\n`);
+  const groups = groupRows(answered);
+  if (groups.length === 0) return;
+  await print('\n');
+  await printTable(GROUP_HEADINGS, groups.slice(0, SHOWN_GROUPS));
+  const hidden = groups.length - SHOWN_GROUPS;
+  if (hidden > 0) await print(`and ${hidden} more; --json shows all\n`);
 }
 
 type Answer = GetStatusResponse | CommandFailure;
@@ -93,15 +118,60 @@ function nodeJson(node: NodeStatus, asked: KnownEndpoint | undefined): NodeJson 
     version: node.version,
     started_at: rfc3339(Number(node.startedAtMs)),
     incarnation: node.incarnation.toString(),
+    id: node.id,
+    waits_for: node.waitsFor || null,
     groups: node.groups.map((group) => toJson(GroupStatusSchema, group, options)),
     storage: node.storage === undefined ? null : toJson(StorageStatusSchema, node.storage, options),
   };
 }
 
-function row({ name, state, pid, endpoints, version }: NodeJson): string[] {
+/** Tables of more groups are for programs. */
+const SHOWN_GROUPS = 64;
+const GROUP_HEADINGS = ['GROUP', 'KEYSPACE', 'LEADER', 'TERM', 'COMMITTED', 'REPLICAS (ENTRIES BEHIND)'];
+
+/** A line for each group, by whoever leads it or has its newest term. */
+function groupRows(nodes: readonly NodeStatus[]): string[][] {
+  const best = new Map<bigint, { node: string; status: GroupStatus }>();
+  for (const { name: node, groups } of nodes) {
+    for (const status of groups) {
+      const known = best.get(status.group)?.status;
+      if (known === undefined || isBetter(status, known)) best.set(status.group, { node, status });
+    }
+  }
+  const sorted = [...best.values()].sort((a, b) => Number(a.status.group - b.status.group));
+  return sorted.map(({ node, status }) => [
+    String(status.group),
+    status.keyspace || '(cluster)',
+    status.role === GroupRole.LEADER ? node : status.leader || 'none',
+    String(status.term),
+    String(status.commitIndex),
+    replicasText(status),
+  ]);
+}
+
+function isBetter(status: GroupStatus, known: GroupStatus): boolean {
+  const leads = ({ role }: GroupStatus) => role === GroupRole.LEADER;
+  if (leads(status) !== leads(known)) return leads(status);
+  return status.term > known.term;
+}
+
+function replicasText({ voters, learners, followers }: GroupStatus): string {
+  const lags = new Map(followers.map((follower) => [follower.name, follower]));
+  const shown = (name: string, kind: string) => {
+    const follower = lags.get(name);
+    const lag = follower === undefined ? '' : ` (${follower.active ? follower.lagEntries : 'away'})`;
+    return `${name}${kind}${lag}`;
+  };
+  return [...voters.map((name) => shown(name, '')), ...learners.map((name) => shown(name, ' learner'))].join(
+    ', ',
+  );
+}
+
+function row({ name, state, pid, endpoints, version }: NodeJson, led: readonly string[]): string[] {
   return [
     name ?? '?',
     state,
+    ...led,
     pid === null ? '-' : String(pid),
     endpoints.grpc,
     endpoints.http ?? '-',

@@ -225,6 +225,7 @@ export class WorldNode {
       http: '',
       startedAtMs: clock.wallMs(),
       isStopping: () => stopping.aborted,
+      waitsFor: () => '',
     };
     this.#server = new SimulatedServer({
       process,
