@@ -48,8 +48,8 @@ export class LeaderBalancer {
     const handover = chooseHandover(
       host.self,
       led.map(({ group, core }) => ({ group, voters: core.configuration.voters })),
-      (member) => host.ledBy(member),
-      (group, voter) => host.mayTakeOver(group, voter, MOST_LACKING),
+      (member) => host.leaderships.ledBy(member),
+      (group, voter) => host.leaderships.mayTakeOver(group, voter, MOST_LACKING),
     );
     if (handover === undefined) return;
     if (host.transferLeader(handover.group, handover.to) === undefined) this.#moved++;

@@ -185,13 +185,16 @@ export function gauges(engine: Engine, edge: CallEdge, clock: Clock): GaugeSourc
     {
       name: 'holdfast_groups_led',
       help: 'Groups that this node leads.',
-      read: () => host.ledBy(host.self),
+      read: () => host.leaderships.ledBy(host.self),
     },
     {
       name: 'holdfast_follower_lag_entries',
       help: 'Entries that a peer lacks of a group that is led here, of all groups the most, by peer.',
       label: 'peer',
-      read: () => Object.fromEntries(host.followerLags()),
+      read: () => {
+        const lags = [...host.leaderships.followerLags()];
+        return Object.fromEntries(lags.map(([id, lag]) => [host.memberName(id), lag]));
+      },
     },
     {
       name: 'holdfast_clock_offset_seconds',
@@ -219,11 +222,15 @@ export function counters({ host }: Engine): CounterSource[] {
     return { name, help, labels: [], read: () => [[{}, value()]] };
   };
   return [
-    one('holdfast_elections_total', 'Times that a replica here stood for election.', () => host.elections),
+    one(
+      'holdfast_elections_total',
+      'Times that a replica here stood for election.',
+      () => host.leaderships.elections,
+    ),
     one(
       'holdfast_leaderships_total',
       'Times that a replica here began to lead its group.',
-      () => host.leaderChanges,
+      () => host.leaderships.won,
     ),
     one(
       'holdfast_snapshots_sent_total',

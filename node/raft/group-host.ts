@@ -12,7 +12,7 @@
  *  4. After a failure of the log nothing is proposed, applied or answered as done.
  *  5. A leader whose clock is far from the others' hands over instead of stamping.
  */
-import { sleep, type Clock } from '@holdfast/client/clock';
+import type { Clock } from '@holdfast/client/clock';
 import type { Random } from '@holdfast/client/random';
 import type { PeerTransport } from '../runtime/peer-transport.ts';
 import { StoreDamaged, type AppliedEntry, type RowStore, type StoreMark } from '../storage/row-store.ts';
@@ -29,27 +29,23 @@ import type { Ready } from './core/ready.ts';
 import type { RaftSettings } from './core/settings.ts';
 import { GroupReplica, type MachineMaker } from './group-replica.ts';
 import { HostTimers } from './host-timers.ts';
+import { Proposing, type ProposalCounts } from './proposing.ts';
 import { RecoveredGroups, storeMarkRecord } from './log-records.ts';
+import { Leaderships } from './leaderships.ts';
 import { LogWriter, type PendingWrite } from './log-writer.ts';
 import type { Member } from './members.ts';
 import { removeOrphanRows } from './orphan-rows.ts';
-import { LEAVING, PeerCourier } from './peer-courier.ts';
+import { PeerCourier } from './peer-courier.ts';
 import { PeerMemory } from './peer-memory.ts';
 import type { ReadWaiter } from './read-queue.ts';
 import { Snapshots } from './snapshots.ts';
-import type { FailureCause, Proposal, ProposalFailure, StateMachine } from './state-machine.ts';
+import type { FailureCause, Proposal, StateMachine } from './state-machine.ts';
 
 /** Entries kept in memory for replicas that lag, of all groups together. More: fewer snapshots. */
 const CACHE_BYTES = 64 * 1024 * 1024;
 
 /** Longest that a stopping host waits for what was proposed to it. */
 const STOP_WAIT_MS = 3_000;
-
-/** Longest that a node which is to stop waits for others to take over what it leads. */
-const HAND_OVER_MS = 3_000;
-const HAND_OVER_LOOK_MS = 10;
-/** For so long nobody may seem fit to: leaders forget whom they have heard once in an election timeout. */
-const SUCCESSOR_MS = 700;
 
 /** What a failure is called when this node must not go on. */
 export type FatalCause = 'storage failed' | 'storage damaged' | 'not known again';
@@ -90,19 +86,9 @@ export interface HostObserver {
   committed(durationMs: number): void;
 }
 
-/** What became of the commands that were proposed here. */
-export interface ProposalCounts {
-  /** Put into the log. */
-  logged: number;
-  /** Refused: this node does not lead, or no longer. */
-  refused: number;
-  /** Not put into the log by their deadline. */
-  expired: number;
-  /** In the log when this node stopped leading: nobody here can say what became of them. */
-  lost: number;
-}
-
 export class GroupHost {
+  /** Who leads how many of the groups. */
+  readonly leaderships: Leaderships;
   readonly #options: GroupHostOptions;
   readonly #replicas = new Map<number, GroupReplica>();
   readonly #ready = new Set<GroupReplica>();
@@ -120,29 +106,23 @@ export class GroupHost {
   #areGroupsAdded = false;
   #isScheduled = false;
   #isStopping = false;
-  #isLeaving = false;
-  /** New groups that this node is to lead: they need not wait for an election timeout. */
-  readonly #toLead = new Set<GroupReplica>();
-  /** How many groups each peer leads by its last message, or LEAVING. */
-  readonly #led = new Map<number, number>();
-  #ledGroups = 0;
   #idle: (() => void)[] = [];
   readonly #awaitRecovered: { resolve: () => void; reject: (error: Error) => void }[] = [];
   #failure: FailureCause | undefined;
   #replayed = 0;
-  #leaderChanges = 0;
-  #elections = 0;
-  readonly #proposals: ProposalCounts = { logged: 0, refused: 0, expired: 0, lost: 0 };
+  readonly #proposing: Proposing;
 
   constructor(options: GroupHostOptions) {
     this.#options = options;
     const { rows, clock, peers, recovered } = options;
     const wake = (replica: GroupReplica) => this.#wake(replica);
     const onFailure = (error: unknown) => this.#onError(error);
+    this.leaderships = new Leaderships({ self: options.self.id, clock, replicas: this.#replicas, wake });
     this.#recoveredTo = recovered.lastIndex(0);
     this.#memory = new PeerMemory(options.log.peers, () => this.#schedule());
     this.#clocks = new ClockComparison(clock);
     this.#clockGuard = new ClockGuard(clock, this.#clocks);
+    this.#proposing = new Proposing(clock, this.#clockGuard, (group) => this.leaderOf(group));
     this.#courier = peers && this.#createCourier(peers);
     this.#applying = new ApplyQueue({
       rows,
@@ -194,19 +174,9 @@ export class GroupHost {
     return this.#replayed;
   }
 
-  /** Times that a replica here began to lead. */
-  get leaderChanges(): number {
-    return this.#leaderChanges;
-  }
-
-  /** Times that a replica here stood for election. */
-  get elections(): number {
-    return this.#elections;
-  }
-
   /** What became of the commands that were proposed here. */
   get proposals(): Readonly<ProposalCounts> {
-    return this.#proposals;
+    return this.#proposing.counts;
   }
 
   /** Snapshots that this node has sent and received whole. */
@@ -293,7 +263,7 @@ export class GroupHost {
     // Nobody else will. Where there are other nodes, they are greeted first.
     if (replica.isAlone && this.#courier === undefined) replica.core.campaign();
     else if (replica.term === 0 && voters[0] === self.id)
-      this.#toLead.add(replica as unknown as GroupReplica);
+      this.leaderships.leadSoon(replica as unknown as GroupReplica);
     this.#wake(replica as unknown as GroupReplica);
     return replica;
   }
@@ -304,9 +274,9 @@ export class GroupHost {
     if (replica === undefined) return;
     this.#replicas.delete(group);
     this.#ready.delete(replica);
-    this.#ledGroups = this.#countLed();
+    this.leaderships.noteChange(undefined);
     this.#snapshots.drop(group);
-    this.#giveUp(replica, 'group gone');
+    this.#proposing.giveUp(replica, 'group gone');
     replica.reads.fail();
     this.#options.rows.forget(group);
   }
@@ -341,8 +311,7 @@ export class GroupHost {
     if (cause !== undefined) return proposal.onFailed({ cause, outcome: 'NOT_APPLIED' });
     if (replica === undefined) return proposal.onFailed({ cause: 'group gone', outcome: 'NOT_APPLIED' });
     if (!replica.core.isLeader && !replica.isAlone) {
-      this.#proposals.refused++;
-      return proposal.onFailed(this.#notLeader(group, 'NOT_APPLIED'));
+      return this.#proposing.refuse(proposal, group);
     }
     replica.proposals.add(proposal);
     this.#wake(replica);
@@ -381,73 +350,14 @@ export class GroupHost {
     return this.#onCore(group, (replica) => replica.core.transferLeader(to));
   }
 
-  /** How many entries each peer lacks of a group that is led here, at most; of peers that do not answer, too. */
-  followerLags(): ReadonlyMap<string, number> {
-    const lags = new Map<string, number>();
-    for (const { isLeader, core } of this.#replicas.values()) {
-      if (!isLeader) continue;
-      const { followers, lastIndex } = core.status;
-      for (const [id, { match }] of followers) {
-        const name = this.memberName(id);
-        lags.set(name, Math.max(lags.get(name) ?? 0, lastIndex - match));
-      }
-    }
-    return lags;
-  }
-
   /** Name of a member; one that is not known by its number. */
   memberName(id: number): string {
     return this.#options.members.find((member) => member.id === id)?.name ?? String(id);
   }
 
-  /** Groups that a member leads, as far as is known. */
-  ledBy(member: number): number {
-    return member === this.self ? this.#ledGroups : (this.#led.get(member) ?? 0);
-  }
-
-  /** Whether a voter of a group that is led here could lead it at once: it answers, stays, and lacks at most `entries`. */
-  mayTakeOver(group: number, voter: number, entries: number): boolean {
-    const replica = this.#replicas.get(group);
-    if (replica === undefined || this.#led.get(voter) === LEAVING) return false;
-    const { followers, lastIndex, transferee } = replica.core.status;
-    const progress = followers.get(voter);
-    if (transferee !== 0 || progress?.isActive !== true) return false;
-    return progress.state === 'replicate' && lastIndex - progress.match <= entries;
-  }
-
-  /**
-   * Hands over whatever is led here, before this node stops, and takes no leadership any more.
-   * Resolves when nothing is led, or nobody can take it, at the latest after `HAND_OVER_MS`.
-   */
+  /** Hands over whatever is led here, before this node stops, and takes no leadership any more. */
   async handOverAll(): Promise<void> {
-    if (this.#courier === undefined || this.#failure !== undefined) return;
-    this.#isLeaving = true;
-    const { clock } = this.#options;
-    const startedMs = clock.monotonicMs();
-    for (;;) {
-      const { led, moving } = this.#handOver();
-      const passedMs = clock.monotonicMs() - startedMs;
-      if (led === 0 || passedMs > (moving > 0 ? HAND_OVER_MS : SUCCESSOR_MS)) return;
-      await sleep(clock, HAND_OVER_LOOK_MS);
-    }
-  }
-
-  /** Begins what handovers it can; returns how many groups are led here, and how many of them are being handed over. */
-  #handOver(): { led: number; moving: number } {
-    let led = 0;
-    let moving = 0;
-    for (const replica of this.#replicas.values()) {
-      const { core, group } = replica;
-      if (!core.isLeader || replica.isAlone || this.#failure !== undefined) continue;
-      led++;
-      const { followers, transferee } = core.status;
-      const fit = [...followers.keys()].filter((voter) => this.mayTakeOver(group, voter, Infinity));
-      const best = fit.sort((a, b) => followers.get(b)!.match - followers.get(a)!.match)[0];
-      if (transferee === 0 && best !== undefined) core.transferLeader(best);
-      if (core.status.transferee !== 0) moving++;
-      this.#wake(replica);
-    }
-    return { led, moving };
+    if (this.#courier !== undefined) await this.leaderships.handOverAll(() => this.#failure !== undefined);
   }
 
   /** Finishes what was proposed, writes the overlay to the store and stops. */
@@ -543,8 +453,8 @@ export class GroupHost {
       clocks: this.#clocks,
       onBulk: (from, kind, body) => this.#snapshots.onMessage(from, kind, body),
       onRefused: (peer, reason) => this.stopServing('not known again', notKnownAgain(peer, reason)),
-      led: () => (this.#isLeaving ? LEAVING : this.#ledGroups),
-      onLed: (peer, led) => this.#led.set(peer, led),
+      led: () => this.leaderships.told,
+      onLed: (peer, led) => this.leaderships.heard(peer, led),
       onDropped: ({ group, message }) => this.#replicas.get(group)?.core.reportUnreachable(message.to),
     });
   }
@@ -581,7 +491,7 @@ export class GroupHost {
 
   #advance(replica: GroupReplica): void {
     const { core, reads } = replica;
-    if (replica.proposals.hasWaiting) this.#proposeWaiting(replica);
+    if (replica.proposals.hasWaiting) this.#proposing.run(replica);
     const isElecting = replica.isAlone && !core.isLeader; // then there is a leader in a moment
     if (reads.hasArrived && !isElecting) reads.ask((context) => core.readIndex(context));
     const ready = core.takeReady();
@@ -598,28 +508,8 @@ export class GroupHost {
     reads.serve(replica.applied.index);
     for (const follower of ready.snapshotsWanted) this.#snapshots.sender.start(replica, follower);
     if (ready.roleChange === undefined) return;
-    this.#ledGroups = this.#countLed();
-    if (ready.roleChange.role === 'candidate') this.#elections++;
-    if (ready.roleChange.role === 'leader') this.#leaderChanges++;
-    else if (!replica.isAlone) this.#giveUp(replica, 'not leader');
-  }
-
-  /** Invariant 5. */
-  #proposeWaiting(replica: GroupReplica): void {
-    const { core, proposals } = replica;
-    const expired: Proposal[] = [];
-    const { clock } = this.#options;
-    const prepared = proposals.prepare(clock.monotonicMs(), expired);
-    this.#proposals.expired += expired.length;
-    for (const proposal of expired) proposal.onFailed({ cause: 'deadline', outcome: 'NOT_APPLIED' });
-    if (prepared.length === 0) return;
-    if (this.#clockGuard.isOff && this.#clockGuard.handOver(core)) return;
-    const { refused, index, term } = resultOf(core.propose(prepared, clock.wallMs()));
-    if (refused === undefined) {
-      for (const { proposals: logged } of proposals.track(index, term, clock.monotonicMs()))
-        this.#proposals.logged += logged.length;
-    } else if (refused === 'not leader' && !replica.isAlone) this.#giveUp(replica, 'not leader');
-    // Otherwise it waits: for room, for the end of a handover, or for its own election.
+    this.leaderships.noteChange(ready.roleChange);
+    if (ready.roleChange.role !== 'leader' && !replica.isAlone) this.#proposing.giveUp(replica, 'not leader');
   }
 
   /** Invariant 1. */
@@ -638,7 +528,7 @@ export class GroupHost {
   /** The log says that the group goes on from a snapshot: its rows take the place of the others. */
   #install(replica: GroupReplica, point: SnapshotPoint): void {
     this.#applying.drop(replica);
-    this.#giveUp(replica, 'not leader');
+    this.#proposing.giveUp(replica, 'not leader');
     this.#options.rows.applied(replica.group, replica.install(point));
     replica.reads.serve(point.index);
     this.#tellRecovered();
@@ -652,7 +542,7 @@ export class GroupHost {
       for (const replica of this.#replicas.values()) {
         if (replica.isOnly && replica.core.isLeader) continue; // waits for nobody
         replica.core.tick(wallMs);
-        if (this.#toLead.delete(replica) && replica.core.leader === 0) replica.core.campaign();
+        this.leaderships.tick(replica);
         replica.reads.tick();
         if (isClockOff && replica.core.isLeader) this.#clockGuard.handOver(replica.core);
         this.#ready.add(replica);
@@ -669,7 +559,7 @@ export class GroupHost {
       for (const { group, message } of messages) {
         const replica = this.#replicas.get(group);
         if (replica === undefined || message.to !== this.#options.self.id) continue;
-        if (message.type === 'timeoutNow' && this.#isLeaving) continue; // it would be handed on at once
+        if (message.type === 'timeoutNow' && this.leaderships.isLeaving) continue; // it would be handed on at once
         if (message.type === 'snapshot') this.#snapshots.receiver.offer(replica, message);
         else replica.core.step(message);
         this.#wake(replica);
@@ -687,33 +577,12 @@ export class GroupHost {
     return result;
   }
 
-  #countLed(): number {
-    let led = 0;
-    for (const { isLeader } of this.#replicas.values()) if (isLeader) led++;
-    return led;
-  }
-
   #isPresent(replica: GroupReplica): boolean {
     return this.#replicas.get(replica.group) === replica;
   }
 
-  #notLeader(group: number, outcome: ProposalFailure['outcome']): ProposalFailure {
-    return { cause: 'not leader', outcome, leader: this.leaderOf(group) };
-  }
-
-  /** Ends what was proposed here: of what is in the log nobody here can say what becomes of it. */
-  #giveUp(replica: GroupReplica, cause: FailureCause): void {
-    const leader = this.leaderOf(replica.group);
-    const lost = replica.proposals.drainInFlight();
-    for (const proposal of lost) proposal.onFailed({ cause, outcome: 'UNKNOWN', leader });
-    const refused = replica.proposals.drainWaiting();
-    for (const proposal of refused) proposal.onFailed({ cause, outcome: 'NOT_APPLIED', leader });
-    this.#proposals.lost += lost.length;
-    this.#proposals.refused += refused.length;
-  }
-
   #giveUpAll(replica: GroupReplica, cause: FailureCause): void {
-    this.#giveUp(replica, cause);
+    this.#proposing.giveUp(replica, cause);
     replica.reads.fail();
   }
 
@@ -748,10 +617,6 @@ export class GroupHost {
       });
     });
   }
-}
-
-function resultOf(result: ProposalResult): { refused?: string | undefined; index: number; term: number } {
-  return result.refused === undefined ? result : { refused: result.refused, index: 0, term: 0 };
 }
 
 function notKnownAgain(peer: string, reason: string): Error {

@@ -125,6 +125,7 @@ describe('holdfast keyspace', () => {
     name: 'small',
     mode: 'raft',
     partitions: [{ group: VERSION, first_hash: 0, last_hash: 4_294_967_295 }],
+    replication: 3,
     max_key_bytes: 16,
     max_value_bytes: 1_048_576,
     id: expect.stringMatching(/^\d+$/) as string,

@@ -1,0 +1,142 @@
+/**
+ * Who leads how many of the groups, and the handing over of what is led here: one by one to
+ * spread leaders, all at once before this node stops.
+ */
+import { sleep, type Clock } from '@holdfast/client/clock';
+import type { RoleChange } from './core/ready.ts';
+import type { GroupReplica } from './group-replica.ts';
+import { LEAVING } from './peer-courier.ts';
+
+/** Longest that a node which is to stop waits for others to take over what it leads. */
+const HAND_OVER_MS = 3_000;
+const HAND_OVER_LOOK_MS = 10;
+/** For so long nobody may seem fit to: leaders forget whom they have heard once in an election timeout. */
+const SUCCESSOR_MS = 700;
+
+export interface LeadershipsOptions {
+  readonly self: number;
+  readonly clock: Clock;
+  readonly replicas: ReadonlyMap<number, GroupReplica>;
+  /** A core has been given something to do. */
+  readonly wake: (replica: GroupReplica) => void;
+}
+
+export class Leaderships {
+  readonly #options: LeadershipsOptions;
+  /** How many groups each peer leads by its last message, or LEAVING. */
+  readonly #byPeer = new Map<number, number>();
+  /** New groups that this node is to lead: they need not wait for an election timeout. */
+  readonly #toLead = new Set<GroupReplica>();
+  #led = 0;
+  #isLeaving = false;
+  #won = 0;
+  #elections = 0;
+
+  constructor(options: LeadershipsOptions) {
+    this.#options = options;
+  }
+
+  /** Times that a replica here began to lead. */
+  get won(): number {
+    return this.#won;
+  }
+
+  /** Times that a replica here stood for election. */
+  get elections(): number {
+    return this.#elections;
+  }
+
+  /** This node is about to stop, and takes no leadership any more. */
+  get isLeaving(): boolean {
+    return this.#isLeaving;
+  }
+
+  /** What peers are told: how many groups are led here, or LEAVING. */
+  get told(): number {
+    return this.#isLeaving ? LEAVING : this.#led;
+  }
+
+  /** A peer has told how many it leads. */
+  heard(peer: number, led: number): void {
+    this.#byPeer.set(peer, led);
+  }
+
+  /** Groups that a member leads, as far as is known. */
+  ledBy(member: number): number {
+    return member === this.#options.self ? this.#led : (this.#byPeer.get(member) ?? 0);
+  }
+
+  /** A replica is not what it was; undefined: it is gone. */
+  noteChange(change: RoleChange | undefined): void {
+    this.#led = 0;
+    for (const { isLeader } of this.#options.replicas.values()) if (isLeader) this.#led++;
+    if (change?.role === 'leader') this.#won++;
+    if (change?.role === 'candidate') this.#elections++;
+  }
+
+  /** A new group is to be led here from the next tick on. */
+  leadSoon(replica: GroupReplica): void {
+    this.#toLead.add(replica);
+  }
+
+  /** To be called at each tick of a replica. */
+  tick(replica: GroupReplica): void {
+    if (this.#toLead.delete(replica) && replica.core.leader === 0) replica.core.campaign();
+  }
+
+  /** How many entries each peer lacks of a group that is led here, at most; of peers that do not answer, too. */
+  followerLags(): ReadonlyMap<number, number> {
+    const lags = new Map<number, number>();
+    for (const { isLeader, core } of this.#options.replicas.values()) {
+      if (!isLeader) continue;
+      const { followers, lastIndex } = core.status;
+      for (const [id, { match }] of followers) lags.set(id, Math.max(lags.get(id) ?? 0, lastIndex - match));
+    }
+    return lags;
+  }
+
+  /** Whether a voter of a group that is led here could lead it at once: it answers, stays, and lacks at most `entries`. */
+  mayTakeOver(group: number, voter: number, entries: number): boolean {
+    const replica = this.#options.replicas.get(group);
+    if (replica === undefined || this.#byPeer.get(voter) === LEAVING) return false;
+    const { followers, lastIndex, transferee, configuration } = replica.core.status;
+    const progress = followers.get(voter);
+    if (transferee !== 0 || progress?.isActive !== true || !configuration.voters.includes(voter))
+      return false;
+    return progress.state === 'replicate' && lastIndex - progress.match <= entries;
+  }
+
+  /**
+   * Hands over whatever is led here, and takes no leadership any more. Resolves when nothing
+   * is led, or nobody can take it, at the latest after `HAND_OVER_MS`.
+   */
+  async handOverAll(hasEnded: () => boolean): Promise<void> {
+    this.#isLeaving = true;
+    const { clock } = this.#options;
+    const startedMs = clock.monotonicMs();
+    while (!hasEnded()) {
+      const { led, moving } = this.#handOver();
+      const passedMs = clock.monotonicMs() - startedMs;
+      if (led === 0 || passedMs > (moving > 0 ? HAND_OVER_MS : SUCCESSOR_MS)) return;
+      await sleep(clock, HAND_OVER_LOOK_MS);
+    }
+  }
+
+  /** Begins what handovers it can; returns how many groups are led here, and how many of them are being handed over. */
+  #handOver(): { led: number; moving: number } {
+    let led = 0;
+    let moving = 0;
+    for (const replica of this.#options.replicas.values()) {
+      const { core, group } = replica;
+      if (!core.isLeader || replica.isAlone) continue;
+      led++;
+      const { followers, transferee } = core.status;
+      const fit = [...followers.keys()].filter((voter) => this.mayTakeOver(group, voter, Infinity));
+      const best = fit.sort((a, b) => followers.get(b)!.match - followers.get(a)!.match)[0];
+      if (transferee === 0 && best !== undefined) core.transferLeader(best);
+      if (core.status.transferee !== 0) moving++;
+      this.#options.wake(replica);
+    }
+    return { led, moving };
+  }
+}
