@@ -35,6 +35,8 @@ export interface ArrivalContext extends AuthContext {
   readonly budget: ByteBudget;
   /** Bytes of this call that were charged before the handler was called. */
   readonly received: ReceivedBytes;
+  /** Ends the call at once, for a caller to whom no status would get through. */
+  reset(): void;
 }
 
 type AuthContext = ReturnType<grpc.ServerUnaryCall<unknown, unknown>['getAuthContext']>;
@@ -160,6 +162,7 @@ function newArrival(stream: ServerHttp2Stream, isStream: boolean, budget: Connec
   return {
     budget,
     received: new ReceivedBytes(budget, isStream),
+    reset: () => stream.close(NGHTTP2_CANCEL),
     stream,
     isStream,
     unsent: 0,
