@@ -82,7 +82,7 @@ export class GrpcPeerTransport implements PeerTransport {
 
   /** Adds `holdfast.raft.v1.PeerService` to a server. */
   addTo(server: GrpcCalls): void {
-    const receive: grpc.handleServerStreamingCall<ReceiveRequest, never> = (call) => this.#accept(call);
+    const receive: grpc.handleServerStreamingCall<ReceiveRequest, Buffer> = (call) => this.#accept(call);
     server.addService(PEER_SERVICE, { receive });
   }
 

@@ -1,24 +1,20 @@
-import { create } from '@bufbuild/protobuf';
 import * as grpc from '@grpc/grpc-js';
 import type { Clock } from '@holdfast/client/clock';
-import {
-  ReceiveResponseSchema,
-  type ReceiveRequest,
-  type ReceiveResponse,
-} from '@holdfast/proto/raft/v1/peer';
+import type { ReceiveRequest } from '@holdfast/proto/raft/v1/peer';
 import type { ArrivalContext } from './grpc-calls.ts';
-import { FORMAT_VERSION, MAX_RESPONSE_BYTES, refusal } from './peer-service.ts';
+import { encodeResponse, MAX_RESPONSE_BYTES, refusal, responseBytes } from './peer-service.ts';
 
 /**
  * Messages that wait go out together up to so many bytes. More costs fewer responses under
  * load; less lets the receiver begin earlier.
  */
 const RESPONSE_BYTES = 256 * 1024;
+const LONGEST_SCRATCH_BYTES = 2 * RESPONSE_BYTES;
 /** What a waiting message takes beside its bytes: without it, empty ones would queue without bound. */
 const MESSAGE_OVERHEAD_BYTES = 64;
 
 /** A stream that a peer has opened. */
-export type ReceiveCall = grpc.ServerWritableStream<ReceiveRequest, ReceiveResponse>;
+export type ReceiveCall = grpc.ServerWritableStream<ReceiveRequest, Buffer>;
 
 /** What is known of the way to a peer. */
 export interface OutgoingStats {
@@ -55,6 +51,7 @@ export class PeerOutlet {
   #streams = 0;
   #queue: Uint8Array[] = [];
   #queueBytes = 0;
+  #scratch = Buffer.alloc(0);
   readonly #sent = { messages: 0, bytes: 0 };
   readonly #dropped = { messages: 0, bytes: 0 };
 
@@ -137,11 +134,19 @@ export class PeerOutlet {
     }
     this.#queueBytes -= stream.writing;
     this.#sent.messages += messages.length;
-    const response = create(ReceiveResponseSchema, { formatVersion: FORMAT_VERSION, messages });
-    stream.call.write(response, () => {
+    stream.call.write(this.#encoded(messages), () => {
       stream.writing = 0;
       if (this.#stream === stream) this.#pump();
     });
+  }
+
+  /** Written over by the next response, which is encoded when this one has left. */
+  #encoded(messages: readonly Uint8Array[]): Buffer {
+    const bytes = responseBytes(messages);
+    if (bytes > LONGEST_SCRATCH_BYTES) return encodeResponse(messages, Buffer.allocUnsafe(bytes));
+    if (bytes > this.#scratch.length)
+      this.#scratch = Buffer.allocUnsafeSlow(2 ** Math.ceil(Math.log2(bytes)));
+    return encodeResponse(messages, this.#scratch);
   }
 
   /** The first message that waits, however large, and as many more as a response is to hold. */
