@@ -25,7 +25,9 @@ export interface GrpcPeerTransportOptions {
   readonly clusterId: Uint8Array;
   /** `host:port` of a peer's gRPC port, asked at each dial; undefined when it is not known. */
   readonly addressOf: (peer: string) => string | undefined;
-  /** Whether a node of that name is given messages. Default: those that `start` was given. */
+  /** Dialled as soon as there is a receiver (`onMessage`); see `start`. */
+  readonly peers?: readonly string[];
+  /** Whether a node of that name is given messages. Default: `peers`, or those that `start` was given. */
   readonly isMember?: (peer: string) => boolean;
   /**
    * Files to dial with: certificate and key of this node, and whom it trusts (undefined: whom
@@ -55,7 +57,7 @@ export interface PeerLinkStats {
 
 interface Way {
   readonly outlet: PeerOutlet;
-  /** Undefined for a member that `start` was not given. */
+  /** Undefined as long as the peer is not dialled. */
   link: PeerLink | undefined;
 }
 
@@ -64,12 +66,13 @@ type Peer = Readonly<Record<PeerLane, Way>>;
 /**
  * Messages between nodes over gRPC, pulled by the receiver: each node dials its peers and is
  * sent what they have for it, for only a gRPC client can set how much it takes at a time.
- * `start` dials; `addTo` puts the sending side on the node's gRPC port.
+ * `peers` are dialled; `addTo` puts the sending side on the node's gRPC port.
  */
 export class GrpcPeerTransport implements PeerTransport {
   readonly #options: GrpcPeerTransportOptions;
   readonly #peers = new Map<string, Peer>();
-  #started: ReadonlySet<string> = new Set();
+  /** Whom this node dials, or will as soon as there is a receiver. */
+  #dialled: ReadonlySet<string>;
   #receive: ((peer: string, message: Uint8Array) => void) | undefined;
   #isClosed = false;
 
@@ -78,6 +81,7 @@ export class GrpcPeerTransport implements PeerTransport {
       throw new RangeError(`cluster id is ${options.clusterId.length} bytes, not ${CLUSTER_ID_BYTES}`);
     }
     this.#options = options;
+    this.#dialled = new Set(options.peers);
   }
 
   /** Adds `holdfast.raft.v1.PeerService` to a server. */
@@ -92,10 +96,10 @@ export class GrpcPeerTransport implements PeerTransport {
    */
   start(peers: readonly string[]): void {
     if (this.#isClosed) return;
-    const started = new Set(peers.filter((peer) => peer !== this.#options.self));
-    for (const name of this.#started) if (!started.has(name)) this.#drop(name, notMember(name));
-    this.#started = started;
-    for (const name of started) {
+    const dialled = new Set(peers.filter((peer) => peer !== this.#options.self));
+    for (const name of this.#dialled) if (!dialled.has(name)) this.#drop(name, notMember(name));
+    this.#dialled = dialled;
+    for (const name of dialled) {
       const peer = this.#peer(name);
       for (const lane of PEER_LANES) peer[lane].link ??= this.#linkTo(name, lane);
     }
@@ -106,7 +110,9 @@ export class GrpcPeerTransport implements PeerTransport {
   }
 
   onMessage(receive: (peer: string, message: Uint8Array) => void): void {
+    const isFirst = this.#receive === undefined;
     this.#receive = receive;
+    if (isFirst) this.start([...this.#dialled]);
   }
 
   queuedBytes(peer: string): number {
@@ -144,7 +150,8 @@ export class GrpcPeerTransport implements PeerTransport {
   }
 
   #drop(name: string, reason: grpc.ServiceError): void {
-    const peer = this.#peers.get(name)!;
+    const peer = this.#peers.get(name);
+    if (peer === undefined) return;
     this.#peers.delete(name);
     for (const lane of PEER_LANES) {
       peer[lane].link?.close();
@@ -175,8 +182,9 @@ export class GrpcPeerTransport implements PeerTransport {
   }
 
   #accept(call: ReceiveCall): void {
-    // The request is at hand: a stream that holds nothing may stay for as long as it likes.
-    (call.getAuthContext() as ArrivalContext).received.release();
+    const arrival = call.getAuthContext() as ArrivalContext;
+    arrival.received.release(); // else it would be cut as a request that does not end
+    arrival.stand();
     const { request } = call;
     const refused = this.#check(request);
     if (refused !== undefined) {
@@ -187,7 +195,7 @@ export class GrpcPeerTransport implements PeerTransport {
   }
 
   #check(request: ReceiveRequest): grpc.ServiceError | undefined {
-    const { self, clusterId, isMember = (peer) => this.#started.has(peer) } = this.#options;
+    const { self, clusterId, isMember = (peer) => this.#dialled.has(peer) } = this.#options;
     const { formatVersion, from, to } = request;
     const unfit = (details: string) => refusal(grpc.status.FAILED_PRECONDITION, details);
     if (this.#isClosed) return stopping();

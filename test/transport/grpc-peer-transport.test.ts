@@ -169,6 +169,15 @@ it('keeps a stream on which nothing is sent', async () => {
   await closing;
 });
 
+it('does not hold up a port that closes', async () => {
+  const [a, b] = (await connectedPeers(['a', 'b'])) as [PeerNode, PeerNode];
+  await using _ = a;
+  let isClosed = false;
+  void b.closePort(60_000).then(() => (isClosed = true));
+  await until(clock, () => isClosed, 2_000);
+  await b.transport.close();
+});
+
 it('ends a stream when the same node calls again', async () => {
   const [b, first] = (await connectedPeers(['b', 'a'])) as [PeerNode, PeerNode];
   await using _ = b;
@@ -214,6 +223,15 @@ it('follows the members: links come and go with those that it is started with', 
   expect([a.stats('b').incoming.reconnects, a.broken]).toEqual([0, []]);
   a.transport.start(['b', 'c']);
   await until(clock, () => [a, b, c].every(isConnected));
+});
+
+it('dials those that it is made with as soon as there is a receiver', async () => {
+  const b = await new PeerNode('b').listen();
+  await using _ = b;
+  b.transport.start(['a']);
+  await using a = new PeerNode('a', { addressOf: () => b.address, peers: ['a', 'b'] });
+  await until(clock, () => a.stats('b')?.incoming.isOpen);
+  expect(new Set(a.transport.stats().map(({ peer }) => peer))).toEqual(new Set(['b']));
 });
 
 it('dials with its certificate, and again with the one that is there by then', async () => {

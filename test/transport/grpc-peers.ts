@@ -98,6 +98,10 @@ export class PeerNode {
     return this;
   }
 
+  closePort(graceMs: number): Promise<void> {
+    return this.#port!.close(graceMs);
+  }
+
   /** As a process that dies: its port is gone at once. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.transport.close();
