@@ -5,6 +5,7 @@ import type { Membership } from '../cluster/membership.ts';
 import type { Member } from '../raft/members.ts';
 import { IdentityError } from '../storage/identity.ts';
 import { GrpcPeerTransport } from '../transport/grpc-peer-transport.ts';
+import type { TlsSettings } from '../transport/tls-files.ts';
 import type { ClusterConfig } from './cluster-file.ts';
 
 /** The members with the addresses that cluster.yaml gives them. Error: IdentityError, for one that it does not have. */
@@ -25,6 +26,7 @@ export function linkToMembers(
   members: readonly Member[],
   clock: Clock,
   random: Random,
+  tls?: TlsSettings,
 ): GrpcPeerTransport | undefined {
   if (members.length === 1) return undefined;
   const addresses = new Map(members.map(({ name, address }) => [name, address]));
@@ -34,6 +36,7 @@ export function linkToMembers(
     self,
     clusterId: Buffer.from(membership.clusterId, 'hex'),
     addressOf: (peer) => addresses.get(peer),
-    isMember: (peer) => addresses.has(peer),
+    peers: members.map(({ name }) => name),
+    tls,
   });
 }

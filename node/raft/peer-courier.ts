@@ -1,6 +1,7 @@
 /**
  * Carries messages of all groups between this node and its peers: what is posted in a turn
- * leaves as one envelope for each peer. Every message begins with who sends it:
+ * leaves as one envelope for each peer and lane: entries and parts of snapshots are bulk, and
+ * do not hold up heartbeats and votes. Every message begins with who sends it:
  *
  *   kind (1 byte) · log id (8) · run id (8) · records in its log at its start (8) · records now (8) · wall clock (8) · groups led (4)
  *
@@ -13,7 +14,7 @@
  */
 import type { Clock, Timer } from '@holdfast/client/clock';
 import type { Random } from '@holdfast/client/random';
-import type { PeerTransport } from '../runtime/peer-transport.ts';
+import type { PeerLane, PeerTransport } from '../runtime/peer-transport.ts';
 import { asBuffer, readU64, writeU64 } from '../storage/byte-codec.ts';
 import type { ClockComparison } from './clock-comparison.ts';
 import type { Message } from './core/messages.ts';
@@ -116,7 +117,7 @@ export class PeerCourier {
   flush(): void {
     for (const [replica, messages] of this.#outbox) {
       const peer = this.#byId.get(replica);
-      if (peer !== undefined) this.#sendAll(peer, messages);
+      if (peer !== undefined) this.#sendAll(peer.name, messages);
     }
     this.#outbox.clear();
   }
@@ -124,7 +125,7 @@ export class PeerCourier {
   /** Sends a message that is not a core's. */
   sendBulk(to: number, kind: number, body: Uint8Array): void {
     const peer = this.#byId.get(to);
-    if (peer !== undefined) this.#send(peer.name, kind, body);
+    if (peer !== undefined) this.#send(peer.name, kind, body, 'bulk');
   }
 
   close(): Promise<void> {
@@ -149,30 +150,37 @@ export class PeerCourier {
     this.#probation = undefined;
   }
 
+  #sendAll(peer: string, messages: readonly GroupMessage[]): void {
+    const isBulk = ({ message }: GroupMessage) => message.type === 'append' && message.entries.length > 0;
+    const control = messages.filter((message) => !isBulk(message));
+    this.#sendEnvelopes(peer, control, 'control');
+    if (control.length < messages.length) this.#sendEntries(peer, messages.filter(isBulk));
+  }
+
   /** Invariant 3. */
-  #sendAll(peer: Member, messages: readonly GroupMessage[]): void {
+  #sendEntries(peer: string, messages: readonly GroupMessage[]): void {
     const { transport, onDropped } = this.#options;
-    const isSlow = transport.queuedBytes(peer.name) > MAX_QUEUED_BYTES;
+    if (transport.queuedBytes(peer) > MAX_QUEUED_BYTES) for (const message of messages) onDropped(message);
+    else this.#sendEnvelopes(peer, messages, 'bulk');
+  }
+
+  #sendEnvelopes(peer: string, messages: readonly GroupMessage[], lane: PeerLane): void {
     let part: GroupMessage[] = [];
     let bytes = 0;
     for (const message of messages) {
-      if (isSlow && message.message.type === 'append' && message.message.entries.length > 0) {
-        onDropped(message);
-        continue;
-      }
       const size = messageBytes(message.message);
       if (bytes > 0 && bytes + size > ENVELOPE_BYTES) {
-        this.#send(peer.name, PeerMessageKind.envelope, encodeEnvelope(part));
+        this.#send(peer, PeerMessageKind.envelope, encodeEnvelope(part), lane);
         part = [];
         bytes = 0;
       }
       part.push(message);
       bytes += size;
     }
-    if (part.length > 0) this.#send(peer.name, PeerMessageKind.envelope, encodeEnvelope(part));
+    if (part.length > 0) this.#send(peer, PeerMessageKind.envelope, encodeEnvelope(part), lane);
   }
 
-  #send(peer: string, kind: number, body: Uint8Array): void {
+  #send(peer: string, kind: number, body: Uint8Array, lane: PeerLane = 'control'): void {
     const { logId, logSequence, clock, transport, led } = this.#options;
     const message = Buffer.allocUnsafe(HEADER_BYTES + body.byteLength);
     message[0] = kind;
@@ -183,7 +191,7 @@ export class PeerCourier {
     writeU64(message, Math.max(0, Math.floor(clock.wallMs())), 33);
     message.writeUInt32BE(led(), 41);
     message.set(body, HEADER_BYTES);
-    transport.send(peer, message);
+    transport.send(peer, message, lane);
   }
 
   #receive(name: string, message: Buffer): void {

@@ -35,6 +35,10 @@ export interface ArrivalContext extends AuthContext {
   readonly budget: ByteBudget;
   /** Bytes of this call that were charged before the handler was called. */
   readonly received: ReceivedBytes;
+  /** Ends the call at once, for a caller to whom no status would get through. */
+  reset(): void;
+  /** The call stands for as long as the port does: a port that closes waits for the others alone. */
+  stand(): void;
 }
 
 type AuthContext = ReturnType<grpc.ServerUnaryCall<unknown, unknown>['getAuthContext']>;
@@ -49,6 +53,7 @@ export type CallCutCause = 'bytes' | 'late' | 'unread';
 /** A call of grpc-js that is being made; `call` is set by the interceptor. */
 interface Arrival extends ArrivalContext {
   readonly isStream: boolean;
+  isStanding: boolean;
   readonly stream: ServerHttp2Stream;
   readonly budget: ConnectionBudget;
   /** Bytes of its answer that were charged and have not left. */
@@ -68,6 +73,8 @@ export class GrpcCalls extends grpc.Server {
   readonly #streams = new EventEmitter();
   readonly #arrivals = new Set<Arrival>();
   readonly #onCut: (cause: CallCutCause) => void;
+  /** The port closes. */
+  #isEnding = false;
   /** Set while grpc-js makes a call, which it does before it returns. */
   #arrival: Arrival | undefined;
 
@@ -110,6 +117,7 @@ export class GrpcCalls extends grpc.Server {
     }); // before grpc-js does the same, so that it drops what does not fit
     stream.once('close', () => {
       this.#arrivals.delete(arrival);
+      this.#endStanding();
       received.release();
       budget.answered(arrival.unsent);
       arrival.unsent = 0;
@@ -117,6 +125,12 @@ export class GrpcCalls extends grpc.Server {
     this.#arrival = arrival;
     this.#streams.emit('stream', stream, headers);
     this.#arrival = undefined;
+  }
+
+  /** Ends calls that stand as soon as no other is left. */
+  end(): void {
+    this.#isEnding = true;
+    this.#endStanding();
   }
 
   /**
@@ -134,6 +148,11 @@ export class GrpcCalls extends grpc.Server {
         this.#cut(arrival, 'unread', sentTooSlowly(times * everyMs));
       }
     }
+  }
+
+  #endStanding(): void {
+    if (!this.#isEnding || [...this.#arrivals].some(({ isStanding }) => !isStanding)) return;
+    for (const arrival of this.#arrivals) arrival.reset();
   }
 
   #cut(arrival: Arrival, cause: CallCutCause, error: HoldfastError): void {
@@ -157,11 +176,14 @@ export class GrpcCalls extends grpc.Server {
 }
 
 function newArrival(stream: ServerHttp2Stream, isStream: boolean, budget: ConnectionBudget): Arrival {
-  return {
+  const arrival: Arrival = {
     budget,
     received: new ReceivedBytes(budget, isStream),
+    reset: () => stream.close(NGHTTP2_CANCEL),
     stream,
+    stand: () => (arrival.isStanding = true),
     isStream,
+    isStanding: false,
     unsent: 0,
     begun: 0,
     left: 0,
@@ -169,6 +191,7 @@ function newArrival(stream: ServerHttp2Stream, isStream: boolean, budget: Connec
     sinceCut: undefined,
     call: undefined,
   };
+  return arrival;
 }
 
 /**

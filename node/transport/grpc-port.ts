@@ -86,6 +86,7 @@ export class GrpcPort {
       });
       this.#arriving.destroyAll();
       for (const session of this.#sessions.keys()) session.close();
+      this.#options.calls.end();
     });
   }
 

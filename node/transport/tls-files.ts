@@ -40,7 +40,11 @@ export class TlsFilesError extends Error {
 }
 
 /** Reads the files; TlsFilesError when one cannot be read. */
-export async function readTlsFiles({ cert, key, ca }: TlsSettings): Promise<TlsMaterial> {
+export async function readTlsFiles({
+  cert,
+  key,
+  ca,
+}: Pick<TlsSettings, 'cert' | 'key' | 'ca'>): Promise<TlsMaterial> {
   const [certBytes, keyBytes, caBytes] = await Promise.all([
     readOne(cert, 'tls.cert'),
     readOne(key, 'tls.key'),

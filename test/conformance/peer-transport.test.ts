@@ -1,35 +1,34 @@
-import * as grpc from '@grpc/grpc-js';
+import { mkdtempDisposableSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { SeededRandom } from '../../node/runtime/simulated/seeded-random.ts';
 import { SimulatedNetwork } from '../../node/runtime/simulated/simulated-network.ts';
-import { SystemRandom } from '../../node/runtime/system-random.ts';
-import { GrpcPeerTransport } from '../../node/transport/grpc-peer-transport.ts';
-import { startPeer } from '../runtime/grpc-peers.ts';
+import { Authority } from '../process/certificates.ts';
+import { connectedPeers, writeFiles, type PeerFiles } from '../transport/grpc-peers.ts';
 import { describePeerTransport } from './peer-transport.ts';
 import { realStage, simulatedStage } from './stage.ts';
 
-describePeerTransport('gRPC', async () => {
-  const stage = realStage();
-  const addresses = new Map<string, string>();
-  const servers: grpc.Server[] = [];
-  const start = async (self: string) => {
-    const transport = new GrpcPeerTransport({
-      clock: stage.clock,
-      random: new SystemRandom(),
-      self,
-      clusterId: new Uint8Array(16).fill(1),
-      addressOf: (peer) => addresses.get(peer),
-    });
-    const { server, port } = await startPeer(transport);
-    servers.push(server);
-    addresses.set(self, `127.0.0.1:${port}`);
-    return transport;
-  };
-  const [a, b, c] = [await start('a'), await start('b'), await start('c')];
+async function grpcPeers(tls?: PeerFiles) {
+  const port = tls === undefined ? {} : { tls, clientAuth: 'require' as const };
+  const nodes = await connectedPeers(['a', 'b', 'c'], () => ({ tls }), port);
+  const [a, b, c] = nodes.map(({ transport }) => transport);
   const dispose = async () => {
-    for (const transport of [a, b, c]) await transport.close();
-    for (const server of servers) server.forceShutdown();
+    for (const node of nodes) await node[Symbol.asyncDispose]();
   };
-  return { stage, subject: { a, b, c }, dispose };
+  return { stage: realStage(), subject: { a: a!, b: b!, c: c! }, dispose };
+}
+
+describePeerTransport('gRPC', () => grpcPeers());
+
+describePeerTransport('gRPC with TLS both ways', async () => {
+  const directory = mkdtempDisposableSync(join(tmpdir(), 'holdfast-peers-'));
+  const authority = await Authority.create();
+  const peers = await grpcPeers(writeFiles(directory.path, await authority.sign(), authority.certificate));
+  const dispose = async () => {
+    await peers.dispose();
+    directory.remove();
+  };
+  return { ...peers, dispose };
 });
 
 describePeerTransport('simulated', () => {

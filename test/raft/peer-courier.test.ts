@@ -1,11 +1,12 @@
 /** Messages between nodes on a simulated network: who is listened to, and what travels together. */
 import { expect, test } from 'vitest';
 import { ClockComparison } from '../../node/raft/clock-comparison.ts';
-import { decodeEnvelope, type GroupMessage } from '../../node/raft/core/message-codec.ts';
+import type { GroupMessage } from '../../node/raft/core/message-codec.ts';
 import type { Message } from '../../node/raft/core/messages.ts';
 import type { Member } from '../../node/raft/members.ts';
 import { HEADER_BYTES, PeerCourier, PeerMessageKind } from '../../node/raft/peer-courier.ts';
 import { PeerMemory } from '../../node/raft/peer-memory.ts';
+import type { PeerLane } from '../../node/runtime/peer-transport.ts';
 import { SeededRandom } from '../../node/runtime/simulated/seeded-random.ts';
 import { SimulatedClock } from '../../node/runtime/simulated/simulated-clock.ts';
 import {
@@ -50,18 +51,25 @@ class Cluster {
   readonly world = new SimulatedScheduler();
   readonly network = new SimulatedNetwork(this.world, new SeededRandom(1));
   /** Everything that was sent. */
-  readonly sent: { from: string; to: string; message: Buffer }[] = [];
+  readonly sent: { from: string; to: string; message: Buffer; lane: PeerLane }[] = [];
+  #lane: PeerLane = 'control';
   readonly sequences = new Map<number, number>();
   #starts = 0;
 
   constructor() {
-    this.network.observe = (from, to, message) => this.sent.push({ from, to, message: Buffer.from(message) });
+    this.network.observe = (from, to, message) =>
+      this.sent.push({ from, to, message: Buffer.from(message), lane: this.#lane });
   }
 
   /** Starts a node with a log of this id; what it remembers of its peers is empty unless given. */
   start(id: number, logId = `log-${id}..`, memory = new PeerMemory(new Map(), () => undefined)): Node {
     const self = MEMBERS[id - 1]!;
     const transport = this.network.transport(self.name);
+    const send = transport.send.bind(transport);
+    transport.send = (peer: string, message: Uint8Array, lane: PeerLane = 'control') => {
+      this.#lane = lane;
+      send(peer, message);
+    };
     const clock = new SimulatedClock(this.world);
     const clocks = new ClockComparison(clock);
     const [messages, batches, bulk]: [GroupMessage[], number[], string[]] = [[], [], []];
@@ -117,7 +125,7 @@ function settle(memory: PeerMemory): void {
   memory.noteWritten();
 }
 
-test('what is posted in a turn leaves as one envelope for each peer, in order', async () => {
+test('what is posted in a turn leaves as one envelope for each peer and lane, in order', async () => {
   const cluster = new Cluster();
   const [a, b] = await cluster.pair();
   const posted = [
@@ -125,21 +133,28 @@ test('what is posted in a turn leaves as one envelope for each peer, in order', 
     { group: 1, message: heartbeat(1, 3, 2) },
     { group: 7, message: heartbeat(1, 2, 3) },
     { group: 7, message: append(1, 2, 100) },
+    { group: 8, message: append(1, 2, 100) },
+    { group: 9, message: { ...append(1, 2, 0), entries: [] } as Message },
   ];
   for (const { group, message } of posted) a.courier.post(group, message);
   expect(cluster.sent).toEqual([]);
   a.courier.flush();
-  expect(cluster.sent.map(({ to }) => to)).toEqual(['n2', 'n3']);
-  expect(decodeEnvelope(cluster.sent[0]!.message.subarray(HEADER_BYTES))).toHaveLength(3);
+  expect(cluster.sent.map(({ to, lane }) => `${to} ${lane}`)).toEqual([
+    'n2 control',
+    'n2 bulk',
+    'n3 control',
+  ]);
   await cluster.world.runFor(50);
-  expect(b.batches).toEqual([3]);
+  expect(b.batches).toEqual([3, 2]);
   expect(b.messages.map(({ group, message }) => `${group} ${message.type}`)).toEqual([
     '1 heartbeat',
     '7 heartbeat',
+    '9 append',
     '7 append',
+    '8 append',
   ]);
   a.courier.flush();
-  expect(cluster.sent).toHaveLength(2);
+  expect(cluster.sent).toHaveLength(3);
 });
 
 test('envelopes are cut at about 4 MiB, and a larger message goes alone', async () => {
@@ -281,7 +296,7 @@ test('what is not of cores goes by its kind, with the id of its sender', async (
   a.courier.sendBulk(2, PeerMessageKind.snapshotPart, Buffer.from('rows'));
   a.courier.sendBulk(8, PeerMessageKind.snapshotPart, Buffer.from('nobody'));
   await cluster.world.runFor(50);
-  expect(b.bulk).toEqual(['1 3 rows']);
+  expect([b.bulk, cluster.sent.map(({ lane }) => lane)]).toEqual([['1 3 rows'], ['bulk']]);
 });
 
 test('clocks are compared by what messages say', async () => {
