@@ -3,8 +3,10 @@ import type { Clock } from '@holdfast/client/clock';
 import type { Random } from '@holdfast/client/random';
 import type { Membership } from '../cluster/membership.ts';
 import type { Member } from '../raft/members.ts';
+import type { Logger } from '../observe/logger.ts';
+import type { CounterSource, GaugeSource } from '../observe/metrics.ts';
 import { IdentityError } from '../storage/identity.ts';
-import { GrpcPeerTransport } from '../transport/grpc-peer-transport.ts';
+import { GrpcPeerTransport, type PeerLinkStats } from '../transport/grpc-peer-transport.ts';
 import type { TlsSettings } from '../transport/tls-files.ts';
 import type { ClusterConfig } from './cluster-file.ts';
 
@@ -19,15 +21,19 @@ export function membersOf({ members }: Membership, { nodes, path }: ClusterConfi
   });
 }
 
+export interface LinkOptions {
+  readonly self: string;
+  readonly membership: Membership;
+  readonly members: readonly Member[];
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly tls: TlsSettings | undefined;
+  readonly logger: Logger;
+}
+
 /** The link to the other members; undefined: there is none. */
-export function linkToMembers(
-  self: string,
-  membership: Membership,
-  members: readonly Member[],
-  clock: Clock,
-  random: Random,
-  tls?: TlsSettings,
-): GrpcPeerTransport | undefined {
+export function linkToMembers(options: LinkOptions): GrpcPeerTransport | undefined {
+  const { self, membership, members, clock, random, tls, logger } = options;
   if (members.length === 1) return undefined;
   const addresses = new Map(members.map(({ name, address }) => [name, address]));
   return new GrpcPeerTransport({
@@ -38,5 +44,77 @@ export function linkToMembers(
     addressOf: (peer) => addresses.get(peer),
     peers: members.map(({ name }) => name),
     tls,
+    onLinkBroken: (peer, error, lane) =>
+      logger.warn({ peer, lane, why: error.message }, 'the link to a peer is broken: it is dialled again'),
   });
+}
+
+/** What is known of each peer on each lane; a node alone has none. */
+export type LinkStats = () => readonly PeerLinkStats[];
+
+/** Figures of the links to peers. */
+export function linkCounters(stats: LinkStats): CounterSource[] {
+  const labels = ['peer', 'lane', 'direction'] as const;
+  const both = (figure: 'bytes' | 'messages' | 'reconnects') =>
+    stats().flatMap(({ peer, lane, incoming, outgoing }) => [
+      [{ peer, lane, direction: 'received' }, incoming[figure]] as const,
+      [{ peer, lane, direction: 'sent' }, outgoing[figure]] as const,
+    ]);
+  return [
+    {
+      name: 'holdfast_peer_bytes_total',
+      help: 'Bytes of messages between this node and a peer, by peer, lane and direction.',
+      labels,
+      read: () => both('bytes'),
+    },
+    {
+      name: 'holdfast_peer_messages_total',
+      help: 'Messages between this node and a peer, by peer, lane and direction.',
+      labels,
+      read: () => both('messages'),
+    },
+    {
+      name: 'holdfast_peer_reconnects_total',
+      help: 'Times that a stream between this node and a peer was opened again, by peer, lane and direction.',
+      labels,
+      read: () => both('reconnects'),
+    },
+    {
+      name: 'holdfast_peer_dropped_messages_total',
+      help: 'Messages for a peer that were dropped because it is away or too slow, by peer and lane.',
+      labels: ['peer', 'lane'],
+      read: () =>
+        stats().map(({ peer, lane, outgoing }) => [{ peer, lane }, outgoing.droppedMessages] as const),
+    },
+  ];
+}
+
+/** How the links are now. */
+export function linkGauges(readStats: LinkStats): GaugeSource[] {
+  const byPeer = (read: (stats: PeerLinkStats) => number, join: (a: number, b: number) => number) => {
+    const values: Record<string, number> = {};
+    for (const stats of readStats()) {
+      const known = values[stats.peer];
+      values[stats.peer] = known === undefined ? read(stats) : join(known, read(stats));
+    }
+    return values;
+  };
+  return [
+    {
+      name: 'holdfast_peer_connected',
+      help: '1 while all streams between this node and a peer stand, by peer.',
+      label: 'peer',
+      read: () => byPeer(({ incoming, outgoing }) => (incoming.isOpen && outgoing.isOpen ? 1 : 0), Math.min),
+    },
+    {
+      name: 'holdfast_peer_queue_bytes',
+      help: 'Bytes of messages that wait for a peer to take them, by peer.',
+      label: 'peer',
+      read: () =>
+        byPeer(
+          ({ outgoing }) => outgoing.queuedBytes,
+          (a, b) => a + b,
+        ),
+    },
+  ];
 }

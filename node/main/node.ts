@@ -20,7 +20,7 @@ import { deferredService } from '../services/deferred-service.ts';
 import { claimDirectory, writeIdentity, type Identity } from '../storage/identity.ts';
 import { verifyLevelFiles, verifyNextTable } from '../storage/level-verifier.ts';
 import { CallEdge } from '../transport/call-edge.ts';
-import { linkToMembers, membersOf } from './cluster-link.ts';
+import { linkCounters, linkGauges, linkToMembers, membersOf } from './cluster-link.ts';
 import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
 import { CONTENTS, openEngine, type Engine } from './engine.ts';
 import { NodeCalls } from './node-calls.ts';
@@ -198,8 +198,12 @@ class Node implements RunningNode {
     const { disk, clock, random, openStore } = this.#ports;
     const { storage, limits } = this.#options.config;
     const members = membersOf(membership, this.#options.config);
-    const link = linkToMembers(this.#settings.name, membership, members, clock, random);
+    const { name: self, tls } = this.#settings;
+    const link = linkToMembers({ self, membership, members, clock, random, tls, logger: this.#logger });
     if (link !== undefined) this.#serving!.addPeers(link);
+    const stats = () => link?.stats() ?? [];
+    this.#metrics.addCounters(linkCounters(stats));
+    this.#metrics.addGauges(linkGauges(stats));
     return openEngine({
       members,
       peers: link,

@@ -1,5 +1,6 @@
 /** The two ports of a node: what is served on them, their TLS, and what is told of both. */
 import type { Clock } from '@holdfast/client/clock';
+import { PeerService } from '@holdfast/proto/raft/v1/peer';
 import type { Logger } from '../observe/logger.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import type { ServedService } from '../services/handler.ts';
@@ -67,7 +68,7 @@ export class Serving {
     const names = services.map(({ service }) => service.typeName);
     const calls = (this.#calls = createGrpcCalls((cause) => metrics.callCut(cause)));
     for (const service of services) addService(calls, edge, service);
-    addReflection(calls, edge, [...names, 'grpc.health.v1.Health'], stopping);
+    addReflection(calls, edge, [...names, PeerService.typeName, 'grpc.health.v1.Health'], stopping);
     this.#health = new Health(calls, names);
     const events = this.#events('grpc');
     this.#grpc = new GrpcPort({ ...limits, calls, clock, budget: edge.budget, tls, events });
