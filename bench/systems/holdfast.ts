@@ -7,15 +7,18 @@ import type { Driver, ServerCounters, ServerGauges, System, SystemOptions } from
 /** Holdfast as `npm start` runs it: every write fsynced before it is acknowledged. */
 export class HoldfastSystem implements System {
   readonly name = 'holdfast';
-  readonly description =
-    'this checkout; every write synced before its acknowledgement; its TypeScript client';
+  readonly description: string;
   readonly #directory = freshDirectory('holdfast');
   #servers: ServerProcess[] = [];
   #grpc: number[] = [];
   #http: number[] = [];
 
+  readonly #names: readonly string[];
+
   constructor({ nodes }: SystemOptions) {
-    if (nodes !== 1) throw new Error('holdfast runs one node in this version: --nodes 1');
+    this.#names = Array.from({ length: nodes }, (_, at) => `n${at + 1}`);
+    const where = nodes === 1 ? 'synced' : `synced on a majority of ${nodes} nodes`;
+    this.description = `this checkout; every write ${where} before its acknowledgement; its TypeScript client`;
   }
 
   get pids(): number[] {
@@ -34,20 +37,25 @@ export class HoldfastSystem implements System {
   }
 
   async #start(): Promise<void> {
-    const [grpc, http] = (await freePorts(2)) as [number, number];
-    this.#grpc = [grpc];
-    this.#http = [http];
+    const ports = await freePorts(2 * this.#names.length);
+    this.#grpc = ports.slice(0, this.#names.length);
+    this.#http = ports.slice(this.#names.length);
     const config = join(this.#directory.path, 'cluster.yaml');
-    writeFileSync(
-      config,
-      `cluster: bench\nnodes:\n  - name: n1\n    grpc: 127.0.0.1:${grpc}\n    http: 127.0.0.1:${http}\nlog:\n  level: warn\n`,
+    const nodes = this.#names.map(
+      (name, at) =>
+        `  - name: ${name}\n    grpc: 127.0.0.1:${this.#grpc[at]}\n    http: 127.0.0.1:${this.#http[at]}\n`,
     );
+    writeFileSync(config, `cluster: bench\nnodes:\n${nodes.join('')}log:\n  level: warn\n`);
+    this.#servers = await Promise.all(this.#names.map((name, at) => this.#startNode(config, name, at)));
+  }
+
+  #startNode(config: string, name: string, at: number): Promise<ServerProcess> {
     const main = new URL('../../node/bin/holdfast.js', import.meta.url).pathname;
-    const args = [main, 'start', '--config', config, '--node', 'n1', '--data-dir', this.#directory.path];
+    const args = [main, 'start', '--config', config, '--node', name, '--data-dir', this.#directory.path];
     const profile = process.env['HOLDFAST_BENCH_PROFILE'];
     const flags = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
-    const isReady = async () => (await fetch(`http://127.0.0.1:${http}/readyz`)).ok;
-    this.#servers = [await ServerProcess.start(process.execPath, [...flags, ...args], isReady)];
+    const isReady = async () => (await fetch(`http://127.0.0.1:${this.#http[at]}/readyz`)).ok;
+    return ServerProcess.start(process.execPath, [...flags, ...args], isReady);
   }
 }
 
