@@ -36,7 +36,7 @@ export function linkToMembers(options: LinkOptions): GrpcPeerTransport | undefin
   const { self, membership, members, clock, random, tls, logger } = options;
   if (members.length === 1) return undefined;
   const addresses = new Map(members.map(({ name, address }) => [name, address]));
-  return new GrpcPeerTransport({
+  const link: GrpcPeerTransport = new GrpcPeerTransport({
     clock,
     random,
     self,
@@ -44,9 +44,19 @@ export function linkToMembers(options: LinkOptions): GrpcPeerTransport | undefin
     addressOf: (peer) => addresses.get(peer),
     peers: members.map(({ name }) => name),
     tls,
-    onLinkBroken: (peer, error, lane) =>
-      logger.warn({ peer, lane, why: error.message }, 'the link to a peer is broken: it is dialled again'),
+    onLinkBroken: (peer, error, lane) => {
+      const facts = { peer, lane, why: error.message };
+      // Nodes that are started together find each other not ready yet.
+      if (hasStood(link.stats(), peer, lane))
+        logger.warn(facts, 'the link from a peer is broken: it is dialled again');
+      else logger.debug(facts, 'a peer cannot be dialled yet');
+    },
   });
+  return link;
+}
+
+function hasStood(stats: readonly PeerLinkStats[], peer: string, lane: string): boolean {
+  return stats.some((one) => one.peer === peer && one.lane === lane && one.incoming.sinceMs !== undefined);
 }
 
 /** What is known of each peer on each lane; a node alone has none. */
