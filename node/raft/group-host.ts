@@ -109,6 +109,7 @@ export class GroupHost {
   #idle: (() => void)[] = [];
   readonly #awaitRecovered: { resolve: () => void; reject: (error: Error) => void }[] = [];
   #failure: FailureCause | undefined;
+  #tellUnknown: (group: number) => void = () => undefined;
   #replayed = 0;
   readonly #proposing: Proposing;
 
@@ -207,6 +208,18 @@ export class GroupHost {
   /** This node's number as a replica. */
   get self(): number {
     return this.#options.self.id;
+  }
+
+  /** Whether anything of a replica of a group is on this node's disk. */
+  hasRemains(group: number): boolean {
+    const { log, rows, recovered } = this.#options;
+    const { term, lastIndex } = log.group(group);
+    return term + lastIndex + recovered.lastIndex(group) + rows.stored(group).index > 0;
+  }
+
+  /** Tells of a group of which there is no replica here, and of which another node says something: it may add it. */
+  onUnknownGroup(listener: (group: number) => void): void {
+    this.#tellUnknown = listener;
   }
 
   /** The replica of a group, if it is here. */
@@ -557,8 +570,10 @@ export class GroupHost {
     if (this.#failure !== undefined) return;
     try {
       for (const { group, message } of messages) {
+        if (message.to !== this.#options.self.id) continue;
+        if (!this.#replicas.has(group)) this.#tellUnknown(group);
         const replica = this.#replicas.get(group);
-        if (replica === undefined || message.to !== this.#options.self.id) continue;
+        if (replica === undefined) continue;
         if (message.type === 'timeoutNow' && this.leaderships.isLeaving) continue; // it would be handed on at once
         if (message.type === 'snapshot') this.#snapshots.receiver.offer(replica, message);
         else replica.core.step(message);

@@ -63,6 +63,14 @@ export function proposalError({ cause, outcome, leader }: ProposalFailure): Hold
         leader: leader?.address,
         retryAfterMs: leader === undefined ? 100 : undefined,
       });
+    case 'no replica':
+      return new HoldfastError({
+        reason: 'NOT_LEADER',
+        message: `this node has no replica of the key's partition${leader === undefined ? '' : `; ask ${leader.name}`}. ${fate}`,
+        outcome,
+        leader: leader?.address,
+        retryAfterMs: leader === undefined ? 100 : undefined,
+      });
     case 'stopped':
       return new HoldfastError({
         reason: 'SHUTTING_DOWN',

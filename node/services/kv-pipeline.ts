@@ -25,7 +25,7 @@ import {
   checkKey,
   refuse,
 } from '../kv/limits.ts';
-import type { ByteBudget, MessageStream } from './handler.ts';
+import type { ByteBudget, CallContext, MessageStream } from './handler.ts';
 import {
   asHoldfastError,
   checkReadOptions,
@@ -72,6 +72,8 @@ interface KeyOrder {
 }
 
 export class KvPipeline {
+  /** The caller asks whoever leads a partition. */
+  readonly isRouted: boolean;
   readonly #dependencies: PipelineDependencies;
   readonly #stream: MessageStream;
   readonly #orders = new Map<string, KeyOrder>();
@@ -98,8 +100,13 @@ export class KvPipeline {
   #ended = false;
   #closed = false;
 
-  constructor(dependencies: PipelineDependencies, stream: MessageStream, budget: ByteBudget) {
+  constructor(
+    dependencies: PipelineDependencies,
+    stream: MessageStream,
+    { budget, isRouted }: Pick<CallContext, 'budget' | 'isRouted'>,
+  ) {
     this.#budget = budget;
+    this.isRouted = isRouted;
     this.#dependencies = dependencies;
     this.#stream = stream;
     stream.onMessage((message) => this.#take(message));
@@ -417,7 +424,9 @@ export class PipelineOperation implements WriteSink {
     const { key, get } = this.call;
     checkKey(key, keyspace);
     checkReadOptions(get?.options);
-    const found = this.#dependencies.kv.get(keyspace, key, this.#place);
+    const { isRouted } = this.#pipeline;
+    const deadlineMs = isRouted ? Infinity : this.#deadline(); // one that routes waits for no other node
+    const found = this.#dependencies.kv.get(keyspace, key, this.#place, isRouted, deadlineMs);
     if (!(found instanceof Promise)) {
       this.#found(found);
       return false;
@@ -443,7 +452,9 @@ export class PipelineOperation implements WriteSink {
     const context = { identity, fence: writeFence(fence) };
     this.#running = true;
     try {
-      this.#dependencies.kv.mutate(keyspace, command, context, this.#deadline(), this, this.#place);
+      const { kv } = this.#dependencies;
+      const { isRouted } = this.#pipeline;
+      kv.mutate(keyspace, command, context, this.#deadline(), this, this.#place, isRouted);
     } catch (error) {
       this.#running = false;
       throw error;

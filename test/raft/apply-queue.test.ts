@@ -71,6 +71,8 @@ class Rig {
       },
       onQueued: () => undefined,
       createMachine: () => ({
+        parse: () => undefined,
+        encodeResult: () => new Uint8Array(0),
         apply: ({ bytes }) => {
           const text = Buffer.from(bytes).toString();
           this.clock.nowMs += this.costMs;

@@ -26,6 +26,8 @@ export interface WorldSettings {
   readonly entryCacheBytes: number;
   /** Whether members of groups are changed: then fewer nodes may lose their data for good. */
   readonly changesMembers: boolean;
+  /** Share of clients that ask leaders themselves; nodes do it for the others. */
+  readonly routing: number;
   readonly weights: OperationWeights;
 }
 
@@ -82,6 +84,7 @@ export function drawSettings(random: SeededRandom, options: WorldOptions): World
     maxValueBytes: pick(random, 64, 1_024, 20 * 1024),
     changesMembers: random.fork('members').chance(0.4),
     entryCacheBytes: pick(random.fork('cache'), 0, 4, 64, 1_024) * 1024,
+    routing: pick(random.fork('routing'), 1, 1, 0.5, 0.5, 0),
     weights: drawWeights(random),
   };
 }

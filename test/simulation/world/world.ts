@@ -199,8 +199,8 @@ export class World {
   #scene(): Surroundings {
     const { nodes, clients, links, network, scheduler, trace } = this;
     const { changesMembers } = this.settings;
-    // A group may be down to three voters where its members are changed.
-    const most = Math.floor(((changesMembers ? Math.min(3, nodes.length) : nodes.length) - 1) / 2);
+    // A group has three voters, or may be down to as many.
+    const most = Math.floor((Math.min(3, nodes.length) - 1) / 2);
     return {
       nodes,
       clients,
