@@ -350,7 +350,7 @@ export class Keyspaces {
     const versionsAbove = Number(known.keyspace.versionsAbove);
     known.partition.replica = host.addGroup(
       group,
-      known.partition.replicas,
+      known.partition.replicas.toSorted((a, b) => a - b),
       (generation) => new KvStateMachine(group, generation, rows, versionsAbove),
     );
   }

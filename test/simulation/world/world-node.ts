@@ -68,6 +68,8 @@ export class WorldNode {
   starts = 0;
   selfEnded = 0;
   refusals = 0;
+  /** What other nodes did for its callers. */
+  forwarded = 0;
   readonly #around: NodeSurroundings;
   readonly #random: SeededRandom;
   #state: NodeState = 'down';
@@ -203,6 +205,14 @@ export class WorldNode {
       queueBytes: settings.queueBytes,
       entryCacheBytes: settings.entryCacheBytes,
       onFailure: (cause, error) => this.#onStorageFailure(cause, error),
+      observe: {
+        logBatch: () => undefined,
+        flush: () => undefined,
+        applied: () => undefined,
+        forwarded: (_, result) => {
+          if (result === 'OK') this.forwarded++;
+        },
+      },
       onSpaceChange: (low) => this.#around.trace.note(this.name, low ? 'is low on space' : 'has space'),
     });
   }

@@ -8,6 +8,8 @@ export interface WorldSettings {
   readonly clients: number;
   /** Callers in each client that wait for their own answers alone. */
   readonly callersPerClient: number;
+  /** Callers without our client, which know of no leaders. */
+  readonly plainCallers: number;
   readonly keyspaces: readonly KeyspacePlan[];
   readonly faultyMs: number;
   /** Operations that are aimed at. */
@@ -69,6 +71,7 @@ export function drawSettings(random: SeededRandom, options: WorldOptions): World
     nodes: options.nodes ?? pick(random.fork('nodes'), ...CLUSTER_SIZES),
     clients: between(random, 3, 8),
     callersPerClient: between(random, 1, 4),
+    plainCallers: pick(random.fork('plain'), 0, 0, 1, 3),
     keyspaces: drawKeyspaces(random),
     faultyMs,
     operations: between(random, 300, 1_000),
