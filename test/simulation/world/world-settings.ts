@@ -67,11 +67,12 @@ export interface WorldOptions {
 
 export function drawSettings(random: SeededRandom, options: WorldOptions): WorldSettings {
   const faultyMs = between(random, 6_000, 14_000);
+  const nodes = options.nodes ?? pick(random.fork('nodes'), ...CLUSTER_SIZES);
   return {
-    nodes: options.nodes ?? pick(random.fork('nodes'), ...CLUSTER_SIZES),
+    nodes,
     clients: between(random, 3, 8),
     callersPerClient: between(random, 1, 4),
-    plainCallers: pick(random.fork('plain'), 0, 0, 1, 3),
+    plainCallers: nodes === 1 ? 0 : pick(random.fork('plain'), 0, 0, 1, 3),
     keyspaces: drawKeyspaces(random),
     faultyMs,
     operations: between(random, 300, 1_000),
