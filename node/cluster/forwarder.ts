@@ -323,22 +323,24 @@ class OwnProposal implements Proposal {
   readonly kind: number;
   readonly version: number;
   readonly bytes: Uint8Array;
-  readonly decoded: unknown;
   readonly deadlineMs: number;
   readonly #forwarder: Forwarder;
   readonly #place: GroupPlace;
   readonly #pending: Pending;
 
   constructor(forwarder: Forwarder, place: GroupPlace, pending: Pending) {
-    const { kind, version, bytes, decoded, deadlineMs } = pending.command;
+    const { kind, version, bytes, deadlineMs } = pending.command;
     this.kind = kind;
     this.version = version;
     this.bytes = bytes;
-    this.decoded = decoded;
     this.deadlineMs = deadlineMs;
     this.#forwarder = forwarder;
     this.#place = place;
     this.#pending = pending;
+  }
+
+  get decoded(): unknown {
+    return this.#pending.command.decoded;
   }
 
   onApplied(result: unknown): void {

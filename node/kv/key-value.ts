@@ -55,6 +55,19 @@ export interface KeyValueOptions {
   readonly others?: OtherNodes | undefined;
 }
 
+/** How a read may be served, and for whom. */
+export interface ReadTerms {
+  /** The caller asks whoever has a replica. */
+  readonly isRouted: boolean;
+  /** Monotonic time by which another node must have answered. */
+  readonly deadlineMs: number;
+  /** How old what is read may be; undefined: it is linearizable. */
+  readonly maxStalenessMs: number | undefined;
+}
+
+/** Of a caller that finds its way, linearizable. */
+export const ROUTED_READ: ReadTerms = { isRouted: true, deadlineMs: Infinity, maxStalenessMs: undefined };
+
 /** What other nodes do for the callers of this one. */
 export interface OtherNodes {
   readonly forwarder: Forwarder;
@@ -105,20 +118,22 @@ export class KeyValue {
   /**
    * A key's value, linearizable. At once where this node decides alone; otherwise when a
    * majority has confirmed who leads. A value that has expired by the clock and not yet by
-   * log time has log time moved on first. Error: NOT_LEADER.
+   * log time has log time moved on first. With `maxStalenessMs` at once on a replica that was
+   * as fresh as that. Error: NOT_LEADER.
    */
   get(
     keyspace: OpenKeyspace,
     key: Uint8Array,
     place: KeyPlace = placeOf(keyspace, key),
-    isRouted = true,
-    deadlineMs = Infinity,
+    { isRouted, deadlineMs, maxStalenessMs }: ReadTerms = ROUTED_READ,
   ): StoredValue | undefined | Promise<StoredValue | undefined> {
     const { host, others } = this.#options;
     const { partition } = place;
     if (host.canReadNow(partition.group)) return this.#readOnTime(key, place);
     this.#assertServing();
     this.#assertPresent(partition);
+    if (maxStalenessMs !== undefined && host.isFresh(partition.group, maxStalenessMs))
+      return this.#readOnTime(key, place);
     const reads = isRouted ? undefined : others?.reads;
     const readElsewhere = () => reads!.read(partition, key, deadlineMs).then(storedValue);
     if (partition.replica === undefined) {
@@ -204,8 +219,7 @@ export class KeyValue {
   ): void {
     const command = encodeMutate(context, mutation);
     const { partition } = place;
-    const decoded = { context, mutation, row: partition.replica && rowNow(place, mutation.key) };
-    const proposal = new MutationProposal(command, decoded, deadlineMs, sink);
+    const proposal = new MutationProposal(command, context, mutation, place, deadlineMs, sink);
     this.#propose(partition, proposal, isRouted);
   }
 
@@ -267,12 +281,13 @@ export class KeyValue {
   async *scan(
     keyspace: OpenKeyspace,
     selection: ScanSelection,
-    deadlineMs = Infinity,
+    { deadlineMs, maxStalenessMs }: Omit<ReadTerms, 'isRouted'> = ROUTED_READ,
   ): AsyncGenerator<ScanPart> {
     this.#assertServing();
     const { others } = this.#options;
+    const sources = { ...this.#options, reads: others?.reads, deadlineMs, maxStalenessMs };
     try {
-      yield* scanKeyspace({ ...this.#options, reads: others?.reads, deadlineMs }, keyspace, selection);
+      yield* scanKeyspace(sources, keyspace, selection);
     } catch (error) {
       throw this.#damaged(error);
     }
@@ -316,17 +331,38 @@ class MutationProposal implements ForwardedCommand, Proposal {
   readonly kind: number;
   readonly version: number;
   readonly bytes: Uint8Array;
-  readonly decoded: DecodedMutate;
+  readonly context: WriteContext;
+  readonly mutation: MutationCommand;
   readonly deadlineMs: number;
+  readonly #place: KeyPlace;
   readonly #sink: WriteSink;
 
-  constructor(command: Command, decoded: DecodedMutate, deadlineMs: number, sink: WriteSink) {
+  constructor(
+    command: Command,
+    context: WriteContext,
+    mutation: MutationCommand,
+    place: KeyPlace,
+    deadlineMs: number,
+    sink: WriteSink,
+  ) {
     this.kind = command.kind;
     this.version = command.version;
     this.bytes = command.bytes;
-    this.decoded = decoded;
+    this.context = context;
+    this.mutation = mutation;
+    this.#place = place;
     this.deadlineMs = deadlineMs;
     this.#sink = sink;
+  }
+
+  get decoded(): DecodedMutate {
+    return this;
+  }
+
+  /** Asked when it is applied: while it waited for a leader, a snapshot may have put other rows in place. */
+  get row(): RowKey | undefined {
+    const { partition, machine, row } = this.#place;
+    return machine !== undefined && partition.machine === machine ? row : undefined;
   }
 
   onApplied(result: unknown): void {
@@ -340,7 +376,7 @@ class MutationProposal implements ForwardedCommand, Proposal {
   }
 
   get grows(): boolean {
-    return grows(this.decoded.mutation);
+    return grows(this.mutation);
   }
 
   decodeResult(bytes: Uint8Array): CommandOutcome {

@@ -51,6 +51,8 @@ interface ScanSources extends RowSources {
   /** Reads partitions that cannot be read here. */
   readonly reads: RemoteReads | undefined;
   readonly deadlineMs: number;
+  /** How old what is read may be when the scan begins; undefined: it holds all that was acknowledged before. */
+  readonly maxStalenessMs: number | undefined;
 }
 
 /** A part of a partition's keys that is to be read, as binary strings. */
@@ -109,8 +111,12 @@ export async function* scanKeyspace(
  * True: what is read here from now on holds everything that was acknowledged before. False:
  * another node has to be asked. Error: NOT_LEADER, when there is none.
  */
-async function isReadableHere({ host, reads }: ScanSources, partition: Partition): Promise<boolean> {
+async function isReadableHere(
+  { host, reads, maxStalenessMs }: ScanSources,
+  partition: Partition,
+): Promise<boolean> {
   if (host.canReadNow(partition.group)) return true;
+  if (maxStalenessMs !== undefined && host.isFresh(partition.group, maxStalenessMs)) return true;
   if (partition.replica === undefined && reads !== undefined) return false;
   try {
     await awaitRead(host, partition.group);

@@ -335,6 +335,13 @@ export class GroupHost {
     return this.#replicas.get(group)?.canReadNow === true;
   }
 
+  /** Whether what is applied here holds everything that was acknowledged so many milliseconds ago. */
+  isFresh(group: number, withinMs: number): boolean {
+    const replica = this.#replicas.get(group);
+    if (replica === undefined || this.#failure !== undefined) return false;
+    return replica.reads.freshAsOfMs >= this.#options.clock.monotonicMs() - withinMs;
+  }
+
   /** Calls back when everything that was acknowledged before this call is applied here. */
   awaitRead(group: number, waiter: ReadWaiter): void {
     const replica = this.#replicas.get(group);
@@ -506,7 +513,8 @@ export class GroupHost {
     const { core, reads } = replica;
     if (replica.proposals.hasWaiting) this.#proposing.run(replica);
     const isElecting = replica.isAlone && !core.isLeader; // then there is a leader in a moment
-    if (reads.hasArrived && !isElecting) reads.ask((context) => core.readIndex(context));
+    if (reads.hasArrived && !isElecting)
+      reads.ask(this.#options.clock.monotonicMs(), (context) => core.readIndex(context));
     const ready = core.takeReady();
     if (ready !== undefined) this.#handle(replica, ready);
   }

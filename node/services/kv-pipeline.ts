@@ -12,7 +12,15 @@ import type { Clock } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
 import { errorToMessage } from '@holdfast/client/error-mapping';
 import { ErrorSchema } from '@holdfast/proto/error/v1/error';
-import { placeOf, type KeyPlace, type KeyValue, type WriteSink } from '../kv/key-value.ts';
+import type { ReadOptions } from '@holdfast/proto/kv/v1/kv';
+import {
+  ROUTED_READ,
+  placeOf,
+  type KeyPlace,
+  type KeyValue,
+  type ReadTerms,
+  type WriteSink,
+} from '../kv/key-value.ts';
 import type { OpenKeyspace, Keyspaces } from '../kv/keyspaces.ts';
 import type { MutationCommand } from '../kv/kv-command.ts';
 import type { MutationOutcome } from '../kv/kv-outcome.ts';
@@ -28,7 +36,7 @@ import {
 import type { ByteBudget, CallContext, MessageStream } from './handler.ts';
 import {
   asHoldfastError,
-  checkReadOptions,
+  maxStalenessMs,
   mutationCommand,
   putCommand,
   writeFence,
@@ -423,10 +431,7 @@ export class PipelineOperation implements WriteSink {
   #read(keyspace: OpenKeyspace): boolean {
     const { key, get } = this.call;
     checkKey(key, keyspace);
-    checkReadOptions(get?.options);
-    const { isRouted } = this.#pipeline;
-    const deadlineMs = isRouted ? Infinity : this.#deadline(); // one that routes waits for no other node
-    const found = this.#dependencies.kv.get(keyspace, key, this.#place, isRouted, deadlineMs);
+    const found = this.#dependencies.kv.get(keyspace, key, this.#place, this.#readTerms(get?.options));
     if (!(found instanceof Promise)) {
       this.#found(found);
       return false;
@@ -437,6 +442,14 @@ export class PipelineOperation implements WriteSink {
       .catch((error: unknown) => this.#refuse(asHoldfastError(error)))
       .finally(() => this.#pipeline.release(this));
     return true;
+  }
+
+  /** The usual read needs no terms of its own. */
+  #readTerms(options: ReadOptions | undefined): ReadTerms {
+    const { isRouted } = this.#pipeline;
+    if (isRouted && options === undefined) return ROUTED_READ;
+    const deadlineMs = isRouted ? Infinity : this.#deadline(); // one that routes waits for no other node
+    return { isRouted, deadlineMs, maxStalenessMs: maxStalenessMs(options) };
   }
 
   #found(found: StoredValue | undefined): void {

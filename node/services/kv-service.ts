@@ -29,11 +29,11 @@ import { serve, type CallContext, type Handlers, type ServedService } from './ha
 import {
   asHoldfastError,
   checkDistinctWrites,
-  checkReadOptions,
   comparisonCommand,
   continuationAfter,
   entryMessage,
   getMessage,
+  maxStalenessMs,
   mutationCommand,
   mutationMessage,
   operationCommand,
@@ -69,21 +69,21 @@ function reads({ kv, keyspaces }: KvServiceOptions): Pick<KvHandlers, 'get' | 'b
     async get({ isRouted, deadlineMs }, request) {
       const keyspace = await keyspaces.find(request.keyspace);
       checkKey(request.key, keyspace);
-      checkReadOptions(request.options);
-      const found = await kv.get(keyspace, request.key, undefined, isRouted, deadlineMs);
+      const terms = { isRouted, deadlineMs, maxStalenessMs: maxStalenessMs(request.options) };
+      const found = await kv.get(keyspace, request.key, undefined, terms);
       return getMessage(request.key, found);
     },
 
     async batchGet({ deadlineMs }, request) {
       const keyspace = await keyspaces.find(request.keyspace);
       checkBatch(request.keys.length, 0, 'keys');
-      checkReadOptions(request.options);
+      // No node need have replicas of all, so nobody could route the call.
+      const terms = { isRouted: false, deadlineMs, maxStalenessMs: maxStalenessMs(request.options) };
       for (const key of request.keys) checkKey(key, keyspace, 'keys');
       const results = [];
       let bytes = 0;
       for (const key of request.keys) {
-        // No node need have replicas of all, so nobody could route the call.
-        const found = await kv.get(keyspace, key, undefined, false, deadlineMs);
+        const found = await kv.get(keyspace, key, undefined, terms);
         bytes += key.byteLength + (found?.value.byteLength ?? 0);
         if (bytes > MAX_ANSWER_BYTES) {
           throw refuse(
@@ -101,9 +101,9 @@ function reads({ kv, keyspaces }: KvServiceOptions): Pick<KvHandlers, 'get' | 'b
 
     async *scan({ signal, deadlineMs }, request) {
       const keyspace = await keyspaces.find(request.keyspace);
-      checkReadOptions(request.options);
+      const terms = { deadlineMs, maxStalenessMs: maxStalenessMs(request.options) };
       const selection = scanSelection(request);
-      for await (const part of kv.scan(keyspace, selection, deadlineMs)) {
+      for await (const part of kv.scan(keyspace, selection, terms)) {
         if (signal.aborted) return;
         const last = part.entries.at(-1);
         yield create(ScanResponseSchema, {

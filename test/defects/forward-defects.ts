@@ -31,4 +31,17 @@ export const FORWARD_DEFECTS: readonly WorldDefect[] = [
     reason: 'a node without a replica finds no leader any more',
     caughtBy: { seed: '21', nodes: 5, checker: 'liveness' },
   },
+  {
+    name: 'keep the row of a write that waits',
+    file: 'node/kv/key-value.ts',
+    find: 'return machine !== undefined && partition.machine === machine ? row : undefined;',
+    replace: 'return machine && row;',
+    reason: 'it is applied to rows that a snapshot has replaced',
+    caughtBy: {
+      seed: '3',
+      nodes: 3,
+      faults: ['peer-partition', 'peer-one-way', 'pause', 'transfer-leader'],
+      checker: 'replicas',
+    },
+  },
 ];
