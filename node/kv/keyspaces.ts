@@ -350,7 +350,7 @@ export class Keyspaces {
     const versionsAbove = Number(known.keyspace.versionsAbove);
     known.partition.replica = host.addGroup(
       group,
-      known.partition.replicas.toSorted((a, b) => a - b),
+      known.partition.replicas,
       (generation) => new KvStateMachine(group, generation, rows, versionsAbove),
     );
   }

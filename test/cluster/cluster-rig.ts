@@ -52,7 +52,7 @@ export class ClusterRig {
   constructor(queueBytes = 1_000_000) {
     const host = {
       members: MEMBERS,
-      self: MEMBERS[0],
+      self: 1,
       failure: undefined,
       replica: () => this.replica,
       isLeader: () => this.replica?.leader === 1,

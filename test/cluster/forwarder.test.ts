@@ -2,7 +2,6 @@
 import { expect, test } from 'vitest';
 import { HoldfastError } from '../../client/error.ts';
 import type { ProposeRequest } from '@holdfast/proto/raft/v1/forward';
-import { placeReplicas } from '../../node/cluster/placement.ts';
 import { ClusterRig, commandsOf, notLeader, results, unreachable } from './cluster-rig.ts';
 
 /** A rig whose replica says that another node leads. */
@@ -249,18 +248,4 @@ test('an answer that cannot be read leaves the write unknown', async () => {
   (await rig.next()).answer(results());
   await rig.run();
   expect(rig.ends).toEqual(['a INTERNAL UNKNOWN']);
-});
-
-test('partitions are placed in turn, three replicas each where there are as many nodes', () => {
-  expect(placeReplicas([1, 2, 3, 4, 5], 4)).toEqual([
-    [1, 2, 3],
-    [2, 3, 4],
-    [3, 4, 5],
-    [4, 5, 1],
-  ]);
-  expect(placeReplicas([1], 2)).toEqual([[1], [1]]);
-  expect(placeReplicas([1, 2], 2)).toEqual([
-    [1, 2],
-    [2, 1],
-  ]);
 });
