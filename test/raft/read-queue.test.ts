@@ -97,3 +97,24 @@ test('a confirmed read that is never applied fails after 40 ticks', () => {
   queue.tick();
   expect(told).toEqual(['failed']);
 });
+
+test('what is applied is as fresh as the moment when the served request was made', () => {
+  const queue = new ReadQueue();
+  const contexts: number[] = [];
+  for (const nowMs of [100, 200, 300]) {
+    queue.add({ onReady: () => undefined, onFailed: () => undefined });
+    queue.ask(nowMs, (context) => (contexts.push(context), true));
+  }
+  expect(queue.freshAsOfMs).toBe(-Infinity);
+  queue.confirm([
+    { context: contexts[1]!, index: 5 },
+    { context: contexts[0]!, index: 5 },
+  ]);
+  queue.serve(4);
+  expect(queue.freshAsOfMs).toBe(-Infinity);
+  queue.serve(5);
+  expect(queue.freshAsOfMs).toBe(200);
+  queue.drop([contexts[2]!]);
+  queue.serve(9);
+  expect(queue.freshAsOfMs).toBe(200);
+});

@@ -209,6 +209,7 @@ export class WorldNode {
         logBatch: () => undefined,
         flush: () => undefined,
         applied: () => undefined,
+        committed: () => undefined,
         forwarded: (_, result) => {
           if (result === 'OK') this.forwarded++;
         },
