@@ -13,7 +13,7 @@ import type { ForwardedCommand, Forwarder } from '../cluster/forwarder.ts';
 import type { GroupRoutes } from '../cluster/group-routes.ts';
 import type { RemoteReads } from '../cluster/remote-reads.ts';
 import type { GroupHost } from '../raft/group-host.ts';
-import { awaitRead, proposalError } from '../raft/propose.ts';
+import { awaitRead, isFresh, proposalError } from '../raft/propose.ts';
 import type { Proposal, ProposalFailure } from '../raft/state-machine.ts';
 import type { Command } from '../raft/entry.ts';
 import { StoreDamaged, type RowStore } from '../storage/row-store.ts';
@@ -127,12 +127,12 @@ export class KeyValue {
     place: KeyPlace = placeOf(keyspace, key),
     { isRouted, deadlineMs, maxStalenessMs }: ReadTerms = ROUTED_READ,
   ): StoredValue | undefined | Promise<StoredValue | undefined> {
-    const { host, others } = this.#options;
+    const { host, clock, others } = this.#options;
     const { partition } = place;
     if (host.canReadNow(partition.group)) return this.#readOnTime(key, place);
     this.#assertServing();
     this.#assertPresent(partition);
-    if (maxStalenessMs !== undefined && host.isFresh(partition.group, maxStalenessMs))
+    if (maxStalenessMs !== undefined && isFresh(host, partition.group, clock.monotonicMs() - maxStalenessMs))
       return this.#readOnTime(key, place);
     const reads = isRouted ? undefined : others?.reads;
     const readElsewhere = () => reads!.read(partition, key, deadlineMs).then(storedValue);

@@ -123,7 +123,10 @@ export class Keyspaces {
       onReplaced: () => keyspaces.#follow(),
     });
     // Whoever was made a member of a group later hears of it from the others.
-    options.host.onUnknownGroup((group) => keyspaces.#openReplica(group));
+    options.host.onUnknownGroup = (group) => {
+      keyspaces.#openReplica(group);
+      return options.host.replica(group);
+    };
     await keyspaces.#read();
     return keyspaces;
   }

@@ -7,7 +7,7 @@ import type { Entry } from '@holdfast/proto/kv/v1/kv';
 import type { GroupHost } from '../raft/group-host.ts';
 import { HoldfastError } from '@holdfast/client/error';
 import type { RemoteReads } from '../cluster/remote-reads.ts';
-import { awaitRead, proposalError } from '../raft/propose.ts';
+import { awaitRead, isFresh, proposalError } from '../raft/propose.ts';
 import { binaryBytes, binaryString, prefixEnd } from '../storage/row-key.ts';
 import type { RowStore } from '../storage/row-store.ts';
 import { decodeValue, type StoredValue } from './kv-rows.ts';
@@ -112,11 +112,12 @@ export async function* scanKeyspace(
  * another node has to be asked. Error: NOT_LEADER, when there is none.
  */
 async function isReadableHere(
-  { host, reads, maxStalenessMs }: ScanSources,
+  { host, clock, reads, maxStalenessMs }: ScanSources,
   partition: Partition,
 ): Promise<boolean> {
   if (host.canReadNow(partition.group)) return true;
-  if (maxStalenessMs !== undefined && host.isFresh(partition.group, maxStalenessMs)) return true;
+  if (maxStalenessMs !== undefined && isFresh(host, partition.group, clock.monotonicMs() - maxStalenessMs))
+    return true;
   if (partition.replica === undefined && reads !== undefined) return false;
   try {
     await awaitRead(host, partition.group);

@@ -87,6 +87,8 @@ export interface HostObserver {
 }
 
 export class GroupHost {
+  /** Asked when another node says something of a group of which no replica is here: may add one. */
+  onUnknownGroup: (group: number) => GroupReplica | undefined = () => undefined;
   /** Who leads how many of the groups. */
   readonly leaderships: Leaderships;
   readonly #options: GroupHostOptions;
@@ -109,7 +111,6 @@ export class GroupHost {
   #idle: (() => void)[] = [];
   readonly #awaitRecovered: { resolve: () => void; reject: (error: Error) => void }[] = [];
   #failure: FailureCause | undefined;
-  #tellUnknown: (group: number) => void = () => undefined;
   #replayed = 0;
   readonly #proposing: Proposing;
 
@@ -213,13 +214,7 @@ export class GroupHost {
   /** Whether anything of a replica of a group is on this node's disk. */
   hasRemains(group: number): boolean {
     const { log, rows, recovered } = this.#options;
-    const { term, lastIndex } = log.group(group);
-    return term + lastIndex + recovered.lastIndex(group) + rows.stored(group).index > 0;
-  }
-
-  /** Tells of a group of which there is no replica here, and of which another node says something: it may add it. */
-  onUnknownGroup(listener: (group: number) => void): void {
-    this.#tellUnknown = listener;
+    return log.group(group).term + recovered.lastIndex(group) + rows.stored(group).index > 0;
   }
 
   /** The replica of a group, if it is here. */
@@ -333,13 +328,6 @@ export class GroupHost {
   /** Whether what is applied here may be read as it is, linearizably. */
   canReadNow(group: number): boolean {
     return this.#replicas.get(group)?.canReadNow === true;
-  }
-
-  /** Whether what is applied here holds everything that was acknowledged so many milliseconds ago. */
-  isFresh(group: number, withinMs: number): boolean {
-    const replica = this.#replicas.get(group);
-    if (replica === undefined || this.#failure !== undefined) return false;
-    return replica.reads.freshAsOfMs >= this.#options.clock.monotonicMs() - withinMs;
   }
 
   /** Calls back when everything that was acknowledged before this call is applied here. */
@@ -579,8 +567,7 @@ export class GroupHost {
     try {
       for (const { group, message } of messages) {
         if (message.to !== this.#options.self.id) continue;
-        if (!this.#replicas.has(group)) this.#tellUnknown(group);
-        const replica = this.#replicas.get(group);
+        const replica = this.#replicas.get(group) ?? this.onUnknownGroup(group);
         if (replica === undefined) continue;
         if (message.type === 'timeoutNow' && this.leaderships.isLeaving) continue; // it would be handed on at once
         if (message.type === 'snapshot') this.#snapshots.receiver.offer(replica, message);

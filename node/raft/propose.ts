@@ -37,6 +37,12 @@ export function awaitRead(host: GroupHost, group: number): Promise<void> {
   });
 }
 
+/** Whether what is applied here holds everything that was acknowledged before a monotonic time. */
+export function isFresh(host: GroupHost, group: number, sinceMs: number): boolean {
+  const replica = host.failure === undefined ? host.replica(group) : undefined;
+  return replica !== undefined && replica.reads.freshAsOfMs >= sinceMs;
+}
+
 /** What a proposal's failure means to the caller. */
 export function proposalError({ cause, outcome, leader }: ProposalFailure): HoldfastError {
   const fate =
