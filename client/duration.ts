@@ -37,6 +37,16 @@ export function timeoutMs(timeout: Duration): number {
   throw invalid('timeout', `timeout is ${ms} ms, allowed 1 to ${MAX_TIMEOUT_MS}`, String(ms), '1..300000');
 }
 
+const MAX_STALENESS_MS = 3_600_000;
+
+/** Milliseconds that a read may lag behind; INVALID_FIELD outside 1 ms to an hour. */
+export function stalenessMs(staleness: Duration): number {
+  const ms = durationMs(staleness, 'maxStaleness');
+  if (ms >= 1 && ms <= MAX_STALENESS_MS) return ms;
+  const message = `maxStaleness is ${ms} ms, allowed 1 to ${MAX_STALENESS_MS}`;
+  throw invalid('maxStaleness', message, String(ms), '1..3600000');
+}
+
 /** Longest time to live: ten years. */
 export const MAX_TTL_MS = 315_360_000_000;
 

@@ -82,7 +82,7 @@ export class GrpcTransport implements Transport {
         (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),
         (bytes: Buffer) => fromBinary(method.output, bytes),
         request,
-        new Metadata(),
+        routing(),
         { deadline },
         (error, response) => {
           options.signal?.removeEventListener('abort', onAbort);
@@ -109,7 +109,7 @@ export class GrpcTransport implements Transport {
       (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),
       (bytes: Buffer) => fromBinary(method.output, bytes),
       request,
-      new Metadata(),
+      routing(),
       { deadline },
     );
     const onAbort = () => call.cancel();
@@ -244,7 +244,7 @@ class GrpcPipeline implements PipelineConnection {
       const client = await connect();
       if (this.#over) return;
       const identity = (bytes: Uint8Array) => bytes as Buffer;
-      this.#call = client.makeBidiStreamRequest(PIPELINE, identity, identity);
+      this.#call = client.makeBidiStreamRequest(PIPELINE, identity, identity, routing());
     } catch (error) {
       if (this.#end()) this.#events.onEnd(error as HoldfastError);
       return;
@@ -284,6 +284,13 @@ class GrpcPipeline implements PipelineConnection {
     this.#onOver();
     return true;
   }
+}
+
+/** Says that this client asks the leader that an error names, so that no node needs to pass its calls on. */
+function routing(): Metadata {
+  const metadata = new Metadata();
+  metadata.set('holdfast-routes', '1');
+  return metadata;
 }
 
 function methodPath(method: DescMethod): string {

@@ -12,6 +12,7 @@ export { Keyspace, type WriteResult } from './keyspace.ts';
 export type {
   BatchOperation,
   CallOptions,
+  ReadOptions,
   Comparator,
   Condition,
   DeleteOptions,

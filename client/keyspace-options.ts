@@ -9,6 +9,16 @@ export interface CallOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** Options of `get` and `getMany`. */
+export interface ReadOptions extends CallOptions {
+  /**
+   * Let any replica answer at once whose data is at most so old, 1 ms to an hour, such as
+   * `'500ms'`. Such a read may miss a write of this client, and two of them may go back in
+   * time. Default: linearizable, which sees every write that was acknowledged before.
+   */
+  maxStaleness?: Duration | undefined;
+}
+
 /** Proof of holding a lock; a lock object is one. */
 export interface Fence {
   /** Name of the lock. */

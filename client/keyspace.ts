@@ -1,5 +1,5 @@
 import type { ClientCore } from './core.ts';
-import { timeoutMs, ttlMs } from './duration.ts';
+import { stalenessMs, timeoutMs, ttlMs } from './duration.ts';
 import type { Entry } from './entry.ts';
 import { HoldfastError } from './error.ts';
 import { keyHash } from './key-hash.ts';
@@ -9,6 +9,7 @@ import type {
   DeleteOptions,
   ExpiringWriteOptions,
   PutOptions,
+  ReadOptions,
   ScanOptions,
   Transaction,
   WriteOptions,
@@ -68,12 +69,12 @@ export class Keyspace {
   }
 
   /** Reads a key; undefined if it does not exist or has expired. */
-  get(key: Key, options: CallOptions = {}): Promise<Entry | undefined> {
-    return this.#call(options, false, () => getOperation(key), entryOf);
+  get(key: Key, options: ReadOptions = {}): Promise<Entry | undefined> {
+    return this.#call(options, false, () => getOperation(key, options), entryOf);
   }
 
   /** Reads keys, in the order given; not atomic across keys. Fails when one read fails. */
-  async getMany(keys: Iterable<Key>, options: CallOptions = {}): Promise<(Entry | undefined)[]> {
+  async getMany(keys: Iterable<Key>, options: ReadOptions = {}): Promise<(Entry | undefined)[]> {
     const entries: (Entry | undefined)[] = [];
     for (const part of windows(keys)) {
       entries.push(...(await Promise.all(part.map((key) => this.get(key, options)))));
@@ -157,11 +158,12 @@ export class Keyspace {
   ): Promise<T> {
     // What throws in here rejects the promise: a bad argument is an error like any other.
     return new Promise((resolve, reject) => {
-      const { key, operation } = encode();
+      const { key, operation, isStale } = encode();
       this.#host.pipeline.submit({
         keyspace: this.name,
         operation,
         isWrite,
+        isStale,
         hash: keyHash(key),
         timeoutMs: options.timeout === undefined ? this.#host.core.timeoutMs : timeoutMs(options.timeout),
         signal: options.signal,
@@ -172,9 +174,10 @@ export class Keyspace {
   }
 }
 
-function getOperation(key: Key): EncodedOperation {
+function getOperation(key: Key, { maxStaleness }: ReadOptions): EncodedOperation {
   const raw = keyBytes(key);
-  return { key: raw, operation: encodeGet(raw) };
+  const staleMs = maxStaleness === undefined ? 0 : stalenessMs(maxStaleness);
+  return { key: raw, operation: encodeGet(raw, staleMs), isStale: staleMs > 0 };
 }
 
 function entryOf(answer: Answer): Entry | undefined {

@@ -9,6 +9,8 @@ import { integer64, invalid, type Key, keyBytes, type Value, valueBytes } from '
 export interface EncodedOperation {
   key: Uint8Array;
   operation: Uint8Array;
+  /** Any replica may answer. */
+  isStale?: boolean;
 }
 
 /** Message of a mutation. */

@@ -11,6 +11,8 @@ export interface PipelineCallInit {
   /** Encoded operation, see pipeline-codec. */
   operation: Uint8Array;
   isWrite: boolean;
+  /** A read that any replica may answer. */
+  isStale?: boolean | undefined;
   /** Hash of the key. */
   hash: number;
   timeoutMs: number;
@@ -38,6 +40,7 @@ export class PipelineCall extends Expiring implements EncodableCall, RetriedCall
   readonly keyspace: string;
   operation: Uint8Array;
   readonly isWrite: boolean;
+  readonly isStale: boolean;
   readonly hash: number;
   readonly totalMs: number;
   readonly onAnswer: (answer: Answer) => void;
@@ -67,6 +70,7 @@ export class PipelineCall extends Expiring implements EncodableCall, RetriedCall
     this.keyspace = init.keyspace;
     this.operation = init.operation;
     this.isWrite = init.isWrite;
+    this.isStale = init.isStale ?? false;
     this.hash = init.hash;
     this.totalMs = init.timeoutMs;
     this.onAnswer = init.onAnswer;

@@ -1,6 +1,6 @@
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import { ErrorSchema } from '@holdfast/proto/error/v1/error';
-import { FenceSchema, MutationSchema } from '@holdfast/proto/kv/v1/kv';
+import { Consistency, FenceSchema, MutationSchema } from '@holdfast/proto/kv/v1/kv';
 import { Entry } from './entry.ts';
 import type { HoldfastError } from './error.ts';
 import { errorFromMessage } from './error-mapping.ts';
@@ -15,13 +15,22 @@ import { fieldSize, varintSize, WireWriter } from './wire-writer.ts';
 const GET = 0x1a;
 const MUTATION = 0x22;
 
-/** `PipelineCall.get` of a key. */
-export function encodeGet(key: Uint8Array): Uint8Array {
-  const inner = fieldSize(key.length);
+/** `PipelineCall.get` of a key. `maxStalenessMs` 0: linearizable. */
+export function encodeGet(key: Uint8Array, maxStalenessMs = 0): Uint8Array {
+  const options = maxStalenessMs === 0 ? 0 : 3 + varintSize(maxStalenessMs);
+  const inner = fieldSize(key.length) + (options === 0 ? 0 : fieldSize(options));
   const writer = new WireWriter(fieldSize(inner));
   writer.byte(GET);
   writer.varint(inner);
   writer.field(0x0a, key);
+  if (options > 0) {
+    writer.byte(0x12);
+    writer.varint(options);
+    writer.byte(0x08);
+    writer.byte(Consistency.BOUNDED_STALE);
+    writer.byte(0x10);
+    writer.varint(maxStalenessMs);
+  }
   return writer.finish();
 }
 

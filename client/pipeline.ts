@@ -182,7 +182,8 @@ export class Pipeline implements StreamOwner, CallOwner {
 
   #endpointOf(call: PipelineCall): string {
     const { endpoints } = this.#core;
-    return endpoints.pick(call.leader ?? this.#directory.leaderOf(call.keyspace, call.hash));
+    const leader = call.isStale ? undefined : this.#directory.leaderOf(call.keyspace, call.hash);
+    return endpoints.pick(call.leader ?? leader);
   }
 
   /** Sends calls to one node and takes them off `calls`, as far as its stream takes them. */

@@ -8,7 +8,14 @@ import { binaryBytes, groupPrefix, prefixEnd, type RowKey } from '../storage/row
 import type { LiveRow, RowStore } from '../storage/row-store.ts';
 import type { Command } from '../raft/entry.ts';
 import type { StateMachine } from '../raft/state-machine.ts';
-import { TreeCommandKind, decodeTransaction, type TreeChange } from './tree-command.ts';
+import {
+  TreeCommandKind,
+  decodeTransaction,
+  encodeOutcome,
+  type TreeChange,
+  type TreeOutcome,
+  type TreeTransaction,
+} from './tree-command.ts';
 
 /** Group of the coordination tree. */
 export const COORDINATION_GROUP = 0;
@@ -19,13 +26,6 @@ export interface TreeNode {
   readonly value: Uint8Array;
   /** Revision of the last change. */
   readonly modRevision: number;
-}
-
-/** Result of a transaction. */
-export interface TreeOutcome {
-  readonly succeeded: boolean;
-  /** The tree's revision afterwards. */
-  readonly revision: number;
 }
 
 export class ConfigTree implements StateMachine {
@@ -50,11 +50,17 @@ export class ConfigTree implements StateMachine {
     this.#onReplaced();
   }
 
+  parse({ kind, version, bytes }: Command): TreeTransaction {
+    if (kind === TreeCommandKind.transact && version === 1) return decodeTransaction(bytes);
+    throw new RangeError(`unknown tree command ${kind} version ${version}`);
+  }
+
+  encodeResult(result: unknown): Uint8Array {
+    return encodeOutcome(result as TreeOutcome);
+  }
+
   apply(command: Command): TreeOutcome {
-    if (command.kind !== TreeCommandKind.transact || command.version !== 1) {
-      throw new RangeError(`unknown tree command ${command.kind} version ${command.version}`);
-    }
-    const { comparisons, changes } = decodeTransaction(command.bytes);
+    const { comparisons, changes } = this.parse(command);
     const counter = this.#rows.live(`${this.#prefix}m`, RevisionCounter.decode) ?? new RevisionCounter(0);
     const holds = comparisons.every(
       ({ key, modRevision }) => (this.get(key)?.modRevision ?? 0) === modRevision,

@@ -2,10 +2,18 @@
 import type { Clock } from '@holdfast/client/clock';
 import type { GroupHost } from '../raft/group-host.ts';
 import type { GroupReplica } from '../raft/group-replica.ts';
+import type { ForwardedCommand, Forwarder } from '../cluster/forwarder.ts';
+import type { GroupPlace } from '../cluster/group-routes.ts';
 import { propose } from '../raft/propose.ts';
 import type { RowStore } from '../storage/row-store.ts';
-import { COORDINATION_GROUP, ConfigTree, type TreeNode, type TreeOutcome } from './config-tree.ts';
-import { encodeTransaction, type TreeChange, type TreeTransaction } from './tree-command.ts';
+import { COORDINATION_GROUP, ConfigTree, type TreeNode } from './config-tree.ts';
+import {
+  decodeOutcome,
+  encodeTransaction,
+  type TreeChange,
+  type TreeOutcome,
+  type TreeTransaction,
+} from './tree-command.ts';
 
 /** Longest that the node's own transactions may take. */
 const DEADLINE_MS = 10_000;
@@ -23,11 +31,21 @@ export class Coordination {
   readonly #clock: Clock;
   readonly #replica: GroupReplica<ConfigTree>;
   readonly #watchers: TreeWatcher[] = [];
+  readonly #forwarder: Forwarder | undefined;
+  readonly #place: GroupPlace;
 
   /** Adds group 0 to the host. Its first voters are `voters`. */
-  constructor(host: GroupHost, rows: RowStore, clock: Clock, voters: readonly number[]) {
+  constructor(
+    host: GroupHost,
+    rows: RowStore,
+    clock: Clock,
+    voters: readonly number[],
+    forwarder?: Forwarder,
+  ) {
     this.#host = host;
     this.#clock = clock;
+    this.#forwarder = forwarder;
+    this.#place = { group: COORDINATION_GROUP, replicas: voters, isGone: false };
     const tell = (change: TreeChange) => this.#tell(change);
     const tellReplaced = () => {
       for (const { onReplaced } of this.#watchers) onReplaced();
@@ -54,11 +72,27 @@ export class Coordination {
     return this.#replica.isLeader;
   }
 
-  /** Compares and changes atomically. Error: HoldfastError with outcome. */
-  async transact(transaction: TreeTransaction): Promise<TreeOutcome> {
+  /**
+   * Compares and changes atomically, on this node; `anywhere`: wherever the tree is led.
+   * Error: HoldfastError with outcome.
+   */
+  async transact(transaction: TreeTransaction, anywhere = false): Promise<TreeOutcome> {
     const command = encodeTransaction(transaction);
     const deadlineMs = this.#clock.monotonicMs() + DEADLINE_MS;
-    return (await propose(this.#host, COORDINATION_GROUP, command, deadlineMs)) as TreeOutcome;
+    const forwarder = anywhere ? this.#forwarder : undefined;
+    if (forwarder === undefined)
+      return (await propose(this.#host, COORDINATION_GROUP, command, deadlineMs)) as TreeOutcome;
+    return new Promise((resolve, reject) => {
+      const forwarded: ForwardedCommand = {
+        ...command,
+        deadlineMs,
+        grows: false,
+        onApplied: (result) => resolve(result as TreeOutcome),
+        decodeResult: decodeOutcome,
+        onError: reject,
+      };
+      forwarder.propose(this.#place, forwarded);
+    });
   }
 
   /** Tells of each later change under a prefix, as it is applied. */

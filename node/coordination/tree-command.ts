@@ -22,6 +22,26 @@ export interface TreeTransaction {
   readonly changes: readonly TreeChange[];
 }
 
+/** Result of a transaction. */
+export interface TreeOutcome {
+  readonly succeeded: boolean;
+  /** The tree's revision afterwards. */
+  readonly revision: number;
+}
+
+export function encodeOutcome({ succeeded, revision }: TreeOutcome): Uint8Array {
+  return new ByteWriter(9)
+    .u8(succeeded ? 1 : 0)
+    .u64(revision)
+    .finish();
+}
+
+/** Error: RangeError. */
+export function decodeOutcome(bytes: Uint8Array): TreeOutcome {
+  const reader = new ByteReader(bytes);
+  return { succeeded: reader.u8() === 1, revision: reader.u64() };
+}
+
 export function encodeTransaction(transaction: TreeTransaction): Command {
   const writer = new ByteWriter().u32(transaction.comparisons.length);
   for (const { key, modRevision } of transaction.comparisons) writer.bytes(Buffer.from(key)).u64(modRevision);

@@ -1,17 +1,33 @@
 /**
  * The key-value feature on this node: reads applied rows, proposes writes to the
  * group of a key's partition. Requests have been checked and normalised before.
+ *
+ * A caller that routes asks who leads a partition, or has a replica of it, and is told where
+ * that is when it is elsewhere. For any other caller another node is asked to do it.
  */
 import type { Clock } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
+import type { GetResponse } from '@holdfast/proto/kv/v1/kv';
+import type { Admission } from '../cluster/admission.ts';
+import type { ForwardedCommand, Forwarder } from '../cluster/forwarder.ts';
+import type { GroupRoutes } from '../cluster/group-routes.ts';
+import type { RemoteReads } from '../cluster/remote-reads.ts';
 import type { GroupHost } from '../raft/group-host.ts';
-import { awaitRead, propose, proposalError } from '../raft/propose.ts';
-import type { ProposalFailure } from '../raft/state-machine.ts';
+import { awaitRead, isFresh, proposalError } from '../raft/propose.ts';
+import type { Proposal, ProposalFailure } from '../raft/state-machine.ts';
 import type { Command } from '../raft/entry.ts';
 import { StoreDamaged, type RowStore } from '../storage/row-store.ts';
-import type { SpaceGuard } from '../storage/space-guard.ts';
 import { binaryString, withoutGeneration, type RowKey } from '../storage/row-key.ts';
-import { assertPresent, scanKeyspace, type ScanSelection, type ScanPart } from './kv-scan.ts';
+import {
+  assertPresent,
+  readPart,
+  scanKeyspace,
+  storedEntry,
+  type PartRequest,
+  type ReadPart,
+  type ScanSelection,
+  type ScanPart,
+} from './kv-scan.ts';
 import {
   MutationKind,
   encodeMutate,
@@ -22,9 +38,10 @@ import {
   type WriteContext,
 } from './kv-command.ts';
 import { isRefusal, type CommandOutcome, type MutationOutcome, type TransactOutcome } from './kv-outcome.ts';
+import { decodeOutcome } from './outcome-codec.ts';
 import type { StoredValue } from './kv-rows.ts';
 import type { KvStateMachine } from './kv-state-machine.ts';
-import type { LocalPartition, OpenKeyspace } from './keyspaces.ts';
+import type { Partition, OpenKeyspace } from './keyspaces.ts';
 import { refuse } from './limits.ts';
 import { refusalError } from './refusal-error.ts';
 
@@ -32,7 +49,29 @@ export interface KeyValueOptions {
   readonly host: GroupHost;
   readonly rows: RowStore;
   readonly clock: Clock;
-  readonly space: SpaceGuard;
+  readonly admission: Admission;
+  readonly routes: GroupRoutes;
+  /** The way to other nodes; undefined: callers are told to take it themselves. */
+  readonly others?: OtherNodes | undefined;
+}
+
+/** How a read may be served, and for whom. */
+export interface ReadTerms {
+  /** The caller asks whoever has a replica. */
+  readonly isRouted: boolean;
+  /** Monotonic time by which another node must have answered. */
+  readonly deadlineMs: number;
+  /** How old what is read may be; undefined: it is linearizable. */
+  readonly maxStalenessMs: number | undefined;
+}
+
+/** Of a caller that finds its way, linearizable. */
+export const ROUTED_READ: ReadTerms = { isRouted: true, deadlineMs: Infinity, maxStalenessMs: undefined };
+
+/** What other nodes do for the callers of this one. */
+export interface OtherNodes {
+  readonly forwarder: Forwarder;
+  readonly reads: RemoteReads;
 }
 
 /** Where a write's end is told; exactly one is called, once. */
@@ -43,9 +82,9 @@ export interface WriteSink {
 
 /** Where a key is kept. */
 export interface KeyPlace {
-  readonly partition: LocalPartition;
-  /** Whose rows `row` is among: a snapshot puts others in their place. */
-  readonly machine: KvStateMachine;
+  readonly partition: Partition;
+  /** Whose rows `row` is among: a snapshot puts others in their place. Undefined: no replica is here. */
+  readonly machine: KvStateMachine | undefined;
   /** Name of its row. */
   readonly row: RowKey;
   /** What all operations on the key have in common, whatever the generation of its row. */
@@ -53,15 +92,20 @@ export interface KeyPlace {
 }
 
 export function placeOf(keyspace: OpenKeyspace, key: Uint8Array): KeyPlace {
-  const partition = keyspace.partitionOf(key);
+  return placeIn(keyspace.partitionOf(key), key);
+}
+
+function placeIn(partition: Partition, key: Uint8Array): KeyPlace {
   const { machine } = partition;
-  const row = machine.keys.data(key);
-  return { partition, machine, row, order: machine.keys.isFirstGeneration ? row : withoutGeneration(row) };
+  const keys = machine?.keys ?? partition.firstKeys;
+  const row = keys.data(key);
+  return { partition, machine, row, order: keys.isFirstGeneration ? row : withoutGeneration(row) };
 }
 
 /** The row of a key now: a snapshot may have put others in place since the place was looked up. */
 function rowNow({ partition, machine, row }: KeyPlace, key: Uint8Array): RowKey {
-  return partition.machine === machine ? row : partition.machine.keys.data(key);
+  const now = partition.machine;
+  return now === machine || now === undefined ? row : now.keys.data(key);
 }
 
 export class KeyValue {
@@ -74,18 +118,74 @@ export class KeyValue {
   /**
    * A key's value, linearizable. At once where this node decides alone; otherwise when a
    * majority has confirmed who leads. A value that has expired by the clock and not yet by
-   * log time has log time moved on first. Error: NOT_LEADER.
+   * log time has log time moved on first. With `maxStalenessMs` at once on a replica that was
+   * as fresh as that. Error: NOT_LEADER.
    */
   get(
     keyspace: OpenKeyspace,
     key: Uint8Array,
     place: KeyPlace = placeOf(keyspace, key),
+    { isRouted, deadlineMs, maxStalenessMs }: ReadTerms = ROUTED_READ,
   ): StoredValue | undefined | Promise<StoredValue | undefined> {
-    const { host } = this.#options;
-    if (host.canReadNow(place.partition.group)) return this.#readOnTime(key, place);
+    const { host, clock, others } = this.#options;
+    const { partition } = place;
+    if (host.canReadNow(partition.group)) return this.#readOnTime(key, place);
     this.#assertServing();
-    this.#assertPresent(place.partition);
-    return awaitRead(host, place.partition.group).then(() => this.#readOnTime(key, place));
+    this.#assertPresent(partition);
+    if (maxStalenessMs !== undefined && isFresh(host, partition.group, clock.monotonicMs() - maxStalenessMs))
+      return this.#readOnTime(key, place);
+    const reads = isRouted ? undefined : others?.reads;
+    const readElsewhere = () => reads!.read(partition, key, deadlineMs).then(storedValue);
+    if (partition.replica === undefined) {
+      if (reads === undefined) throw this.#noReplica(partition).withOutcome(undefined);
+      return readElsewhere();
+    }
+    const here = awaitRead(host, partition.group).then(() => this.#readOnTime(key, place));
+    if (reads === undefined) return here;
+    return here.catch((error: unknown) => {
+      if (isNotLeader(error)) return readElsewhere();
+      throw error;
+    });
+  }
+
+  /**
+   * For another node: the values of the first keys that together have about `maxBytes`, by
+   * the replica here. Error: NOT_LEADER.
+   */
+  async getHere(
+    partition: Partition,
+    keys: readonly Uint8Array[],
+    maxBytes: number,
+  ): Promise<(StoredValue | undefined)[]> {
+    await this.#readableHere(partition);
+    const found: (StoredValue | undefined)[] = [];
+    let bytes = 0;
+    for (const key of keys) {
+      const stored = await this.#readOnTime(key, placeIn(partition, key));
+      bytes += stored?.value.byteLength ?? 0;
+      if (bytes > maxBytes && found.length > 0) return found;
+      found.push(stored);
+    }
+    return found;
+  }
+
+  /** For another node: a part of a range, by the replica here. Error: NOT_LEADER. */
+  async readPartHere(partition: Partition, request: PartRequest): Promise<ReadPart> {
+    await this.#readableHere(partition);
+    try {
+      return await readPart(this.#options, partition, request);
+    } catch (error) {
+      throw this.#damaged(error);
+    }
+  }
+
+  async #readableHere(partition: Partition): Promise<void> {
+    const { host } = this.#options;
+    this.#assertServing();
+    this.#assertPresent(partition);
+    if (partition.replica === undefined)
+      throw proposalError({ cause: 'no replica', outcome: 'NOT_APPLIED' }).withOutcome(undefined);
+    if (!host.canReadNow(partition.group)) await awaitRead(host, partition.group);
   }
 
   #readOnTime(key: Uint8Array, place: KeyPlace): StoredValue | undefined | Promise<StoredValue | undefined> {
@@ -100,7 +200,8 @@ export class KeyValue {
     this.#assertServing();
     this.#assertPresent(partition);
     try {
-      return partition.machine.valueOfRow(rowNow(place, key), this.#options.host.logTimeMs(partition.group));
+      const logTimeMs = this.#options.host.logTimeMs(partition.group);
+      return partition.machine!.valueOfRow(rowNow(place, key), logTimeMs);
     } catch (error) {
       throw this.#damaged(error);
     }
@@ -114,13 +215,28 @@ export class KeyValue {
     deadlineMs: number,
     sink: WriteSink,
     place: KeyPlace = placeOf(keyspace, mutation.key),
+    isRouted = true,
   ): void {
     const command = encodeMutate(context, mutation);
-    this.#admit(command, grows(mutation));
     const { partition } = place;
-    const decoded = { context, mutation, row: rowNow(place, mutation.key) };
-    const proposal = new MutationProposal(command, decoded, deadlineMs, sink);
-    this.#options.host.propose(partition.group, proposal);
+    const proposal = new MutationProposal(command, context, mutation, place, deadlineMs, sink);
+    this.#propose(partition, proposal, isRouted);
+  }
+
+  /** Throws when it is refused at once. */
+  #propose(partition: Partition, proposal: ForwardedCommand & Proposal, isRouted: boolean): void {
+    const { host, admission, others } = this.#options;
+    if (!isRouted && others !== undefined) return others.forwarder.propose(partition, proposal);
+    this.#assertPresent(partition);
+    if (partition.replica === undefined) throw this.#noReplica(partition);
+    const refusal = admission(proposal.bytes.byteLength, proposal.grows);
+    if (refusal !== undefined) throw refusal;
+    host.propose(partition.group, proposal);
+  }
+
+  #noReplica(partition: Partition): HoldfastError {
+    const leader = this.#options.routes.hint(partition);
+    return proposalError({ cause: 'no replica', outcome: 'NOT_APPLIED', leader });
   }
 
   /** Applies a transaction whose keys lie in one partition. Errors: CROSS_PARTITION and those of its operations. */
@@ -129,6 +245,7 @@ export class KeyValue {
     transact: TransactCommand,
     context: WriteContext,
     deadlineMs: number,
+    isRouted = true,
   ): Promise<TransactOutcome> {
     const operations = [...transact.thenOperations, ...transact.elseOperations];
     const partition = commonPartition(keyspace, [
@@ -136,25 +253,41 @@ export class KeyValue {
       ...operations.map((operation) => (operation.case === 'get' ? operation.key : operation.mutation.key)),
     ]);
     const command = encodeTransact(context, transact);
-    this.#admit(
-      command,
-      operations.some((operation) => operation.case === 'mutation' && grows(operation.mutation)),
+    const isGrowing = operations.some(
+      (operation) => operation.case === 'mutation' && grows(operation.mutation),
     );
-    const outcome = (await propose(
-      this.#options.host,
-      partition.group,
-      command,
-      deadlineMs,
-    )) as CommandOutcome;
-    if (isRefusal(outcome)) throw refusalError(outcome);
-    return outcome as TransactOutcome;
+    return new Promise((resolve, reject) => {
+      const proposal: ForwardedCommand & Proposal = {
+        ...command,
+        deadlineMs,
+        grows: isGrowing,
+        onApplied: (result) => {
+          const outcome = result as CommandOutcome;
+          if (isRefusal(outcome)) reject(refusalError(outcome));
+          else resolve(outcome as TransactOutcome);
+        },
+        decodeResult: decodeOutcome,
+        onFailed: (failure) => reject(proposalError(failure)),
+        onError: reject,
+      };
+      this.#propose(partition, proposal, isRouted);
+    });
   }
 
-  /** Entries in key order, in parts; each part is consistent per partition. */
-  async *scan(keyspace: OpenKeyspace, selection: ScanSelection): AsyncGenerator<ScanPart> {
+  /**
+   * Entries in key order, in parts; each part is consistent per partition. Whoever asks: no
+   * node need have replicas of all partitions.
+   */
+  async *scan(
+    keyspace: OpenKeyspace,
+    selection: ScanSelection,
+    { deadlineMs, maxStalenessMs }: Omit<ReadTerms, 'isRouted'> = ROUTED_READ,
+  ): AsyncGenerator<ScanPart> {
     this.#assertServing();
+    const { others } = this.#options;
+    const sources = { ...this.#options, reads: others?.reads, deadlineMs, maxStalenessMs };
     try {
-      yield* scanKeyspace(this.#options, keyspace, selection);
+      yield* scanKeyspace(sources, keyspace, selection);
     } catch (error) {
       throw this.#damaged(error);
     }
@@ -168,7 +301,7 @@ export class KeyValue {
   }
 
   /** A keyspace may be dropped while a call on it waits. */
-  #assertPresent(partition: LocalPartition): void {
+  #assertPresent(partition: Partition): void {
     assertPresent(this.#options.host, partition);
   }
 
@@ -178,28 +311,15 @@ export class KeyValue {
     this.#options.host.stopServing('storage damaged', error);
     return proposalError({ cause: 'storage damaged', outcome: 'NOT_APPLIED' }).withOutcome(undefined);
   }
+}
 
-  #admit(command: Command, growing: boolean): void {
-    const { space, host } = this.#options;
-    if (growing && space.isLow) {
-      throw new HoldfastError({
-        reason: 'DISK_LOW',
-        message: `the node's disk has ${space.freeBytes} bytes free, writes that grow data need ${space.floorBytes}. Nothing was written; reads and deletes go on. Free space, or delete data.`,
-        outcome: 'NOT_APPLIED',
-        actual: String(space.freeBytes),
-        limit: String(space.floorBytes),
-        retryAfterMs: 1_000,
-      });
-    }
-    if (host.hasRoom(command.bytes.byteLength)) return;
-    throw new HoldfastError({
-      reason: 'OVERLOADED',
-      message: `${host.queuedBytes} bytes of writes wait for the log, which is the limit. Nothing was written; try again later.`,
-      outcome: 'NOT_APPLIED',
-      actual: String(host.queuedBytes),
-      retryAfterMs: 100,
-    });
-  }
+function isNotLeader(error: unknown): boolean {
+  return error instanceof HoldfastError && error.reason === 'NOT_LEADER';
+}
+
+/** A value that another node has read. */
+function storedValue({ entry }: GetResponse): StoredValue | undefined {
+  return entry && storedEntry(entry);
 }
 
 function grows(mutation: MutationCommand): boolean {
@@ -207,21 +327,42 @@ function grows(mutation: MutationCommand): boolean {
 }
 
 /** A mutation on its way through the log: one object a write, no promise. */
-class MutationProposal {
+class MutationProposal implements ForwardedCommand, Proposal {
   readonly kind: number;
   readonly version: number;
   readonly bytes: Uint8Array;
-  readonly decoded: DecodedMutate;
+  readonly context: WriteContext;
+  readonly mutation: MutationCommand;
   readonly deadlineMs: number;
+  readonly #place: KeyPlace;
   readonly #sink: WriteSink;
 
-  constructor(command: Command, decoded: DecodedMutate, deadlineMs: number, sink: WriteSink) {
+  constructor(
+    command: Command,
+    context: WriteContext,
+    mutation: MutationCommand,
+    place: KeyPlace,
+    deadlineMs: number,
+    sink: WriteSink,
+  ) {
     this.kind = command.kind;
     this.version = command.version;
     this.bytes = command.bytes;
-    this.decoded = decoded;
+    this.context = context;
+    this.mutation = mutation;
+    this.#place = place;
     this.deadlineMs = deadlineMs;
     this.#sink = sink;
+  }
+
+  get decoded(): DecodedMutate {
+    return this;
+  }
+
+  /** Asked when it is applied: while it waited for a leader, a snapshot may have put other rows in place. */
+  get row(): RowKey | undefined {
+    const { partition, machine, row } = this.#place;
+    return machine !== undefined && partition.machine === machine ? row : undefined;
   }
 
   onApplied(result: unknown): void {
@@ -233,9 +374,21 @@ class MutationProposal {
   onFailed(failure: ProposalFailure): void {
     this.#sink.onError(proposalError(failure));
   }
+
+  get grows(): boolean {
+    return grows(this.mutation);
+  }
+
+  decodeResult(bytes: Uint8Array): CommandOutcome {
+    return decodeOutcome(bytes);
+  }
+
+  onError(error: HoldfastError): void {
+    this.#sink.onError(error);
+  }
 }
 
-function commonPartition(keyspace: OpenKeyspace, keys: readonly Uint8Array[]): LocalPartition {
+function commonPartition(keyspace: OpenKeyspace, keys: readonly Uint8Array[]): Partition {
   const first = keyspace.partitionOf(keys[0]!);
   for (const key of keys) {
     if (keyspace.partitionOf(key) === first) continue;

@@ -7,12 +7,14 @@ import { HoldfastError } from '@holdfast/client/error';
 import { PartitionTable, partitionArcs } from '@holdfast/client/partition-table';
 import type { Clock } from '@holdfast/client/clock';
 import { KeyspaceMode, KeyspaceSchema, type Keyspace } from '@holdfast/proto/kv/v1/keyspace';
+import type { GroupPlace } from '../cluster/group-routes.ts';
 import { placeReplicas } from '../cluster/placement.ts';
 import type { GroupHost } from '../raft/group-host.ts';
 import type { GroupReplica } from '../raft/group-replica.ts';
 import { groupPrefix, prefixEnd } from '../storage/row-key.ts';
 import type { RowStore } from '../storage/row-store.ts';
 import { awaitRead } from '../raft/propose.ts';
+import { KvRowKeys } from './kv-rows.ts';
 import { KvStateMachine } from './kv-state-machine.ts';
 import { MAX_GROUPS, checkKeyspaceName, refuse, type KeyspaceLimits } from './limits.ts';
 
@@ -33,10 +35,14 @@ const VERSIONS_PER_MS = 1_024n;
 export interface KeyspaceTree {
   get(key: string): { readonly value: Uint8Array; readonly modRevision: number } | undefined;
   list(prefix: string): Promise<readonly { readonly key: string; readonly value: Uint8Array }[]>;
-  transact(transaction: {
-    comparisons: readonly { key: string; modRevision: number }[];
-    changes: readonly { key: string; value: Uint8Array | undefined }[];
-  }): Promise<{ readonly succeeded: boolean }>;
+  /** Here or, with `anywhere`, wherever it is led. */
+  transact(
+    transaction: {
+      comparisons: readonly { key: string; modRevision: number }[];
+      changes: readonly { key: string; value: Uint8Array | undefined }[];
+    },
+    anywhere: boolean,
+  ): Promise<{ readonly succeeded: boolean }>;
   watch(watcher: {
     readonly prefix: string;
     onChange(change: { key: string; value: Uint8Array | undefined }): void;
@@ -44,30 +50,33 @@ export interface KeyspaceTree {
   }): void;
 }
 
-/** One partition on this node. */
-export class LocalPartition {
-  readonly replica: GroupReplica<KvStateMachine>;
+/** One partition, with its replica where this node has one. */
+export class Partition implements GroupPlace {
+  readonly group: number;
+  readonly replicas: readonly number[];
+  replica: GroupReplica<KvStateMachine> | undefined;
+  isGone = false;
+  /** The names that rows have in the first generation of a replica. */
+  readonly firstKeys: KvRowKeys;
 
-  constructor(replica: GroupReplica<KvStateMachine>) {
-    this.replica = replica;
-  }
-
-  get group(): number {
-    return this.replica.group;
+  constructor(group: number, replicas: readonly number[]) {
+    this.group = group;
+    this.replicas = replicas;
+    this.firstKeys = new KvRowKeys(group, 0);
   }
 
   /** Another one after a snapshot: not to be kept across an `await`. */
-  get machine(): KvStateMachine {
-    return this.replica.machine;
+  get machine(): KvStateMachine | undefined {
+    return this.replica?.machine;
   }
 }
 
 /** A keyspace in use. */
 export interface OpenKeyspace extends KeyspaceLimits {
   readonly descriptor: Keyspace;
-  readonly partitions: readonly LocalPartition[];
+  readonly partitions: readonly Partition[];
   /** The partition that keeps a key. */
-  partitionOf(key: Uint8Array): LocalPartition;
+  partitionOf(key: Uint8Array): Partition;
 }
 
 /** What a new keyspace is to be. */
@@ -92,7 +101,7 @@ export interface KeyspacesOptions {
 export class Keyspaces {
   readonly #options: KeyspacesOptions;
   readonly #open = new Map<string, OpenKeyspace>();
-  readonly #nameByGroup = new Map<number, string>();
+  readonly #byGroup = new Map<number, { readonly keyspace: Keyspace; readonly partition: Partition }>();
   #removing: Promise<void> = Promise.resolve();
   /** Changes of the tree that were told. */
   #changes = 0;
@@ -113,6 +122,11 @@ export class Keyspaces {
       onChange: ({ key, value }) => keyspaces.#change(key.slice(PREFIX.length), value),
       onReplaced: () => keyspaces.#follow(),
     });
+    // Whoever was made a member of a group later hears of it from the others.
+    options.host.onUnknownGroup = (group) => {
+      keyspaces.#openReplica(group);
+      return options.host.replica(group);
+    };
     await keyspaces.#read();
     return keyspaces;
   }
@@ -160,15 +174,24 @@ export class Keyspaces {
     await this.#reading;
   }
 
-  /** Name of the keyspace that a group belongs to. */
-  nameOf(group: number): string {
-    return this.#nameByGroup.get(group) ?? '';
+  /** The partition that a group is. */
+  partition(group: number): Partition | undefined {
+    return this.#byGroup.get(group)?.partition;
   }
 
-  /** Creates a keyspace; resolves when it takes requests. Error: KEYSPACE_EXISTS. */
-  async create(settings: KeyspaceSettings): Promise<Keyspace> {
+  /** Name of the keyspace that a group belongs to. */
+  nameOf(group: number): string {
+    return this.#byGroup.get(group)?.keyspace.name ?? '';
+  }
+
+  /**
+   * Creates a keyspace; resolves when it takes requests. `anywhere`: whichever node leads
+   * group 0; else this one has to. Errors: KEYSPACE_EXISTS, NOT_LEADER.
+   */
+  async create(settings: KeyspaceSettings, anywhere = false): Promise<Keyspace> {
     checkKeyspaceName(settings.name, 'name');
     return this.#attempt(async () => {
+      if (anywhere) await this.#catchUpForWrite();
       const { tree, clock } = this.#options;
       if (this.#open.has(settings.name)) {
         throw refuse(
@@ -190,32 +213,32 @@ export class Keyspaces {
         replicas: this.#placed(settings),
       });
       const key = PREFIX + settings.name;
-      const { succeeded } = await tree.transact({
+      const transaction = {
         comparisons: [{ key, modRevision: 0 }, group.comparison, id.comparison],
         changes: [
           { key, value: toBinary(KeyspaceSchema, descriptor) },
           group.advance(settings.partitions),
           id.advance(1),
         ],
-      });
+      };
+      const { succeeded } = await tree.transact(transaction, anywhere);
       return succeeded ? descriptor : undefined;
     });
   }
 
-  /** Drops a keyspace for good. Error: KEYSPACE_UNKNOWN. */
-  async drop(name: string): Promise<void> {
+  /** Drops a keyspace for good. `anywhere`: as for `create`. Errors: KEYSPACE_UNKNOWN, NOT_LEADER. */
+  async drop(name: string, anywhere = false): Promise<void> {
     await this.#attempt(async () => {
+      if (anywhere) await this.#catchUpForWrite();
       await this.find(name, 'name');
       const key = PREFIX + name;
       const node = this.#options.tree.get(key);
       const comparisons = [{ key, modRevision: node?.modRevision ?? 0 }];
-      const { succeeded } = await this.#options.tree.transact({
-        comparisons,
-        changes: [
-          { key, value: undefined },
-          { key: DROPPED + name, value: Buffer.from('1') },
-        ],
-      });
+      const changes = [
+        { key, value: undefined },
+        { key: DROPPED + name, value: Buffer.from('1') },
+      ];
+      const { succeeded } = await this.#options.tree.transact({ comparisons, changes }, anywhere);
       return succeeded ? true : undefined;
     });
   }
@@ -224,6 +247,15 @@ export class Keyspaces {
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#removing;
+  }
+
+  /** What a change elsewhere is compared with must be of now. Nothing was changed if that fails. */
+  async #catchUpForWrite(): Promise<void> {
+    try {
+      await this.catchUp();
+    } catch (error) {
+      throw error instanceof HoldfastError ? error.withOutcome('NOT_APPLIED') : error;
+    }
   }
 
   /** The tree was replaced as a whole. */
@@ -285,29 +317,23 @@ export class Keyspaces {
   }
 
   #checkGroups(more: number): void {
-    const total = this.#nameByGroup.size + more;
+    const total = this.#byGroup.size + more;
     if (total <= MAX_GROUPS) return;
     const message = `there would be ${total} partitions in all keyspaces together, limit ${MAX_GROUPS}. Nothing was created. Use fewer partitions, or drop keyspaces.`;
     throw refuse('INVALID_FIELD', 'partitions', message, String(total), String(MAX_GROUPS));
   }
 
   #add(descriptor: Keyspace): void {
-    const { host, rows } = this.#options;
+    const { host } = this.#options;
     const table = new PartitionTable(descriptor.partitions);
     const firstReplicas = new Map(descriptor.partitions.map((arc) => [arc.group, arc.firstReplicas]));
-    const partitions = table.arcs.map((arc): LocalPartition => {
+    const partitions = table.arcs.map((arc): Partition => {
       const group = Number(arc.group);
-      const versionsAbove = Number(descriptor.versionsAbove);
       const recorded = firstReplicas.get(arc.group) ?? [];
-      const replicas = recorded.length === 0 ? FIRST_NODE : recorded;
-      this.#nameByGroup.set(group, descriptor.name);
-      return new LocalPartition(
-        host.addGroup(
-          group,
-          replicas,
-          (generation) => new KvStateMachine(group, generation, rows, versionsAbove),
-        ),
-      );
+      const partition = new Partition(group, recorded.length === 0 ? FIRST_NODE : recorded);
+      this.#byGroup.set(group, { keyspace: descriptor, partition });
+      if (partition.replicas.includes(host.self) || host.hasRemains(group)) this.#openReplica(group);
+      return partition;
     });
     this.#open.set(descriptor.name, {
       name: descriptor.name,
@@ -319,13 +345,28 @@ export class Keyspaces {
     });
   }
 
+  /** Opens the replica of a partition, with what is on the disk of it, if anything. */
+  #openReplica(group: number): void {
+    const { host, rows } = this.#options;
+    const known = this.#byGroup.get(group);
+    if (known === undefined || known.partition.replica !== undefined) return;
+    const versionsAbove = Number(known.keyspace.versionsAbove);
+    known.partition.replica = host.addGroup(
+      group,
+      known.partition.replicas,
+      (generation) => new KvStateMachine(group, generation, rows, versionsAbove),
+    );
+  }
+
   #remove(name: string): void {
     const keyspace = this.#open.get(name);
     if (keyspace === undefined) return;
     this.#open.delete(name);
-    for (const { group } of keyspace.partitions) {
+    for (const partition of keyspace.partitions) {
+      const { group } = partition;
+      partition.isGone = true;
       this.#options.host.removeGroup(group);
-      this.#nameByGroup.delete(group);
+      this.#byGroup.delete(group);
       this.#removeRows(group);
     }
   }

@@ -37,6 +37,7 @@ import {
   type Refusal,
   type TransactOutcome,
 } from './kv-outcome.ts';
+import { encodeOutcome } from './outcome-codec.ts';
 import { KvRowKeys, VersionCounter, decodeValue, valueRow, type StoredValue } from './kv-rows.ts';
 
 /** The rows that a state machine works on: the overlay over the store. */
@@ -88,6 +89,21 @@ export class KvStateMachine implements StateMachine {
         return this.#expireClients(command.bytes, stampMs);
     }
     throw new RangeError(`unknown command ${command.kind}`);
+  }
+
+  parse(command: Command): DecodedMutate | undefined {
+    const { kind, version, bytes } = command;
+    if (version === 1 && kind === CommandKind.mutate) return checkedMutate(decodeMutate(bytes));
+    if (version !== 1 || kind !== CommandKind.transact)
+      throw new RangeError(`command ${kind} of version ${version} is not taken from other nodes`);
+    const { thenOperations, elseOperations } = decodeTransact(bytes).transact;
+    for (const operation of [...thenOperations, ...elseOperations])
+      if (operation.case === 'mutation') checkedKind(operation.mutation);
+    return undefined;
+  }
+
+  encodeResult(result: unknown): Uint8Array {
+    return encodeOutcome(result as CommandOutcome);
   }
 
   /** The value of a key at log time `stampMs`. Invariant 4. */
@@ -338,4 +354,13 @@ function kept(outcome: MutationOutcome | TransactOutcome | Refusal): KeptResult 
     return { case: 'get' as const, key: Uint8Array.from(result.key), found };
   });
   return bytes > KEPT_RESULT_BYTES ? 'too large' : { succeeded: outcome.succeeded, results };
+}
+
+function checkedMutate(decoded: DecodedMutate): DecodedMutate {
+  checkedKind(decoded.mutation);
+  return decoded;
+}
+
+function checkedKind({ kind }: MutationCommand): void {
+  if (!Object.values(MutationKind).includes(kind)) throw new RangeError(`unknown mutation ${kind}`);
 }

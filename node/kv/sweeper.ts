@@ -9,7 +9,7 @@ import type { Command } from '../raft/entry.ts';
 import type { RowStore } from '../storage/row-store.ts';
 import { CLIENT_MEMORY_MS, ClientMemory } from './client-memory.ts';
 import { encodeExpireClients, encodeExpireRows } from './kv-command.ts';
-import type { Keyspaces, LocalPartition } from './keyspaces.ts';
+import type { Keyspaces, Partition } from './keyspaces.ts';
 
 const ROWS_EVERY_MS = 1_000;
 const CLIENTS_EVERY_MS = 60_000;
@@ -65,7 +65,9 @@ export class Sweeper {
     }
   }
 
-  async #expireRows({ group, machine: { keys } }: LocalPartition): Promise<void> {
+  async #expireRows({ group, machine }: Partition): Promise<void> {
+    if (machine === undefined) return;
+    const { keys } = machine;
     const nowMs = this.#clock.wallMs();
     const from = this.#lowWater.get(group) ?? 0;
     if (from > nowMs) return; // the clock went back
@@ -84,7 +86,9 @@ export class Sweeper {
     }
   }
 
-  async #expireClients({ group, machine: { keys } }: LocalPartition): Promise<void> {
+  async #expireClients({ group, machine }: Partition): Promise<void> {
+    if (machine === undefined) return;
+    const { keys } = machine;
     const [first, end] = keys.clients();
     let from = first;
     const silentSinceMs = this.#clock.wallMs() - CLIENT_MEMORY_MS;

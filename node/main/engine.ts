@@ -5,9 +5,14 @@
  */
 import type { Clock, Timer } from '@holdfast/client/clock';
 import type { Random } from '@holdfast/client/random';
+import type { Transport } from '@holdfast/client/transport';
+import { admission, type Admission } from '../cluster/admission.ts';
+import { Forwarder, type ObserveForwarded } from '../cluster/forwarder.ts';
+import { GroupRoutes } from '../cluster/group-routes.ts';
 import { LeaderBalancer } from '../cluster/leader-balancer.ts';
+import { RemoteReads } from '../cluster/remote-reads.ts';
 import { Coordination } from '../coordination/coordination.ts';
-import { KeyValue } from '../kv/key-value.ts';
+import { KeyValue, type OtherNodes } from '../kv/key-value.ts';
 import { Keyspaces } from '../kv/keyspaces.ts';
 import {
   DEFAULT_KEY_BYTES,
@@ -56,6 +61,8 @@ export interface EngineOptions {
   readonly members?: readonly Member[];
   /** The way to the others; undefined when there are none. */
   readonly peers?: PeerTransport | undefined;
+  /** How calls that belong elsewhere reach the others; the engine closes it. Undefined: callers are told to go there. */
+  readonly forwarding?: Transport | undefined;
   readonly raft?: Partial<RaftSettings>;
   /** Bytes of log entries kept in memory for replicas that lag. */
   readonly entryCacheBytes?: number;
@@ -69,6 +76,7 @@ export interface EngineOptions {
 export interface EngineObserver extends HostObserver {
   logBatch(batch: BatchTimes): void;
   flush(flush: FlushTimes): void;
+  forwarded: ObserveForwarded;
 }
 
 /** What recovery found and did. */
@@ -100,6 +108,9 @@ export interface Engine {
   readonly space: SpaceGuard;
   readonly keyspaces: Keyspaces;
   readonly kv: KeyValue;
+  readonly admission: Admission;
+  /** Bytes of writes that wait for another node. */
+  readonly forwardedBytes: () => number;
   readonly scrubber: Scrubber;
   readonly recovery: Recovery;
   /** Whether everything that the log had at the start is applied, and the cluster has its first keyspace. */
@@ -164,11 +175,16 @@ class EngineAssembly {
     const rows = this.#openRows(log);
     this.#compareMarks(log, rows);
     const host = this.#openHost(log, rows, recovered);
+    let space: SpaceGuard | undefined;
+    const admit = admission(host, () => space);
+    const routes = new GroupRoutes(host, clock);
+    const others = this.#others(host, routes, admit);
     const coordination = new Coordination(
       host,
       rows,
       clock,
       host.members.map(({ id }) => id),
+      others?.forwarder,
     );
     const keyspaces = await Keyspaces.open({
       tree: coordination,
@@ -190,7 +206,7 @@ class EngineAssembly {
     } else this.#stopBootstrap = keepBootstrapping(clock, coordination, keyspaces);
     const identity = await this.#noteStart();
     const reclaimer = new SpaceReclaimer(rows, clock);
-    const space = await SpaceGuard.start({
+    const guard = (space = await SpaceGuard.start({
       disk,
       clock,
       floorBytes: minFreeBytes,
@@ -198,8 +214,8 @@ class EngineAssembly {
         reclaimer.setLow(low);
         onSpaceChange?.(low, freeBytes);
       },
-    });
-    const kv = new KeyValue({ host, rows, clock, space });
+    }));
+    const kv = new KeyValue({ host, rows, clock, admission: admit, routes, others });
     const sweeper = new Sweeper(host, rows, clock, keyspaces);
     const scrubber = new Scrubber({
       rows,
@@ -220,7 +236,9 @@ class EngineAssembly {
     const stop = async () => {
       balancer?.stop();
       this.#stopBootstrap();
-      space.stop();
+      guard.stop();
+      others?.forwarder.stop();
+      others?.reads.stop();
       await reclaimer.stop();
       await sweeper.stop();
       await scrubber.stop();
@@ -229,8 +247,34 @@ class EngineAssembly {
       await log.close();
       await this.#store.close();
     };
-    const opened = { identity, log, rows, host, space, keyspaces, kv, scrubber, recovery: figures };
-    return { ...opened, isReady: () => isRecovered && isBootstrapped(coordination), handOver, stop };
+    return {
+      identity,
+      log,
+      rows,
+      host,
+      space: guard,
+      keyspaces,
+      kv,
+      admission: admit,
+      forwardedBytes: () => others?.forwarder.queuedBytes ?? 0,
+      scrubber,
+      recovery: figures,
+      isReady: () => isRecovered && isBootstrapped(coordination),
+      handOver,
+      stop,
+    };
+  }
+
+  #others(host: GroupHost, routes: GroupRoutes, admit: Admission): OtherNodes | undefined {
+    const { forwarding: transport, clock, queueBytes, observe: observer } = this.#options;
+    if (transport === undefined) return undefined;
+    const observe: ObserveForwarded | undefined =
+      observer && ((operation, result, count) => observer.forwarded(operation, result, count));
+    const carrier = { clock, transport, routes, observe };
+    return {
+      forwarder: new Forwarder({ ...carrier, host, admission: admit, queueBytes }),
+      reads: new RemoteReads(carrier),
+    };
   }
 
   /** What stopped the host says more than what that made fail. */

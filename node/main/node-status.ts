@@ -166,6 +166,11 @@ export function gauges(engine: Engine, edge: CallEdge, clock: Clock): GaugeSourc
       help: 'Bytes of commands that wait for the log.',
       read: () => host.queuedBytes,
     },
+    {
+      name: 'holdfast_forwarding_bytes',
+      help: 'Bytes of writes that wait for other nodes.',
+      read: () => engine.forwardedBytes(),
+    },
     { name: 'holdfast_in_flight_calls', help: 'Calls being handled.', read: () => edge.inFlight },
     {
       name: 'holdfast_in_flight_bytes',

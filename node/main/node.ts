@@ -4,12 +4,14 @@ import type { Timer } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
 import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
 import { KvService } from '@holdfast/proto/kv/v1/kv';
+import { ForwardService } from '@holdfast/proto/raft/v1/forward';
 import { Metrics } from '../observe/metrics.ts';
 import { ClockWatch } from '../observe/clock-watch.ts';
 import { createLogger, type Logger } from '../observe/logger.ts';
 import { takeDirectory, type NodePorts } from '../runtime/node-ports.ts';
 import { clusterService } from '../services/cluster-service.ts';
 import type { ServedService } from '../services/handler.ts';
+import { forwardService } from '../services/forward-service.ts';
 import { keyspaceService } from '../services/keyspace-service.ts';
 import { kvService } from '../services/kv-service.ts';
 import type { FatalCause } from '../raft/group-host.ts';
@@ -207,6 +209,7 @@ class Node implements RunningNode {
     return openEngine({
       members,
       peers: link,
+      forwarding: members.length > 1 ? this.#calls : undefined,
       disk,
       clock,
       random,
@@ -264,6 +267,7 @@ class Node implements RunningNode {
       deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
       clusterService(statusSource(() => this.#engine, facts, identity)),
       bootstrapService(() => this.#founder!.introduction),
+      deferredService(ForwardService, () => forwardService({ ...engine(), clock })),
     ];
   }
 

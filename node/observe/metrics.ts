@@ -46,6 +46,7 @@ export class Metrics {
   readonly #applied: Counter;
   readonly #applySeconds: Counter;
   readonly #commit: Histogram;
+  readonly #forwarded: Counter<'operation' | 'result'>;
   readonly #cut: Counter<'port' | 'cause'>;
   readonly #callsCut: Counter<'cause'>;
   readonly #reloads: Counter<'result'>;
@@ -121,6 +122,12 @@ export class Metrics {
       name: 'holdfast_commit_duration_seconds',
       help: 'Time from an entry being put into the log here to its being committed and applied, on the leader.',
       buckets: LATENCY_BUCKETS,
+      registers,
+    });
+    this.#forwarded = new Counter({
+      name: 'holdfast_forwarded_total',
+      help: 'Writes, and calls to read or scan, that other nodes did for this one, by the reason of their error or OK.',
+      labelNames: ['operation', 'result'],
       registers,
     });
     this.#cut = new Counter({
@@ -203,6 +210,10 @@ export class Metrics {
     const series = this.#operations.series({ operation, code });
     byCode.set(code, series);
     return series;
+  }
+
+  forwarded(operation: string, result: string, count: number): void {
+    this.#forwarded.inc({ operation, result }, count);
   }
 
   connectionCut(port: string, cause: string): void {

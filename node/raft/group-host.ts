@@ -87,6 +87,8 @@ export interface HostObserver {
 }
 
 export class GroupHost {
+  /** Asked when another node says something of a group of which no replica is here: may add one. */
+  onUnknownGroup: (group: number) => GroupReplica | undefined = () => undefined;
   /** Who leads how many of the groups. */
   readonly leaderships: Leaderships;
   readonly #options: GroupHostOptions;
@@ -207,6 +209,12 @@ export class GroupHost {
   /** This node's number as a replica. */
   get self(): number {
     return this.#options.self.id;
+  }
+
+  /** Whether anything of a replica of a group is on this node's disk. */
+  hasRemains(group: number): boolean {
+    const { log, rows, recovered } = this.#options;
+    return log.group(group).term + recovered.lastIndex(group) + rows.stored(group).index > 0;
   }
 
   /** The replica of a group, if it is here. */
@@ -493,7 +501,8 @@ export class GroupHost {
     const { core, reads } = replica;
     if (replica.proposals.hasWaiting) this.#proposing.run(replica);
     const isElecting = replica.isAlone && !core.isLeader; // then there is a leader in a moment
-    if (reads.hasArrived && !isElecting) reads.ask((context) => core.readIndex(context));
+    if (reads.hasArrived && !isElecting)
+      reads.ask(this.#options.clock.monotonicMs(), (context) => core.readIndex(context));
     const ready = core.takeReady();
     if (ready !== undefined) this.#handle(replica, ready);
   }
@@ -557,8 +566,9 @@ export class GroupHost {
     if (this.#failure !== undefined) return;
     try {
       for (const { group, message } of messages) {
-        const replica = this.#replicas.get(group);
-        if (replica === undefined || message.to !== this.#options.self.id) continue;
+        if (message.to !== this.#options.self.id) continue;
+        const replica = this.#replicas.get(group) ?? this.onUnknownGroup(group);
+        if (replica === undefined) continue;
         if (message.type === 'timeoutNow' && this.leaderships.isLeaving) continue; // it would be handed on at once
         if (message.type === 'snapshot') this.#snapshots.receiver.offer(replica, message);
         else replica.core.step(message);

@@ -37,6 +37,12 @@ export function awaitRead(host: GroupHost, group: number): Promise<void> {
   });
 }
 
+/** Whether what is applied here holds everything that was acknowledged before a monotonic time. */
+export function isFresh(host: GroupHost, group: number, sinceMs: number): boolean {
+  const replica = host.failure === undefined ? host.replica(group) : undefined;
+  return replica !== undefined && replica.reads.freshAsOfMs >= sinceMs;
+}
+
 /** What a proposal's failure means to the caller. */
 export function proposalError({ cause, outcome, leader }: ProposalFailure): HoldfastError {
   const fate =
@@ -59,6 +65,14 @@ export function proposalError({ cause, outcome, leader }: ProposalFailure): Hold
       return new HoldfastError({
         reason: 'NOT_LEADER',
         message: `this node does not lead the key's partition; ${leader === undefined ? 'no leader is known' : `${leader.name} does`}. ${fate}`,
+        outcome,
+        leader: leader?.address,
+        retryAfterMs: leader === undefined ? 100 : undefined,
+      });
+    case 'no replica':
+      return new HoldfastError({
+        reason: 'NOT_LEADER',
+        message: `this node has no replica of the key's partition${leader === undefined ? '' : `; ask ${leader.name}`}. ${fate}`,
         outcome,
         leader: leader?.address,
         retryAfterMs: leader === undefined ? 100 : undefined,

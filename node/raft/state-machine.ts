@@ -10,6 +10,10 @@ import type { Member } from './members.ts';
 export interface StateMachine {
   /** Carries out one command at log time `stampMs`; what it returns goes to the proposer. */
   apply(command: Command, stampMs: number): unknown;
+  /** A command that another node sent: what its bytes say, for `decoded`. Error: RangeError, it is not one. */
+  parse(command: Command): unknown;
+  /** A result of `apply` for another node. */
+  encodeResult(result: unknown): Uint8Array;
   /** This state machine begins with the rows of a snapshot, in place of another one's. */
   onInstalled?(): void;
 }
@@ -29,6 +33,8 @@ export type FailureCause =
   | 'deadline'
   | 'group gone'
   | 'not leader'
+  /** There is no replica of the group here; `leader` has one, or knows who does. */
+  | 'no replica'
   | 'stopped'
   | 'storage failed'
   | 'storage damaged'

@@ -17,6 +17,11 @@ export interface CallContext {
   readonly deadlineMs: number;
   /** Aborted when the caller has gone or the deadline has passed. */
   readonly signal: AbortSignal;
+  /**
+   * The caller asks whoever leads a partition, as our client does, and wants to be told who
+   * that is. For any other the node has it done elsewhere.
+   */
+  readonly isRouted: boolean;
   /** Who calls; from the authoriser. */
   readonly principal: string;
   /** Names the call in logs, here and at the caller. */

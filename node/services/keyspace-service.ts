@@ -27,8 +27,8 @@ import { serve, type ServedService } from './handler.ts';
 /** The keyspace service over a node's keyspaces. */
 export function keyspaceService(keyspaces: Keyspaces): ServedService {
   return serve(KeyspaceService, {
-    async createKeyspace(_, request) {
-      const keyspace = await keyspaces.create(settings(request));
+    async createKeyspace({ isRouted }, request) {
+      const keyspace = await keyspaces.create(settings(request), !isRouted);
       return create(CreateKeyspaceResponseSchema, { keyspace });
     },
     async describeKeyspace(_, request) {
@@ -41,8 +41,8 @@ export function keyspaceService(keyspaces: Keyspaces): ServedService {
         keyspaces: keyspaces.list().map(({ descriptor }) => descriptor),
       });
     },
-    async dropKeyspace(_, request) {
-      await keyspaces.drop(request.name);
+    async dropKeyspace({ isRouted }, request) {
+      await keyspaces.drop(request.name, !isRouted);
       return create(DropKeyspaceResponseSchema);
     },
   });

@@ -44,6 +44,7 @@ import { binaryString } from '../storage/row-key.ts';
 
 const NO_BYTES = new Uint8Array(0);
 const MAX_STALENESS_MS = 3_600_000n;
+const DEFAULT_STALENESS_MS = 5_000;
 const CONTINUATION_FORMAT = 1;
 
 /** A 64-bit integer that names a place in a log or a version; beyond 53 bits there are none. */
@@ -62,9 +63,9 @@ function safeNumber(value: number, field: string): number {
   );
 }
 
-/** Refuses read options that are unknown or out of range. One replica holds everything for now, so every read is fresh. */
-export function checkReadOptions(options: ReadOptions | undefined): void {
-  if (options === undefined) return;
+/** How old what is read may be, by the options of a read; undefined: it is linearizable. Error: INVALID_FIELD. */
+export function maxStalenessMs(options: ReadOptions | undefined): number | undefined {
+  if (options === undefined) return undefined;
   if (Consistency[options.consistency] === undefined) {
     throw refuse(
       'INVALID_FIELD',
@@ -84,6 +85,8 @@ export function checkReadOptions(options: ReadOptions | undefined): void {
       `1..${MAX_STALENESS_MS}`,
     );
   }
+  if (options.consistency !== Consistency.BOUNDED_STALE) return undefined;
+  return staleness === undefined ? DEFAULT_STALENESS_MS : Number(staleness);
 }
 
 /** Identity and fence of a write. `offset` is the place in a batch. */

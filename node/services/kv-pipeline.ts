@@ -12,7 +12,15 @@ import type { Clock } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
 import { errorToMessage } from '@holdfast/client/error-mapping';
 import { ErrorSchema } from '@holdfast/proto/error/v1/error';
-import { placeOf, type KeyPlace, type KeyValue, type WriteSink } from '../kv/key-value.ts';
+import type { ReadOptions } from '@holdfast/proto/kv/v1/kv';
+import {
+  ROUTED_READ,
+  placeOf,
+  type KeyPlace,
+  type KeyValue,
+  type ReadTerms,
+  type WriteSink,
+} from '../kv/key-value.ts';
 import type { OpenKeyspace, Keyspaces } from '../kv/keyspaces.ts';
 import type { MutationCommand } from '../kv/kv-command.ts';
 import type { MutationOutcome } from '../kv/kv-outcome.ts';
@@ -25,10 +33,10 @@ import {
   checkKey,
   refuse,
 } from '../kv/limits.ts';
-import type { ByteBudget, MessageStream } from './handler.ts';
+import type { ByteBudget, CallContext, MessageStream } from './handler.ts';
 import {
   asHoldfastError,
-  checkReadOptions,
+  maxStalenessMs,
   mutationCommand,
   putCommand,
   writeFence,
@@ -72,6 +80,8 @@ interface KeyOrder {
 }
 
 export class KvPipeline {
+  /** The caller asks whoever leads a partition. */
+  readonly isRouted: boolean;
   readonly #dependencies: PipelineDependencies;
   readonly #stream: MessageStream;
   readonly #orders = new Map<string, KeyOrder>();
@@ -98,8 +108,13 @@ export class KvPipeline {
   #ended = false;
   #closed = false;
 
-  constructor(dependencies: PipelineDependencies, stream: MessageStream, budget: ByteBudget) {
+  constructor(
+    dependencies: PipelineDependencies,
+    stream: MessageStream,
+    { budget, isRouted }: Pick<CallContext, 'budget' | 'isRouted'>,
+  ) {
     this.#budget = budget;
+    this.isRouted = isRouted;
     this.#dependencies = dependencies;
     this.#stream = stream;
     stream.onMessage((message) => this.#take(message));
@@ -416,8 +431,7 @@ export class PipelineOperation implements WriteSink {
   #read(keyspace: OpenKeyspace): boolean {
     const { key, get } = this.call;
     checkKey(key, keyspace);
-    checkReadOptions(get?.options);
-    const found = this.#dependencies.kv.get(keyspace, key, this.#place);
+    const found = this.#dependencies.kv.get(keyspace, key, this.#place, this.#readTerms(get?.options));
     if (!(found instanceof Promise)) {
       this.#found(found);
       return false;
@@ -428,6 +442,14 @@ export class PipelineOperation implements WriteSink {
       .catch((error: unknown) => this.#refuse(asHoldfastError(error)))
       .finally(() => this.#pipeline.release(this));
     return true;
+  }
+
+  /** The usual read needs no terms of its own. */
+  #readTerms(options: ReadOptions | undefined): ReadTerms {
+    const { isRouted } = this.#pipeline;
+    if (isRouted && options === undefined) return ROUTED_READ;
+    const deadlineMs = isRouted ? Infinity : this.#deadline(); // one that routes waits for no other node
+    return { isRouted, deadlineMs, maxStalenessMs: maxStalenessMs(options) };
   }
 
   #found(found: StoredValue | undefined): void {
@@ -443,7 +465,9 @@ export class PipelineOperation implements WriteSink {
     const context = { identity, fence: writeFence(fence) };
     this.#running = true;
     try {
-      this.#dependencies.kv.mutate(keyspace, command, context, this.#deadline(), this, this.#place);
+      const { kv } = this.#dependencies;
+      const { isRouted } = this.#pipeline;
+      kv.mutate(keyspace, command, context, this.#deadline(), this, this.#place, isRouted);
     } catch (error) {
       this.#running = false;
       throw error;

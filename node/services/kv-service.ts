@@ -29,11 +29,11 @@ import { serve, type CallContext, type Handlers, type ServedService } from './ha
 import {
   asHoldfastError,
   checkDistinctWrites,
-  checkReadOptions,
   comparisonCommand,
   continuationAfter,
   entryMessage,
   getMessage,
+  maxStalenessMs,
   mutationCommand,
   mutationMessage,
   operationCommand,
@@ -58,7 +58,7 @@ export function kvService(options: KvServiceOptions): ServedService {
     ...reads(options),
     ...writes(options),
     ...batches(options),
-    pipeline: ({ budget }, stream) => void new KvPipeline(options, stream, budget),
+    pipeline: (context, stream) => void new KvPipeline(options, stream, context),
   });
 }
 
@@ -66,22 +66,24 @@ type KvHandlers = Handlers<typeof KvService>;
 
 function reads({ kv, keyspaces }: KvServiceOptions): Pick<KvHandlers, 'get' | 'batchGet' | 'scan'> {
   return {
-    async get(_, request) {
+    async get({ isRouted, deadlineMs }, request) {
       const keyspace = await keyspaces.find(request.keyspace);
       checkKey(request.key, keyspace);
-      checkReadOptions(request.options);
-      return getMessage(request.key, await kv.get(keyspace, request.key));
+      const terms = { isRouted, deadlineMs, maxStalenessMs: maxStalenessMs(request.options) };
+      const found = await kv.get(keyspace, request.key, undefined, terms);
+      return getMessage(request.key, found);
     },
 
-    async batchGet(_, request) {
+    async batchGet({ deadlineMs }, request) {
       const keyspace = await keyspaces.find(request.keyspace);
       checkBatch(request.keys.length, 0, 'keys');
-      checkReadOptions(request.options);
+      // No node need have replicas of all, so nobody could route the call.
+      const terms = { isRouted: false, deadlineMs, maxStalenessMs: maxStalenessMs(request.options) };
       for (const key of request.keys) checkKey(key, keyspace, 'keys');
       const results = [];
       let bytes = 0;
       for (const key of request.keys) {
-        const found = await kv.get(keyspace, key);
+        const found = await kv.get(keyspace, key, undefined, terms);
         bytes += key.byteLength + (found?.value.byteLength ?? 0);
         if (bytes > MAX_ANSWER_BYTES) {
           throw refuse(
@@ -97,11 +99,11 @@ function reads({ kv, keyspaces }: KvServiceOptions): Pick<KvHandlers, 'get' | 'b
       return create(BatchGetResponseSchema, { results });
     },
 
-    async *scan({ signal }, request) {
+    async *scan({ signal, deadlineMs }, request) {
       const keyspace = await keyspaces.find(request.keyspace);
-      checkReadOptions(request.options);
+      const terms = { deadlineMs, maxStalenessMs: maxStalenessMs(request.options) };
       const selection = scanSelection(request);
-      for await (const part of kv.scan(keyspace, selection)) {
+      for await (const part of kv.scan(keyspace, selection, terms)) {
         if (signal.aborted) return;
         const last = part.entries.at(-1);
         yield create(ScanResponseSchema, {
@@ -120,7 +122,7 @@ function writes(
   const mutate = async (context: CallContext, request: SingleWrite, operation: Mutation['operation']) => {
     const keyspace = await findForWrite(options.keyspaces, request.keyspace);
     const command = mutationCommand(create(MutationSchema, { key: request.key, operation }), keyspace);
-    return written(options.kv, keyspace, command, writeContext(request.options), context.deadlineMs);
+    return written(options.kv, keyspace, command, writeContext(request.options), context);
   };
   return {
     async put(context, request) {
@@ -163,10 +165,11 @@ function written(
   keyspace: OpenKeyspace,
   command: MutationCommand,
   context: WriteContext,
-  deadlineMs: number,
+  { deadlineMs, isRouted }: CallContext,
 ): Promise<MutationOutcome> {
   return new Promise((resolve, reject) => {
-    kv.mutate(keyspace, command, context, deadlineMs, { onDone: resolve, onError: reject });
+    const sink = { onDone: resolve, onError: reject };
+    kv.mutate(keyspace, command, context, deadlineMs, sink, undefined, isRouted);
   });
 }
 
@@ -179,7 +182,7 @@ function batches(options: KvServiceOptions): Pick<KvHandlers, 'batchWrite' | 'tr
       const commands = request.mutations.map((mutation) => mutationCommand(mutation, keyspace));
       const contexts = commands.map((_, position) => writeContext(request.options, position));
       const results = commands.map((command, position) =>
-        written(kv, keyspace, command, contexts[position]!, context.deadlineMs).then(applied, failed),
+        written(kv, keyspace, command, contexts[position]!, context).then(applied, failed),
       );
       return create(BatchWriteResponseSchema, { results: await Promise.all(results) });
     },
@@ -187,7 +190,9 @@ function batches(options: KvServiceOptions): Pick<KvHandlers, 'batchWrite' | 'tr
     async transact(context, request) {
       const keyspace = await findForWrite(keyspaces, request.keyspace);
       const command = transactCommand(request, keyspace);
-      const outcome = await kv.transact(keyspace, command, writeContext(request.options), context.deadlineMs);
+      const { deadlineMs, isRouted } = context;
+      const write = writeContext(request.options);
+      const outcome = await kv.transact(keyspace, command, write, deadlineMs, isRouted);
       return create(TransactResponseSchema, {
         succeeded: outcome.succeeded,
         results: operationMessages(outcome),

@@ -52,6 +52,8 @@ export interface ArrivingCall {
   readonly timeoutMs: number | undefined;
   /** A stream without a deadline may take as long as the longest. */
   readonly isStream?: boolean;
+  /** Value of the header `holdfast-routes`, which says `1`: the caller finds leaders itself. */
+  readonly routes: string | undefined;
   readonly requestId: string | undefined;
   readonly traceparent: string | undefined;
   readonly authorization: string | undefined;
@@ -118,6 +120,7 @@ export class CallEdge {
       context: {
         deadlineMs: startedMs + timeoutMs,
         signal: controller.signal,
+        isRouted: call.routes === '1',
         principal,
         requestId,
         traceparent: call.traceparent,

@@ -297,6 +297,7 @@ function arriving(
     requestBytes,
     budget,
     timeoutMs: Number.isFinite(atMs) ? Math.max(0, atMs - Date.now()) : undefined,
+    routes: text(call.metadata, 'holdfast-routes'),
     requestId: text(call.metadata, 'x-request-id'),
     traceparent: text(call.metadata, 'traceparent'),
     authorization: text(call.metadata, 'authorization'),

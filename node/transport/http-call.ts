@@ -55,6 +55,7 @@ export class HttpCall {
       requestBytes: init.requestBytes,
       timeoutMs: init.timeoutMs,
       isStream: init.isStream,
+      routes: textHeader(headers['holdfast-routes']),
       requestId: requestId(init.request),
       traceparent: textHeader(headers['traceparent']),
       authorization: textHeader(headers.authorization),

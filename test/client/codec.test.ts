@@ -7,7 +7,12 @@ import * as codec from '@holdfast/client/pipeline-codec';
 import { type Reason, REASONS, statusName } from '@holdfast/client/reasons';
 import { Entry } from '@holdfast/client/entry';
 import { ErrorSchema } from '@holdfast/proto/error/v1/error';
-import { PipelineRequestSchema, PipelineResponseSchema } from '@holdfast/proto/kv/v1/kv';
+import {
+  Consistency,
+  PipelineCallSchema,
+  PipelineRequestSchema,
+  PipelineResponseSchema,
+} from '@holdfast/proto/kv/v1/kv';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 
@@ -154,4 +159,13 @@ test('entries: keys that are not text stay bytes', () => {
   expect(entry(Buffer.from('\ufeffä')).key).toBe('\ufeffä');
   expect(entry(Uint8Array.of(0xff)).key).toEqual(Uint8Array.of(0xff));
   expect(entry(Uint8Array.of(1)).json()).toEqual({ a: 1 });
+});
+
+test('a read that may be stale says so, and how old', () => {
+  const operation = codec.encodeGet(Buffer.from('k'), 90_000);
+  const call = fromBinary(PipelineCallSchema, operation);
+  expect(call.operation).toMatchObject({
+    case: 'get',
+    value: { options: { consistency: Consistency.BOUNDED_STALE, maxStalenessMs: 90_000n } },
+  });
 });

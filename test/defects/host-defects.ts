@@ -128,8 +128,8 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
   {
     name: 'read before the index is applied',
     file: 'node/raft/read-queue.ts',
-    find: `this.#confirmed.push({ index, waiters, ticks: 0 });`,
-    replace: `this.#confirmed.push({ index: index - index, waiters, ticks: 0 });`,
+    find: `this.#confirmed.push({ ...asked, index, ticks: 0 });`,
+    replace: `this.#confirmed.push({ ...asked, index: index - index, ticks: 0 });`,
     reason: 'a follower serves what it has',
     caughtBy: { seed: '3', nodes: 3, faults: ['peer-delay', 'slow-disk'], checker: 'linearizability' },
   },

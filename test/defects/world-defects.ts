@@ -1,4 +1,5 @@
 /** Defects of everything around the Raft core. */
+import { FORWARD_DEFECTS } from './forward-defects.ts';
 import { HOST_DEFECTS } from './host-defects.ts';
 import { LOG_DEFECTS } from './log-defects.ts';
 import { ROW_DEFECTS } from './row-defects.ts';
@@ -10,4 +11,5 @@ export const WORLD_DEFECTS: readonly WorldDefect[] = [
   ...ROW_DEFECTS,
   ...HOST_DEFECTS,
   ...SERVICE_DEFECTS,
+  ...FORWARD_DEFECTS,
 ];

@@ -39,6 +39,9 @@ class FollowerRig {
     };
     const host = {
       members: [LEADER],
+      self: 1,
+      hasRemains: () => false,
+      onUnknownGroup: () => undefined,
       failure: undefined,
       canReadNow: () => this.canReadNow,
       awaitRead: (_: number, waiter: ReadWaiter) => this.waiting.push(waiter),

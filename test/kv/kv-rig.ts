@@ -67,6 +67,7 @@ export class KvRig {
   context() {
     return {
       deadlineMs: Infinity,
+      isRouted: true,
       signal: new AbortController().signal,
       principal: 'test',
       requestId: '',

@@ -71,6 +71,8 @@ class Rig {
       },
       onQueued: () => undefined,
       createMachine: () => ({
+        parse: () => undefined,
+        encodeResult: () => new Uint8Array(0),
         apply: ({ bytes }) => {
           const text = Buffer.from(bytes).toString();
           this.clock.nowMs += this.costMs;
@@ -166,7 +168,7 @@ test('who proposed gets the results of exactly its commands, and who waits to re
   replica.proposals.track(1, 1, 0);
   replica.reads.add({ onReady: () => told.push('read'), onFailed: () => told.push('not read') });
   let asked = 0;
-  replica.reads.ask((context) => ((asked = context), true));
+  replica.reads.ask(0, (context) => ((asked = context), true));
   replica.reads.confirm([{ context: asked, index: 2 }]);
   rig.queue.add(replica, all);
   rig.queue.run();

@@ -34,7 +34,7 @@ test('every read is told once: ready when its index is applied, failed when nobo
         } else if (kind === 'ask') {
           const arrived = reads.filter((read) => read.context === undefined && read.told.length === 0);
           expect(queue.hasArrived).toBe(arrived.length > 0);
-          queue.ask((asked) => {
+          queue.ask(0, (asked) => {
             expect(open.has(asked)).toBe(false);
             for (const read of arrived) read.context = asked;
             if (isTaken) open.add(asked);
@@ -77,7 +77,7 @@ test('a read that comes while a request is under way is not part of it', () => {
     queue.add({ onReady: () => told.push(name), onFailed: () => told.push('no') });
   let first = 0;
   read('a');
-  queue.ask((context) => ((first = context), true));
+  queue.ask(0, (context) => ((first = context), true));
   read('b');
   queue.confirm([{ context: first, index: 5 }]);
   queue.serve(5);
@@ -90,10 +90,31 @@ test('a confirmed read that is never applied fails after 40 ticks', () => {
   const told: string[] = [];
   queue.add({ onReady: () => told.push('ready'), onFailed: () => told.push('failed') });
   let asked = 0;
-  queue.ask((context) => ((asked = context), true));
+  queue.ask(0, (context) => ((asked = context), true));
   queue.confirm([{ context: asked, index: 5 }]);
   for (let tick = 0; tick < 40; tick++) queue.tick();
   expect(told).toEqual([]);
   queue.tick();
   expect(told).toEqual(['failed']);
+});
+
+test('what is applied is as fresh as the moment when the served request was made', () => {
+  const queue = new ReadQueue();
+  const contexts: number[] = [];
+  for (const nowMs of [100, 200, 300]) {
+    queue.add({ onReady: () => undefined, onFailed: () => undefined });
+    queue.ask(nowMs, (context) => (contexts.push(context), true));
+  }
+  expect(queue.freshAsOfMs).toBe(-Infinity);
+  queue.confirm([
+    { context: contexts[1]!, index: 5 },
+    { context: contexts[0]!, index: 5 },
+  ]);
+  queue.serve(4);
+  expect(queue.freshAsOfMs).toBe(-Infinity);
+  queue.serve(5);
+  expect(queue.freshAsOfMs).toBe(200);
+  queue.drop([contexts[2]!]);
+  queue.serve(9);
+  expect(queue.freshAsOfMs).toBe(200);
 });

@@ -10,6 +10,11 @@ import { SimulatedNetwork } from '../../node/runtime/simulated/simulated-network
 import { SimulatedProcess } from '../../node/runtime/simulated/simulated-process.ts';
 import { SimulatedScheduler } from '../../node/runtime/simulated/simulated-scheduler.ts';
 import { SimulatedOrderedStore, SimulatedStoreMedium } from '../../node/runtime/simulated/simulated-store.ts';
+import { forwardService } from '../../node/services/forward-service.ts';
+import { CallEdge } from '../../node/transport/call-edge.ts';
+import { SimulatedLinks } from '../../node/transport/simulated/simulated-links.ts';
+import { SimulatedServer } from '../../node/transport/simulated/simulated-server.ts';
+import { SimulatedTransport } from '../../node/transport/simulated/simulated-transport.ts';
 
 const EMPTY = new Uint8Array(0);
 
@@ -32,12 +37,15 @@ export class SmallCluster {
   readonly nodes: readonly SmallNode[];
   readonly #members: readonly Member[];
   readonly #entryCacheBytes: number;
+  /** The way on which nodes have others do what their callers want; undefined: there is none. */
+  readonly #links: SimulatedLinks | undefined;
   #starts = 0;
 
-  constructor(seed: string, size = 3, entryCacheBytes = 0) {
+  constructor(seed: string, size = 3, entryCacheBytes = 0, isForwarding = false) {
     this.random = new SeededRandom(seed);
     this.network = new SimulatedNetwork(this.world, this.random.fork('network'));
     this.#entryCacheBytes = entryCacheBytes;
+    this.#links = isForwarding ? new SimulatedLinks(this.world, this.random.fork('links')) : undefined;
     this.#members = Array.from({ length: size }, (_, at) => {
       const id = at + 1;
       return { id, name: `n${id}`, address: `n${id}:1` };
@@ -51,8 +59,13 @@ export class SmallCluster {
     });
   }
 
-  static async start(seed: string, size = 3, entryCacheBytes = 0): Promise<SmallCluster> {
-    const cluster = new SmallCluster(seed, size, entryCacheBytes);
+  static async start(
+    seed: string,
+    size = 3,
+    entryCacheBytes = 0,
+    isForwarding = false,
+  ): Promise<SmallCluster> {
+    const cluster = new SmallCluster(seed, size, entryCacheBytes, isForwarding);
     await Promise.all(cluster.nodes.map((node) => cluster.open(node)));
     await cluster.until(() => cluster.nodes.every(({ engine }) => engine!.keyspaces.list().length > 0));
     return cluster;
@@ -80,9 +93,50 @@ export class SmallCluster {
       members: this.#members,
       peers: this.network.transport(member.name, process),
       entryCacheBytes: this.#entryCacheBytes,
+      forwarding: this.#forwarding(node),
       onFailure: (cause) => node.failures.push(cause),
     });
     node.engine = await this.world.settle(opening, 60_000);
+    this.#serveOthers(node, node.engine);
+  }
+
+  #forwarding({ member, process, clock }: SmallNode): SimulatedTransport | undefined {
+    return (
+      this.#links &&
+      new SimulatedTransport({
+        links: this.#links,
+        host: member.name,
+        process,
+        clock,
+        isPatient: false,
+        windowBytes: 65_536,
+        maxQueuedBytes: 1_048_576,
+        routes: undefined,
+      })
+    );
+  }
+
+  #serveOthers({ member, process, clock }: SmallNode, engine: Engine): void {
+    const edge = new CallEdge({
+      clock,
+      random: this.random.fork(`edge-${this.#starts}`),
+      authorise: () => 'anyone',
+      inFlightBytes: 16 * 1024 * 1024,
+      refusal: () => undefined,
+      observe: () => undefined,
+      onDefect: (method, _, error) => {
+        throw new Error(`${method} failed`, { cause: error });
+      },
+    });
+    const server = new SimulatedServer({
+      process,
+      clock,
+      edge,
+      services: [forwardService({ ...engine, clock })],
+      connectionInFlightBytes: 16 * 1024 * 1024,
+      sendQueueBytes: 1_048_576,
+    });
+    this.#links?.listen(member.address, member.name, server);
   }
 
   /** The power of one machine fails. */

@@ -202,7 +202,11 @@ class Follower {
         entries: [],
       },
       onQueued: () => undefined,
-      createMachine: () => ({ apply: () => undefined }),
+      createMachine: () => ({
+        apply: () => undefined,
+        parse: () => undefined,
+        encodeResult: () => new Uint8Array(0),
+      }),
     });
     if (applied !== stored) this.rows.applied(GROUP, applied);
     const flush = () => {

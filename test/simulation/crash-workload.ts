@@ -206,7 +206,7 @@ export class CrashWorkload {
 
   #actual(engine: Engine, group: number, partition: Partition): string {
     const keyspace = engine.keyspaces.get('default');
-    const { machine } = keyspace.partitions.find((each) => each.group === group)!;
+    const machine = keyspace.partitions.find((each) => each.group === group)!.machine!;
     const keys = new Set([
       ...partition.settled.values.keys(),
       ...partition.sent.map(({ command }) => Buffer.from(command.key).toString()),

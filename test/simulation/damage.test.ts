@@ -239,7 +239,7 @@ describe('a store and a log that do not belong together', () => {
     const { node } = await flushedNode();
     const engine = await node.run(node.start());
     const { machine } = engine.keyspaces.get('default').partitionOf(Buffer.from('key/1'));
-    const row = binaryBytes(machine.keys.data(Buffer.from('key/1')));
+    const row = binaryBytes(machine!.keys.data(Buffer.from('key/1')));
     for (const bit of [3, 40 + 3, 8 * 20]) {
       const { node: damaged } = await flushedNode();
       expect(damaged.medium.flipBit(row, bit)).toBe(true);
@@ -260,7 +260,7 @@ describe('a store and a log that do not belong together', () => {
     await node.world.runFor(2_000);
     expect(engine.scrubber.passes).toBe(1);
     const { machine } = engine.keyspaces.get('default').partitionOf(Buffer.from('key/3'));
-    node.medium.flipBit(binaryBytes(machine.keys.data(Buffer.from('key/3'))), 77);
+    node.medium.flipBit(binaryBytes(machine!.keys.data(Buffer.from('key/3'))), 77);
     await node.world.runFor(3_700_000);
     expect(node.failures).toMatchObject([{ cause: 'storage damaged' }]);
   });
@@ -327,7 +327,7 @@ describe('what a review found', () => {
     const store = node.store!;
     const get = store.get.bind(store);
     const last = binaryBytes(
-      keyspace.partitionOf(Buffer.from('n0')).machine.keys.data(Buffer.from(keys.at(-1)!)),
+      keyspace.partitionOf(Buffer.from('n0')).machine!.keys.data(Buffer.from(keys.at(-1)!)),
     );
     store.get = (key) => {
       if (Buffer.compare(key, last) === 0)

@@ -41,6 +41,7 @@ function requireMuch(sum: ReportSum): void {
   expect((sum.of('ok') + sum.of('refused')) / sum.of('operations')).toBeGreaterThan(0.5);
   expect(sum.of('concurrentPairs')).toBeGreaterThan(sum.of('operations') / 10);
   expect(sum.of('refusals')).toBeGreaterThan(0);
+  expect(sum.of('forwarded')).toBeGreaterThan(sum.of('operations') / 50);
   expect(sum.withLeaderChange).toBeGreaterThan(sum.runs / 2);
 }
 

@@ -29,11 +29,17 @@ function withValue(command: Command): Command {
 
 function addGet(kv: Command): void {
   const get = keyCommand(kv, 'get <key>', "print a key's value; exit code 1 if there is no such key");
+  get.option(
+    '--max-staleness <duration>',
+    'let any replica answer at once whose data is at most so old, such as 500ms (default: linearizable)',
+    duration,
+  );
   get.action(async (key, options) => (await import('./kv-reads.ts')).get(key, options));
   withExamples(
     get,
     'holdfast kv get user/1',
     'holdfast kv get user/1 --json',
+    'holdfast kv get user/1 --max-staleness 500ms',
     'holdfast kv get photo > photo.jpg',
   );
 }

@@ -6,11 +6,17 @@ import { ExitCode } from '../exit-code.ts';
 import { print, printJson } from '../output.ts';
 import { keyArgument, type KvOptions } from './kv-options.ts';
 
+/** Options of `holdfast kv get`. */
+export interface GetOptions extends KvOptions {
+  maxStaleness?: number;
+}
+
 /** `holdfast kv get`. */
-export async function get(key: string, options: KvOptions): Promise<void> {
+export async function get(key: string, options: GetOptions): Promise<void> {
   const wanted = keyArgument(key, options);
+  const { maxStaleness } = options;
   const entry = await withCluster(options, (client, signal) =>
-    client.keyspace(options.keyspace).get(wanted, { signal }),
+    client.keyspace(options.keyspace).get(wanted, { signal, maxStaleness }),
   );
   if (entry === undefined) throw keyNotFound(key, options.keyspace);
   if (options.json) return printJson(entryJson(entry));

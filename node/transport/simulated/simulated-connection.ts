@@ -8,6 +8,8 @@ export type Frame =
       readonly stream: number;
       readonly path: string;
       readonly timeoutMs: number | undefined;
+      /** Value of the header `holdfast-routes`. */
+      readonly routes: string | undefined;
       readonly bytes: Uint8Array | undefined;
     }
   | { readonly kind: 'message'; readonly stream: number; readonly bytes: Uint8Array }

@@ -9,6 +9,7 @@ const PATH = methodPath(KvService.method.pipeline);
 
 export interface PipelineLimits {
   readonly windowBytes: number;
+  readonly routes: string | undefined;
   readonly maxQueuedBytes: number;
 }
 
@@ -90,7 +91,7 @@ export class SimulatedPipeline implements PipelineConnection, MadeCall {
     if (this.#isOver) return;
     this.#connection = connection;
     this.#stream = connection.begin(this);
-    const call = { path: PATH, timeoutMs: undefined, bytes: undefined };
+    const call = { path: PATH, timeoutMs: undefined, bytes: undefined, routes: this.#limits.routes };
     connection.send({ kind: 'call', stream: this.#stream, ...call });
     this.#events.onOpen();
   }

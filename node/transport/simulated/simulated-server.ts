@@ -95,6 +95,7 @@ export class SimulatedServer implements Listener {
         budget,
         timeoutMs: frame.timeoutMs,
         isStream: served.method.methodKind !== 'unary',
+        routes: frame.routes,
         requestId: undefined,
         traceparent: undefined,
         authorization: undefined,

@@ -30,6 +30,8 @@ export interface SimulatedTransportOptions extends CallerPlace {
   readonly windowBytes: number;
   /** Bytes of a pipeline that may wait to leave. */
   readonly maxQueuedBytes: number;
+  /** Value of the header `holdfast-routes`; undefined: as of a caller that does not know of leaders. */
+  readonly routes: string | undefined;
 }
 
 export class SimulatedTransport implements Transport {
@@ -104,7 +106,7 @@ export class SimulatedTransport implements Transport {
     const timer = clock.setTimer(leftMs, () => call.end(expired(endpoint)));
     const onAbort = () => call.end(abandoned());
     signal?.addEventListener('abort', onAbort, { once: true });
-    call.start(path, leftMs, bytes);
+    call.start(path, leftMs, bytes, this.#options.routes);
     try {
       for (let next = await call.next(); next !== undefined; next = await call.next()) yield next;
     } finally {
@@ -140,12 +142,13 @@ class AnsweredCall implements MadeCall {
     this.#stream = connection.begin(this);
   }
 
-  start(path: string, timeoutMs: number, bytes: Uint8Array): void {
+  start(path: string, timeoutMs: number, bytes: Uint8Array, routes: string | undefined): void {
     this.#connection.send({
       kind: 'call',
       stream: this.#stream,
       path,
       timeoutMs: Math.max(0, timeoutMs),
+      routes,
       bytes,
     });
   }

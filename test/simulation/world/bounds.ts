@@ -19,6 +19,7 @@ export function checkBounds(
     if (bytes > limit) throw new CheckFailure('bounds', `${name}: ${what} is ${bytes} bytes, limit ${limit}`);
   };
   hold('queue of the log', engine.host.queuedBytes, settings.queueBytes);
+  hold('writes for other nodes', engine.forwardedBytes(), settings.queueBytes + 2 * settings.maxValueBytes);
   hold('overlay', engine.rows.overlay.bytes, OVERLAY_LIMIT_BYTES + OVERLAY_SLACK_BYTES);
   // Each connection may have one message that was refused and waits for its answer to have room.
   const refusedBytes = clients * (settings.windowBytes + 10 * settings.maxValueBytes + 65_536);
@@ -27,7 +28,11 @@ export function checkBounds(
 
 /** With no call under way nothing may be held. */
 export function checkIdle({ name, engine, edge }: WorldNode): void {
-  const held = { 'queue of the log': engine?.host.queuedBytes, 'requests under way': edge?.inFlightBytes };
+  const held = {
+    'queue of the log': engine?.host.queuedBytes,
+    'writes for other nodes': engine?.forwardedBytes(),
+    'requests under way': edge?.inFlightBytes,
+  };
   for (const [what, bytes] of Object.entries(held)) {
     if (bytes !== undefined && bytes !== 0)
       throw new CheckFailure('bounds', `${name}: ${what} is ${bytes} bytes, and nothing is under way`);

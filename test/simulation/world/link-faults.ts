@@ -83,6 +83,9 @@ function split(name: string, leastNodes: number, overlap: number): FaultKind {
       const left = names.slice(0, middle + overlap);
       const right = names.slice(middle);
       scene.network.partition(left, right);
+      for (const one of left)
+        for (const other of right)
+          if (!left.includes(other) && !right.includes(one)) cutCalls(scene, one, other);
       scene.trace.note('links', `${name} ${left.join(' ')} | ${right.join(' ')}`);
       return mending(scene);
     },
@@ -100,16 +103,27 @@ const oneWay: FaultKind = {
     const isDeaf = scene.random.chance(0.5);
     for (const { name } of scene.nodes) {
       if (name === node || scene.random.chance(0.3)) continue;
-      if (isDeaf) scene.network.cut(name, node);
-      else scene.network.cut(node, name);
+      const [from, to] = isDeaf ? [name, node] : [node, name];
+      scene.network.cut(from, to);
+      scene.links.cut(from, to);
     }
     scene.trace.note('links', `${node} ${isDeaf ? 'hears nobody' : 'is heard by nobody'}`);
     return mending(scene);
   },
 };
 
+/** What nodes do for each other's callers meets the same as what their replicas say. */
+function cutCalls({ links }: FaultScene, one: string, other: string): void {
+  links.cut(one, other);
+  links.cut(other, one);
+}
+
 function mending(scene: FaultScene): Lasting {
-  return { forMs: Math.round(logUniform(scene.random, 200, 6_000)), heal: () => scene.network.heal() };
+  const heal = () => {
+    scene.network.heal();
+    for (const one of scene.nodes) for (const other of scene.nodes) scene.links.mend(one.name, other.name);
+  };
+  return { forMs: Math.round(logUniform(scene.random, 200, 6_000)), heal };
 }
 
 function shuffled<T>({ random }: FaultScene, items: readonly T[]): T[] {

@@ -34,9 +34,9 @@ export const LOG_SECURES_ITS_END: boolean = true;
 
 /** Opens the engine of one member. With several voters `self`, `members` and `peers` go into the engine. */
 export function openMember(options: MemberOptions): Promise<Engine> {
-  const { self: _self, members, peers, ...engineOptions } = options;
-  const others = members.length === 1 ? undefined : peers;
-  return openEngine({ ...engineOptions, members, peers: others });
+  const { self: _self, members, peers, forwarding, ...engineOptions } = options;
+  if (members.length === 1) return openEngine({ ...engineOptions, members });
+  return openEngine({ ...engineOptions, members, peers, forwarding });
 }
 
 /** What the world looks at in one replica of a group. */

@@ -35,6 +35,7 @@ export class WorldClient {
       isPatient: endpoints.length === 1,
       windowBytes: settings.windowBytes,
       maxQueuedBytes: settings.maxQueuedBytes,
+      routes: random.fork('routes').chance(settings.routing) ? '1' : undefined,
     });
     const options = resolveOptions({ endpoints, timeout: settings.timeoutMs }, {});
     this.holdfast = new Holdfast(options, { clock: this.clock, random: random.fork('client'), transport });

@@ -18,11 +18,13 @@ import {
   SimulatedStoreMedium,
 } from '../../../node/runtime/simulated/simulated-store.ts';
 import { clusterService } from '../../../node/services/cluster-service.ts';
+import { forwardService } from '../../../node/services/forward-service.ts';
 import { keyspaceService } from '../../../node/services/keyspace-service.ts';
 import { kvService } from '../../../node/services/kv-service.ts';
 import { CallEdge } from '../../../node/transport/call-edge.ts';
 import type { SimulatedLinks } from '../../../node/transport/simulated/simulated-links.ts';
 import { SimulatedServer } from '../../../node/transport/simulated/simulated-server.ts';
+import { SimulatedTransport } from '../../../node/transport/simulated/simulated-transport.ts';
 import { LOG_SECURES_ITS_END, openMember, type Member } from './open-member.ts';
 import type { Trace } from './trace.ts';
 import type { WorldSettings } from './world-settings.ts';
@@ -66,6 +68,8 @@ export class WorldNode {
   starts = 0;
   selfEnded = 0;
   refusals = 0;
+  /** What other nodes did for its callers. */
+  forwarded = 0;
   readonly #around: NodeSurroundings;
   readonly #random: SeededRandom;
   #state: NodeState = 'down';
@@ -185,6 +189,7 @@ export class WorldNode {
       self: this.member.id,
       members,
       peers: network.transport(this.name, this.process),
+      forwarding: this.#forwarding(),
       disk: this.disk,
       verifyStore: async () => [],
       verifyNextFile: async () => undefined,
@@ -200,7 +205,30 @@ export class WorldNode {
       queueBytes: settings.queueBytes,
       entryCacheBytes: settings.entryCacheBytes,
       onFailure: (cause, error) => this.#onStorageFailure(cause, error),
+      observe: {
+        logBatch: () => undefined,
+        flush: () => undefined,
+        applied: () => undefined,
+        committed: () => undefined,
+        forwarded: (_, result) => {
+          if (result === 'OK') this.forwarded++;
+        },
+      },
       onSpaceChange: (low) => this.#around.trace.note(this.name, low ? 'is low on space' : 'has space'),
+    });
+  }
+
+  #forwarding(): SimulatedTransport {
+    const { links, settings } = this.#around;
+    return new SimulatedTransport({
+      links,
+      host: this.name,
+      process: this.process,
+      clock: this.clock,
+      isPatient: false,
+      windowBytes: settings.windowBytes,
+      maxQueuedBytes: settings.maxQueuedBytes,
+      routes: undefined,
     });
   }
 
@@ -234,6 +262,7 @@ export class WorldNode {
       services: [
         kvService({ kv, keyspaces, clock, observe: () => undefined, stopping }),
         keyspaceService(keyspaces),
+        forwardService({ ...engine, clock }),
         clusterService(statusSource(() => engine, facts, engine.identity)),
       ],
       connectionInFlightBytes: settings.connectionInFlightBytes,

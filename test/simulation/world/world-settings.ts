@@ -8,6 +8,8 @@ export interface WorldSettings {
   readonly clients: number;
   /** Callers in each client that wait for their own answers alone. */
   readonly callersPerClient: number;
+  /** Callers without our client, which know of no leaders. */
+  readonly plainCallers: number;
   readonly keyspaces: readonly KeyspacePlan[];
   readonly faultyMs: number;
   /** Operations that are aimed at. */
@@ -26,6 +28,8 @@ export interface WorldSettings {
   readonly entryCacheBytes: number;
   /** Whether members of groups are changed: then fewer nodes may lose their data for good. */
   readonly changesMembers: boolean;
+  /** Share of clients that ask leaders themselves; nodes do it for the others. */
+  readonly routing: number;
   readonly weights: OperationWeights;
 }
 
@@ -63,10 +67,12 @@ export interface WorldOptions {
 
 export function drawSettings(random: SeededRandom, options: WorldOptions): WorldSettings {
   const faultyMs = between(random, 6_000, 14_000);
+  const nodes = options.nodes ?? pick(random.fork('nodes'), ...CLUSTER_SIZES);
   return {
-    nodes: options.nodes ?? pick(random.fork('nodes'), ...CLUSTER_SIZES),
+    nodes,
     clients: between(random, 3, 8),
     callersPerClient: between(random, 1, 4),
+    plainCallers: nodes === 1 ? 0 : pick(random.fork('plain'), 0, 0, 1, 3),
     keyspaces: drawKeyspaces(random),
     faultyMs,
     operations: between(random, 300, 1_000),
@@ -82,6 +88,7 @@ export function drawSettings(random: SeededRandom, options: WorldOptions): World
     maxValueBytes: pick(random, 64, 1_024, 20 * 1024),
     changesMembers: random.fork('members').chance(0.4),
     entryCacheBytes: pick(random.fork('cache'), 0, 4, 64, 1_024) * 1024,
+    routing: pick(random.fork('routing'), 1, 1, 0.5, 0.5, 0),
     weights: drawWeights(random),
   };
 }

@@ -17,6 +17,7 @@ import { KeyChoice } from './key-choice.ts';
 import { LeaderWatch } from './leader-watch.ts';
 import { Nemesis, type Surroundings } from './nemesis.ts';
 import type { Member } from './open-member.ts';
+import { PlainCaller } from './plain-caller.ts';
 import { Recorder } from './recorder.ts';
 import { Recovery } from './recovery.ts';
 import type { WorldReport } from './report.ts';
@@ -45,6 +46,7 @@ export class World {
   readonly nodes: readonly WorldNode[];
   readonly clients: readonly WorldClient[];
   readonly callers: readonly Caller[];
+  readonly plainCallers: readonly PlainCaller[];
   readonly keys: KeyChoice;
   readonly supervisor: Supervisor;
   readonly leaders: LeaderWatch;
@@ -73,6 +75,10 @@ export class World {
       (_, at) => new WorldClient(`c${at + 1}`, this.#random.fork(`client-${at}`), around),
     );
     this.callers = this.clients.flatMap((client) => this.#callersOf(client));
+    this.plainCallers = Array.from({ length: this.settings.plainCallers }, (_, at) => {
+      const random = this.#random.fork(`plain-${at}`);
+      return new PlainCaller(`p${at + 1}`, random, around, this.recorder, this.keys, () => ++this.#unique);
+    });
     this.supervisor = new Supervisor(this.nodes, this.scheduler, this.#random.fork('supervisor'));
     this.leaders = new LeaderWatch(this.nodes);
   }
@@ -139,7 +145,7 @@ export class World {
     const endMs = this.scheduler.nowMs() + this.settings.faultyMs;
     const thinkMs = (this.callers.length * this.settings.faultyMs) / this.settings.operations;
     const isOver = () => this.scheduler.nowMs() >= endMs;
-    for (const caller of this.callers) {
+    for (const caller of [...this.callers, ...this.plainCallers]) {
       caller.run(thinkMs, isOver).catch((error: unknown) => this.fail(error as Error));
     }
     this.supervisor.start();
@@ -199,8 +205,8 @@ export class World {
   #scene(): Surroundings {
     const { nodes, clients, links, network, scheduler, trace } = this;
     const { changesMembers } = this.settings;
-    // A group may be down to three voters where its members are changed.
-    const most = Math.floor(((changesMembers ? Math.min(3, nodes.length) : nodes.length) - 1) / 2);
+    // A group has three voters, or may be down to as many.
+    const most = Math.floor((Math.min(3, nodes.length) - 1) / 2);
     return {
       nodes,
       clients,
@@ -225,6 +231,7 @@ export class World {
       events: this.scheduler.executed,
       starts: sum(({ starts }) => starts),
       refusals: sum(({ refusals }) => refusals),
+      forwarded: sum(({ forwarded }) => forwarded),
       leaderChanges: this.leaders.changes,
       injections: nemesis.injections(),
       reasons: Object.fromEntries(this.recorder.reasons),

@@ -1,0 +1,92 @@
+/**
+ * Whom a node asks about a group: what its own replica knows, where it has one; else what
+ * others answered; else each in turn, those first that the group began with. Membership may
+ * have changed since, and any node that has a replica, or had one, can name a leader.
+ *
+ *  1. What was learned of a leader is forgotten as soon as it denies it or cannot be reached.
+ *  2. A node that could not be reached is not asked for `AVOID_MS`, whoever names it.
+ */
+import type { Clock } from '@holdfast/client/clock';
+import type { GroupHost } from '../raft/group-host.ts';
+import type { Member } from '../raft/members.ts';
+
+const AVOID_MS = 2_000;
+
+/** A group, as far as one needs to know it to find its replicas. */
+export interface GroupPlace {
+  readonly group: number;
+  /** Who held it at its beginning. */
+  readonly replicas: readonly number[];
+  /** It was dropped. */
+  readonly isGone: boolean;
+}
+
+/** Whom to ask, and whether they are known to lead. */
+export interface Target {
+  readonly member: Member;
+  readonly isLeader: boolean;
+}
+
+export class GroupRoutes {
+  readonly #host: GroupHost;
+  readonly #clock: Clock;
+  /** By group: who leads it, as somebody else said. */
+  readonly #leaders = new Map<number, Member>();
+  /** By node: until when it is not asked. */
+  readonly #avoidedUntilMs = new Map<number, number>();
+  /** By group: whose turn it is to be asked. */
+  readonly #turns = new Map<number, number>();
+
+  constructor(host: GroupHost, clock: Clock) {
+    this.#host = host;
+    this.#clock = clock;
+  }
+
+  /** Whom to ask next among the other nodes; undefined: nobody, for now. */
+  next(place: GroupPlace): Target | undefined {
+    const { group } = place;
+    const known = this.#leaders.get(group) ?? this.#host.leaderOf(group);
+    if (known !== undefined && this.#mayAsk(known)) return { member: known, isLeader: true };
+    const member = this.#someone(place, (other) => this.#mayAsk(other));
+    return member && { member, isLeader: false };
+  }
+
+  /** Whom a client that routes itself is sent to, because this node has no replica. */
+  hint(place: GroupPlace): Member | undefined {
+    return this.#someone(place, (other) => other.id !== this.#host.self);
+  }
+
+  /** It leads the group. */
+  leads({ group }: GroupPlace, member: Member): void {
+    if (this.#host.replica(group) === undefined) this.#leaders.set(group, member);
+  }
+
+  /** It does not lead the group, and names who does. True: that one can be asked at once. Invariant 1. */
+  refused({ group }: GroupPlace, leader: string | undefined): boolean {
+    this.#leaders.delete(group);
+    const member = this.#host.members.find(({ address }) => address === leader);
+    if (member === undefined || !this.#mayAsk(member)) return false;
+    this.#leaders.set(group, member);
+    return true;
+  }
+
+  /** It could not be reached. Invariants 1, 2. */
+  failed(member: Member): void {
+    this.#avoidedUntilMs.set(member.id, this.#clock.monotonicMs() + AVOID_MS);
+    for (const [group, leader] of this.#leaders) if (leader.id === member.id) this.#leaders.delete(group);
+  }
+
+  #mayAsk({ id }: Member): boolean {
+    return id !== this.#host.self && (this.#avoidedUntilMs.get(id) ?? 0) <= this.#clock.monotonicMs();
+  }
+
+  #someone({ group, replicas }: GroupPlace, fits: (member: Member) => boolean): Member | undefined {
+    const { members } = this.#host;
+    const first = replicas.flatMap((id) => members.filter((member) => member.id === id));
+    const all = [...first, ...members.filter(({ id }) => !replicas.includes(id))];
+    const fitting = all.filter(fits);
+    const turn = this.#turns.get(group) ?? 0;
+    this.#turns.set(group, turn + 1);
+    return fitting[turn % fitting.length];
+  }
+}
