@@ -37,6 +37,7 @@ export class Recovery {
     await this.#probe('after the last loss of power');
     await this.#readAll();
     this.#requireRefusals();
+    this.#world.checkOneCluster();
     return recoveryMs;
   }
 

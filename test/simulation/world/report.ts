@@ -15,6 +15,8 @@ export interface WorldReport extends OperationCounts {
   readonly forwarded: number;
   /** Times that a group got another leader, or the same one for another term. */
   readonly leaderChanges: number;
+  /** Nodes that died before they belonged to a cluster. */
+  readonly foundingDeaths: number;
   /** Of each kind of fault that means something with so many nodes. */
   readonly injections: Readonly<Record<string, number>>;
   readonly reasons: Readonly<Record<string, number>>;
@@ -54,7 +56,7 @@ export class ReportSum {
     return [
       `${this.runs} runs, ${Math.round(this.of('virtualSeconds'))} virtual seconds, ${this.of('events')} events`,
       `operations ${this.of('operations')}: ok ${this.of('ok')}, refused ${this.of('refused')}, not applied ${this.of('notApplied')}, unknown ${this.of('unknown')} (${share(this.of('unknownWrites'), this.of('writes'))} of writes); concurrent pairs ${this.of('concurrentPairs')}`,
-      `starts ${this.of('starts')}, refusals ${this.of('refusals')}, leader changes ${this.of('leaderChanges')} (in ${this.withLeaderChange} runs), forwarded ${this.of('forwarded')}, slowest recovery ${this.slowestRecoveryMs} ms`,
+      `starts ${this.of('starts')}, deaths before founding ${this.of('foundingDeaths')}, refusals ${this.of('refusals')}, leader changes ${this.of('leaderChanges')} (in ${this.withLeaderChange} runs), forwarded ${this.of('forwarded')}, slowest recovery ${this.slowestRecoveryMs} ms`,
       `injections: ${listed(this.injections)}`,
       `errors: ${listed(this.reasons)}`,
     ].join('\n');

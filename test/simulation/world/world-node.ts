@@ -3,7 +3,12 @@
  * another that runs the real engine, handlers and edge.
  */
 import { HoldfastError } from '../../../client/error.ts';
-import type { Engine } from '../../../node/main/engine.ts';
+import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
+import { KvService } from '@holdfast/proto/kv/v1/kv';
+import { ForwardService } from '@holdfast/proto/raft/v1/forward';
+import { Founder } from '../../../node/cluster/founder.ts';
+import { membershipOf, withMembership } from '../../../node/cluster/membership.ts';
+import { CONTENTS, type Engine } from '../../../node/main/engine.ts';
 import { statusSource } from '../../../node/main/node-status.ts';
 import type { FatalCause } from '../../../node/raft/group-host.ts';
 import type { CrashPolicy } from '../../../node/runtime/simulated/crash-policy.ts';
@@ -17,10 +22,13 @@ import {
   SimulatedOrderedStore,
   SimulatedStoreMedium,
 } from '../../../node/runtime/simulated/simulated-store.ts';
+import { bootstrapService } from '../../../node/services/bootstrap-service.ts';
 import { clusterService } from '../../../node/services/cluster-service.ts';
+import { deferredService } from '../../../node/services/deferred-service.ts';
 import { forwardService } from '../../../node/services/forward-service.ts';
 import { keyspaceService } from '../../../node/services/keyspace-service.ts';
 import { kvService } from '../../../node/services/kv-service.ts';
+import { claimDirectory, writeIdentity, type Identity } from '../../../node/storage/identity.ts';
 import { CallEdge } from '../../../node/transport/call-edge.ts';
 import type { SimulatedLinks } from '../../../node/transport/simulated/simulated-links.ts';
 import { SimulatedServer } from '../../../node/transport/simulated/simulated-server.ts';
@@ -77,6 +85,9 @@ export class WorldNode {
   #drift = 0;
   #stopping = new AbortController();
   #server: SimulatedServer | undefined;
+  #founder: Founder | undefined;
+  /** The cluster that its directory belongs to, once it does. */
+  clusterId: string | undefined;
   /** Faults of the disk that this process met. */
   #failuresBefore = 0;
   #runs = 0;
@@ -115,6 +126,7 @@ export class WorldNode {
     this.#failuresBefore = this.#diskFailures();
     this.#around.trace.note(this.name, 'starts');
     const { process } = this;
+    this.#listen();
     this.#open().then(
       (engine) => {
         if (this.process === process) this.#serve(engine);
@@ -132,6 +144,13 @@ export class WorldNode {
     this.store?.crash('seeded');
     this.disk = this.disk.kill(this.process);
     if (!LOG_SECURES_ITS_END) this.disk.writeBack();
+  }
+
+  /** Dies before it belongs to a cluster; returns whether it did. */
+  dieEarly(): boolean {
+    if (this.#state !== 'starting' || this.#founder?.introduction.membership !== undefined) return false;
+    this.kill();
+    return true;
   }
 
   /** The machine loses power. */
@@ -183,13 +202,53 @@ export class WorldNode {
     this.clock.setDrift(drift);
   }
 
-  #open(): Promise<Engine> {
+  async #open(): Promise<Engine> {
+    const { disk, name } = this;
+    const identity = await claimDirectory(disk, this.#fork('identity'), name, CONTENTS);
+    await this.#belong(identity);
+    return this.#openMember();
+  }
+
+  /** As node/main/node.ts does: a new directory founds a cluster with the others, or waits. */
+  async #belong(identity: Identity): Promise<void> {
+    const { disk, clock, process } = this;
+    const { members } = this.#around;
+    const { node_name: name, node_id: nodeId } = identity;
+    const nodes = members.map((member) => member.name).sort();
+    this.#founder = new Founder({
+      self: { name, nodeId, cluster: 'world', nodes, membership: membershipOf(identity) },
+      addressOf: (node) => members.find((member) => member.name === node)!.address,
+      transport: this.#calls(),
+      clock,
+      save: (membership) => writeIdentity(disk, withMembership(identity, membership)),
+      onWaiting: (why) => {
+        if (this.process === process) this.#onWaiting(why);
+      },
+    });
+    this.clusterId = (await this.#founder.belong(new AbortController().signal)).clusterId;
+  }
+
+  /** A directory without what it once held is never let in again under its name. */
+  #onWaiting(why: string): void {
+    if (!why.includes('with other data')) return;
+    if (!this.mustBeRefused) this.#around.onDefect('founding', `${this.name} waits for no reason: ${why}`);
+    const { process } = this;
+    process.after(0, () => {
+      if (this.process !== process) return;
+      this.#around.trace.note(this.name, `is a stranger: ${why}`);
+      this.kill();
+      this.refusals++;
+      this.#state = 'refused';
+    });
+  }
+
+  #openMember(): Promise<Engine> {
     const { network, settings, members } = this.#around;
     return openMember({
       self: this.member.id,
       members,
       peers: network.transport(this.name, this.process),
-      forwarding: this.#forwarding(),
+      forwarding: this.#calls(),
       disk: this.disk,
       verifyStore: async () => [],
       verifyNextFile: async () => undefined,
@@ -218,7 +277,8 @@ export class WorldNode {
     });
   }
 
-  #forwarding(): SimulatedTransport {
+  /** Calls to other nodes. */
+  #calls(): SimulatedTransport {
     const { links, settings } = this.#around;
     return new SimulatedTransport({
       links,
@@ -232,19 +292,13 @@ export class WorldNode {
     });
   }
 
-  #serve(engine: Engine): void {
+  /** Takes calls, of which only the others' questions are answered before there is an engine. */
+  #listen(): void {
     const { links, settings } = this.#around;
-    this.engine = engine;
-    this.#state = 'up';
-    this.starts++;
-    this.#around.trace.note(
-      this.name,
-      `is up, replayed ${engine.recovery.replayedEntries}, torn ${engine.recovery.tornBytes}`,
-    );
     const { clock, process } = this;
     const edge = (this.edge = this.#createEdge());
     const stopping = this.#stopping.signal;
-    const { kv, keyspaces } = engine;
+    const engine = () => this.engine!;
     const facts = {
       name: this.name,
       version: 'simulated',
@@ -255,20 +309,41 @@ export class WorldNode {
       isStopping: () => stopping.aborted,
       waitsFor: () => '',
     };
+    const observe = () => undefined;
+    const status = statusSource(() => this.engine, facts, { node_id: '', incarnation: 1 });
     this.#server = new SimulatedServer({
       process,
       clock,
       edge,
       services: [
-        kvService({ kv, keyspaces, clock, observe: () => undefined, stopping }),
-        keyspaceService(keyspaces),
-        forwardService({ ...engine, clock }),
-        clusterService(statusSource(() => engine, facts, engine.identity)),
+        deferredService(KvService, () => {
+          const { kv, keyspaces } = engine();
+          return kvService({ kv, keyspaces, clock, observe, stopping });
+        }),
+        deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
+        deferredService(ForwardService, () => forwardService({ ...engine(), clock })),
+        clusterService(status),
+        bootstrapService(() => this.#founder!.introduction),
       ],
       connectionInFlightBytes: settings.connectionInFlightBytes,
       sendQueueBytes: settings.sendQueueBytes,
     });
     links.listen(this.member.address, this.name, this.#server);
+  }
+
+  #serve(engine: Engine): void {
+    this.engine = engine;
+    this.#state = 'up';
+    this.starts++;
+    const { replayedEntries, tornBytes } = engine.recovery;
+    this.#around.trace.note(this.name, `is up, replayed ${replayedEntries}, torn ${tornBytes}`);
+  }
+
+  /** As node/main/node.ts does. */
+  #refusal(method: string, signal: AbortSignal): HoldfastError | undefined {
+    if (signal.aborted) return stoppingError();
+    if (this.engine !== undefined) return undefined;
+    return method.endsWith('/Introduce') && this.#founder !== undefined ? undefined : startingError();
   }
 
   #createEdge(): CallEdge {
@@ -278,7 +353,7 @@ export class WorldNode {
       random: this.#fork('edge'),
       authorise: () => 'anyone',
       inFlightBytes: this.#around.settings.inFlightBytes,
-      refusal: () => (signal.aborted ? stoppingError() : undefined),
+      refusal: (method) => this.#refusal(method, signal),
       observe: () => undefined,
       onDefect: (method, _, error) => {
         this.#around.onDefect('defect', `${this.name}: ${method} failed: ${(error as Error).stack}`);
@@ -344,6 +419,7 @@ export class WorldNode {
     this.engine = undefined;
     this.edge = undefined;
     this.#server = undefined;
+    this.#founder = undefined;
     this.#isPaused = false;
     this.#state = 'down';
   }
@@ -375,5 +451,14 @@ function stoppingError(): HoldfastError {
     message: 'the node is stopping. Nothing was done.',
     outcome: 'NOT_APPLIED',
     retryAfterMs: 500,
+  });
+}
+
+function startingError(): HoldfastError {
+  return new HoldfastError({
+    reason: 'STARTING',
+    message: 'the node is starting. Nothing was done.',
+    outcome: 'NOT_APPLIED',
+    retryAfterMs: 200,
   });
 }

@@ -30,6 +30,9 @@ import { drawSettings, type WorldOptions, type WorldSettings } from './world-set
 
 /** Between two looks at bounds and leaders. */
 const LOOK_MS = 20;
+/** Within this time nodes are started for the first time; deaths before they belong come within twice of it. */
+const FOUNDING_MS = 300;
+const FOUNDING_DEATHS = 0.3;
 /** No run comes near it. */
 const MOST_EVENTS = 3_000_000;
 /** Virtual time within which a cluster without faults is up and has its keyspaces. */
@@ -54,6 +57,7 @@ export class World {
   readonly #faults: readonly string[] | undefined;
   #failure: Error | undefined;
   #unique = 0;
+  #foundingDeaths = 0;
 
   constructor(seed: string, options: WorldOptions = {}) {
     this.seed = seed;
@@ -128,9 +132,10 @@ export class World {
   }
 
   async #setUp(): Promise<void> {
-    for (const node of this.nodes) node.start();
+    this.#found();
     const isUp = await this.until(() => this.nodes.every(({ state }) => state === 'up'), SETUP_MS);
     if (!isUp) throw new CheckFailure('setup', 'the nodes do not come up');
+    this.checkOneCluster();
     const { keyspaces } = this.clients[0]!.holdfast;
     const creating = Promise.all(
       this.settings.keyspaces.map(({ name, partitions }) =>
@@ -139,6 +144,25 @@ export class World {
     );
     await this.finish(creating, SETUP_MS, 'setup', 'creating keyspaces');
     this.#look();
+  }
+
+  /** Nodes are started one after another, and some die before they belong to a cluster. */
+  #found(): void {
+    const random = this.#random.fork('founding');
+    for (const node of this.nodes) {
+      this.scheduler.after(random.float() * FOUNDING_MS, () => node.start());
+      if (!random.chance(FOUNDING_DEATHS)) continue;
+      this.scheduler.after(random.float() * 2 * FOUNDING_MS, () => {
+        if (node.dieEarly()) this.#foundingDeaths++;
+        node.start();
+      });
+    }
+  }
+
+  /** From one file comes one cluster. */
+  checkOneCluster(): void {
+    const ids = new Set(this.nodes.flatMap(({ clusterId }) => clusterId ?? []));
+    if (ids.size > 1) throw new CheckFailure('one cluster', `nodes belong to ${[...ids].join(' and ')}`);
   }
 
   async #work(nemesis: Nemesis): Promise<void> {
@@ -233,6 +257,7 @@ export class World {
       refusals: sum(({ refusals }) => refusals),
       forwarded: sum(({ forwarded }) => forwarded),
       leaderChanges: this.leaders.changes,
+      foundingDeaths: this.#foundingDeaths,
       injections: nemesis.injections(),
       reasons: Object.fromEntries(this.recorder.reasons),
       recoveryMs,
