@@ -180,12 +180,18 @@ export class WorldNode {
     if (this.#state !== 'up') return;
     this.#state = 'stopping';
     this.#around.trace.note(this.name, 'stops');
-    this.#stopping.abort();
+    const stopping = this.#stopping;
     const { process, engine, edge } = this;
     process.after(STOP_MS, () => {
       if (this.process === process) this.kill();
     });
-    const ended = edge!.drained().then(() => engine!.stop());
+    const ended = engine!
+      .handOver()
+      .then(() => {
+        stopping.abort();
+        return edge!.drained();
+      })
+      .then(() => engine!.stop());
     ended.then(
       () => {
         if (this.process === process) this.kill();
