@@ -38,7 +38,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
   },
   {
     name: 'say that what was proposed was not applied',
-    file: HOST,
+    file: 'node/raft/proposing.ts',
     find: "proposal.onFailed({ cause, outcome: 'UNKNOWN', leader });",
     replace: "proposal.onFailed({ cause, outcome: 'NOT_APPLIED', leader });",
     reason: 'the next leader may commit what a leader that was deposed has in its log',
@@ -51,7 +51,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
   },
   {
     name: 'say that what was proposed was applied',
-    file: HOST,
+    file: 'node/raft/proposing.ts',
     find: "proposal.onFailed({ cause, outcome: 'UNKNOWN', leader });",
     replace:
       'proposal.onApplied({ version: 1, counter: undefined, existed: undefined, succeeded: true, results: [] });',
