@@ -46,7 +46,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
       seed: '1',
       nodes: 3,
       faults: ['transfer-leader', 'peer-delay', 'peer-one-way', 'peer-drop'],
-      checker: 'linearizability',
+      checker: 'acknowledged-kept',
     },
   },
   {
@@ -60,7 +60,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
       seed: '2',
       nodes: 3,
       faults: CUTS,
-      checker: 'versions',
+      checker: 'linearizability',
     },
   },
   {
@@ -83,7 +83,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
     replace: `coordination.applied.index >= 0`,
     reason: 'rows of a group that group 0 has yet to name are removed',
     caughtBy: {
-      seed: '0',
+      seed: '1',
       nodes: 3,
       faults: ['power-loss', 'power-loss-of-all', 'crash-at-disk-operation', 'create-keyspace'],
       checker: 'storage',
@@ -140,7 +140,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
     replace: '',
     reason: 'entries that another leader replaced are sent and applied',
     caughtBy: {
-      seed: '2',
+      seed: '4',
       nodes: 3,
       faults: CUTS,
       checker: 'storage',
@@ -152,7 +152,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
     find: 'if (freed > 0) this.core.compact(freed);',
     replace: 'void freed;',
     reason: 'a follower waits for ever for entries that are not at hand',
-    caughtBy: { seed: '0', nodes: 3, faults: ['pause', 'kill', 'peer-partition'], checker: 'liveness' },
+    caughtBy: { seed: '2', nodes: 3, faults: ['pause', 'kill', 'peer-partition'], checker: 'liveness' },
   },
   {
     name: 'treat a wiped replica as the old one',
