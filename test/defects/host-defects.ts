@@ -38,7 +38,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
   },
   {
     name: 'say that what was proposed was not applied',
-    file: HOST,
+    file: 'node/raft/proposing.ts',
     find: "proposal.onFailed({ cause, outcome: 'UNKNOWN', leader });",
     replace: "proposal.onFailed({ cause, outcome: 'NOT_APPLIED', leader });",
     reason: 'the next leader may commit what a leader that was deposed has in its log',
@@ -46,12 +46,12 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
       seed: '1',
       nodes: 3,
       faults: ['transfer-leader', 'peer-delay', 'peer-one-way', 'peer-drop'],
-      checker: 'linearizability',
+      checker: 'acknowledged-kept',
     },
   },
   {
     name: 'say that what was proposed was applied',
-    file: HOST,
+    file: 'node/raft/proposing.ts',
     find: "proposal.onFailed({ cause, outcome: 'UNKNOWN', leader });",
     replace:
       'proposal.onApplied({ version: 1, counter: undefined, existed: undefined, succeeded: true, results: [] });',
@@ -60,7 +60,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
       seed: '2',
       nodes: 3,
       faults: CUTS,
-      checker: 'versions',
+      checker: 'linearizability',
     },
   },
   {
@@ -83,7 +83,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
     replace: `coordination.applied.index >= 0`,
     reason: 'rows of a group that group 0 has yet to name are removed',
     caughtBy: {
-      seed: '0',
+      seed: '1',
       nodes: 3,
       faults: ['power-loss', 'power-loss-of-all', 'crash-at-disk-operation', 'create-keyspace'],
       checker: 'storage',
@@ -140,7 +140,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
     replace: '',
     reason: 'entries that another leader replaced are sent and applied',
     caughtBy: {
-      seed: '2',
+      seed: '4',
       nodes: 3,
       faults: CUTS,
       checker: 'storage',
@@ -152,7 +152,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
     find: 'if (freed > 0) this.core.compact(freed);',
     replace: 'void freed;',
     reason: 'a follower waits for ever for entries that are not at hand',
-    caughtBy: { seed: '0', nodes: 3, faults: ['pause', 'kill', 'peer-partition'], checker: 'liveness' },
+    caughtBy: { seed: '2', nodes: 3, faults: ['pause', 'kill', 'peer-partition'], checker: 'liveness' },
   },
   {
     name: 'treat a wiped replica as the old one',

@@ -79,10 +79,10 @@ export const ROW_DEFECTS: readonly WorldDefect[] = [
     replace: '    this.cache',
     reason: 'entries are applied to rows that lack those before',
     caughtBy: {
-      seed: '3',
+      seed: '2',
       nodes: 3,
       faults: LAGGING,
-      checker: 'reasons',
+      checker: 'replicas',
     },
   },
   {
