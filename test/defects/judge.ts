@@ -60,13 +60,25 @@ export async function search(defect: Defect, seeds: number): Promise<string> {
 /** The check that fails in a world; undefined: none does. */
 export async function failingWorldCheck(
   defect: WorldDefect,
-  { seed, nodes, faults }: Omit<WorldEvidence, 'checker'>,
+  { seed, nodes, faults, rig }: Omit<WorldEvidence, 'checker'>,
 ): Promise<string | undefined> {
+  if (rig !== undefined) return failingRigCheck(defect, rig);
   const world = (await loadWith(defect, 'test/simulation/world/play.ts')) as { play: typeof playWorld };
   const played = await world.play(seed, { nodes, faults });
   if (!('error' in played)) return undefined;
   const { name, checker, message } = played.error as Error & { checker?: string };
   return checker ?? `${name}: ${message}`;
+}
+
+async function failingRigCheck(defect: WorldDefect, rig: string): Promise<string | undefined> {
+  const { play } = (await loadWith(defect, rig)) as { play: () => Promise<void> };
+  try {
+    await play();
+    return undefined;
+  } catch (error) {
+    const { name, checker, message } = error as Error & { checker?: string };
+    return checker ?? `${name}: ${message}`;
+  }
 }
 
 /** Undefined when the recorded world still convicts the defect; otherwise what happened instead. */
@@ -91,6 +103,7 @@ export async function searchWorlds(
 /** Who notices, and after how many seeds. */
 export function shownEvidence({ caughtBy }: Defect | WorldDefect): string {
   if ('transcript' in caughtBy) return caughtBy.transcript;
+  if ('rig' in caughtBy) return `${caughtBy.checker}, ${caughtBy.rig}`;
   const taken = /^\d+$/.test(caughtBy.seed) ? `, ${Number(caughtBy.seed) + 1} tried` : '';
   const place = 'nodes' in caughtBy ? ` of ${caughtBy.nodes} nodes` : '';
   const faults = 'faults' in caughtBy ? ` with ${caughtBy.faults!.join(', ')}` : '';

@@ -12,4 +12,6 @@ export interface WorldEvidence {
   /** Kinds of faults, these and no others; default: those that the seed draws. */
   readonly faults?: readonly string[] | undefined;
   readonly checker: string;
+  /** Not a world, but this module's `play`, from the repository's root: for what worlds have none of. */
+  readonly rig?: string | undefined;
 }

@@ -1,4 +1,5 @@
 /** Defects of everything around the Raft core. */
+import { CLUSTER_DEFECTS } from './cluster-defects.ts';
 import { FORWARD_DEFECTS } from './forward-defects.ts';
 import { HOST_DEFECTS } from './host-defects.ts';
 import { LOG_DEFECTS } from './log-defects.ts';
@@ -12,4 +13,5 @@ export const WORLD_DEFECTS: readonly WorldDefect[] = [
   ...HOST_DEFECTS,
   ...SERVICE_DEFECTS,
   ...FORWARD_DEFECTS,
+  ...CLUSTER_DEFECTS,
 ];
