@@ -92,7 +92,8 @@ export class Pipeline implements StreamOwner, CallOwner {
     const waiting = calls.length > 0 ? calls : this.#takeQueued(stream.endpoint, error);
     this.#avoid(stream.endpoint);
     this.#breaks += 1;
-    for (const call of calls) call.lost = true;
+    const isUntaken = isRefusedStream(stream, error);
+    for (const call of calls) call.lost ||= !isUntaken;
     this.#retryLater(
       waiting.filter((call) => this.#mayGoOn(call, error)),
       error,
@@ -321,6 +322,12 @@ export class Pipeline implements StreamOwner, CallOwner {
     if (call.sequence > 0) this.#core.sequences.settle(call.sequence);
     call.release();
   }
+}
+
+/** Whether the node took nothing of a stream: it said so before it answered anything. */
+function isRefusedStream(stream: PipelineStream, { reason, outcome }: HoldfastError): boolean {
+  const isRefusal = reason === 'STARTING' || reason === 'SHUTTING_DOWN';
+  return isRefusal && outcome === 'NOT_APPLIED' && stream.lastAnswerMs === 0;
 }
 
 /** Takes the calls of the next message off a queue, without those that have ended meanwhile. */

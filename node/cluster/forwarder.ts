@@ -66,6 +66,8 @@ export interface ForwarderOptions {
   readonly host: GroupHost;
   readonly clock: Clock;
   readonly transport: Transport;
+  /** What other nodes are to belong to as well. */
+  readonly clusterId: string;
   readonly routes: GroupRoutes;
   readonly admission: Admission;
   /** Bound on the bytes of commands that wait. */
@@ -219,7 +221,11 @@ export class Forwarder {
         timeoutMs: timeLeft(pending),
       };
     });
-    const request = create(ProposeRequestSchema, { group: BigInt(group), commands });
+    const request = create(ProposeRequestSchema, {
+      group: BigInt(group),
+      commands,
+      clusterId: this.#options.clusterId,
+    });
     const longestMs = batch.reduce((most, pending) => Math.max(most, timeLeft(pending)), POLL_MS * 10);
     const superseded = new AbortController();
     const signal = AbortSignal.any([superseded.signal, this.#stopping.signal]);

@@ -42,6 +42,8 @@ export interface RemoteRange {
 export interface RemoteReadsOptions {
   readonly clock: Clock;
   readonly transport: Transport;
+  /** What other nodes are to belong to as well. */
+  readonly clusterId: string;
   readonly routes: GroupRoutes;
   readonly observe?: ObserveForwarded | undefined;
 }
@@ -83,14 +85,15 @@ export class RemoteReads {
   /** A part of a range. Errors: as `read`. */
   readRange(place: GroupPlace, range: RemoteRange, deadlineMs: number): Promise<ReadRangeResponse> {
     const { start, end, maxRows, maxBytes } = range;
+    const { transport, clusterId } = this.#options;
     const request = create(ReadRangeRequestSchema, {
+      clusterId,
       group: BigInt(place.group),
       start: start as Uint8Array<ArrayBuffer>,
       maxRows,
       maxBytes,
       ...(end !== undefined && { end: end as Uint8Array<ArrayBuffer> }),
     });
-    const { transport } = this.#options;
     return this.#ask(place, 'scan', deadlineMs, (address, options) =>
       transport.unary(address, ForwardService.method.readRange, request, options),
     );
@@ -101,11 +104,11 @@ export class RemoteReads {
   }
 
   async #readAll(place: GroupPlace, waiting: WaitingRead[]): Promise<void> {
-    const { transport } = this.#options;
+    const { transport, clusterId } = this.#options;
     while (waiting.length > 0) {
       const batch = waiting.slice(0, batchSize(waiting));
       const keys = batch.map(({ key }) => key as Uint8Array<ArrayBuffer>);
-      const request = create(ReadRequestSchema, { group: BigInt(place.group), keys });
+      const request = create(ReadRequestSchema, { group: BigInt(place.group), keys, clusterId });
       const deadlineMs = Math.max(...batch.map((read) => read.deadlineMs));
       try {
         const { results } = await this.#ask(place, 'read', deadlineMs, (address, options) =>

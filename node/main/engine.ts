@@ -270,7 +270,8 @@ class EngineAssembly {
     if (transport === undefined) return undefined;
     const observe: ObserveForwarded | undefined =
       observer && ((operation, result, count) => observer.forwarded(operation, result, count));
-    const carrier = { clock, transport, routes, observe };
+    const clusterId = this.#identity.cluster_id ?? '';
+    const carrier = { clock, transport, clusterId, routes, observe };
     return {
       forwarder: new Forwarder({ ...carrier, host, admission: admit, queueBytes }),
       reads: new RemoteReads(carrier),

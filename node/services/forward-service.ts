@@ -22,6 +22,7 @@ import type { Command } from '../raft/entry.ts';
 import type { GroupHost } from '../raft/group-host.ts';
 import type { GroupReplica } from '../raft/group-replica.ts';
 import { proposalError } from '../raft/propose.ts';
+import type { Identity } from '../storage/identity.ts';
 import { binaryBytes, binaryString } from '../storage/row-key.ts';
 import { serve, type ServedService } from './handler.ts';
 import { entryMessage, getMessage } from './kv-messages.ts';
@@ -37,17 +38,21 @@ export interface ForwardServiceOptions {
   readonly kv: KeyValue;
   readonly keyspaces: Keyspaces;
   readonly clock: Clock;
+  readonly identity: Pick<Identity, 'cluster_id'>;
 }
 
 /** The service that nodes call on each other. */
 export function forwardService(options: ForwardServiceOptions): ServedService {
-  const { kv, keyspaces } = options;
+  const { kv, keyspaces, identity } = options;
+  const check = ({ clusterId }: { readonly clusterId: string }) => checkCluster(clusterId, identity);
   return serve(ForwardService, {
     async propose(_, request) {
+      check(request);
       return create(ProposeResponseSchema, { results: await propose(options, request) });
     },
 
     async read(_, request) {
+      check(request);
       const partition = partitionOf(keyspaces, request.group);
       checkBatch(request.keys.length, 0, 'keys');
       const found = await kv.getHere(partition, request.keys, MAX_ANSWER_BYTES);
@@ -56,6 +61,7 @@ export function forwardService(options: ForwardServiceOptions): ServedService {
     },
 
     async readRange(_, request) {
+      check(request);
       checkRange(request);
       const { start, end, maxRows, maxBytes } = request;
       const { entries, next } = await kv.readPartHere(partitionOf(keyspaces, request.group), {
@@ -69,6 +75,18 @@ export function forwardService(options: ForwardServiceOptions): ServedService {
         ...(next !== undefined && { next: binaryBytes(next) }),
       });
     },
+  });
+}
+
+/** Groups of two clusters have the same numbers: a wrong address must not mix them. */
+function checkCluster(given: string, { cluster_id: own = '' }: Pick<Identity, 'cluster_id'>): void {
+  if (given === own) return;
+  throw new HoldfastError({
+    reason: 'PERMISSION_DENIED',
+    message:
+      'the caller is no node of the cluster that this node belongs to. Nothing was done; applications use the other services.',
+    outcome: 'NOT_APPLIED',
+    field: 'cluster_id',
   });
 }
 

@@ -11,7 +11,11 @@ import {
   ScanRequestSchema,
   TransactRequestSchema,
 } from '@holdfast/proto/kv/v1/kv';
-import { ProposeRequestSchema } from '@holdfast/proto/raft/v1/forward';
+import {
+  ProposeRequestSchema,
+  ReadRangeRequestSchema,
+  ReadRequestSchema,
+} from '@holdfast/proto/raft/v1/forward';
 import { beforeAll, expect, test } from 'vitest';
 import { HoldfastError } from '../../client/error.ts';
 import type { CallContext, Handlers } from '../../node/services/handler.ts';
@@ -161,6 +165,22 @@ test('what is no command is refused before it is proposed', async () => {
     reason: 'NOT_LEADER',
   });
   expect(cluster.nodes.flatMap(({ failures }) => failures)).toEqual([]);
+});
+
+test('what a node of another cluster passes on is refused', async () => {
+  const group = cluster.groupOf('k0');
+  const node = cluster.leaderOf(group)!;
+  const { propose, read, readRange } = forwardService({ ...node.engine!, clock: node.clock })
+    .handlers as Handlers<typeof ForwardService>;
+  const foreign = { group: BigInt(group), clusterId: 'ff'.repeat(16) };
+  const calls = [
+    propose(context(true, node), create(ProposeRequestSchema, foreign)),
+    read(context(true, node), create(ReadRequestSchema, { ...foreign, keys: [Buffer.from('k0')] })),
+    readRange(context(true, node), create(ReadRangeRequestSchema, { ...foreign, maxRows: 1, maxBytes: 1 })),
+  ];
+  const refusal = { reason: 'PERMISSION_DENIED', outcome: 'NOT_APPLIED', field: 'cluster_id' };
+  for (const end of await settle(Promise.allSettled(calls)))
+    expect(end).toMatchObject({ status: 'rejected', reason: refusal });
 });
 
 test('a node that is made a member of a group later opens a replica of it', async () => {

@@ -63,7 +63,7 @@ export class ClusterRig {
     this.routes = new GroupRoutes(host, clock);
     const transport = this.#transport();
     const observe = (operation: string, result: string) => this.observed.push(`${operation} ${result}`);
-    const carrier = { clock, transport, routes: this.routes, observe };
+    const carrier = { clock, transport, clusterId: 'c1', routes: this.routes, observe };
     this.forwarder = new Forwarder({ ...carrier, host, admission: () => undefined, queueBytes });
     this.reads = new RemoteReads(carrier);
   }
