@@ -46,7 +46,12 @@ export class HoldfastSystem implements System {
         `  - name: ${name}\n    grpc: 127.0.0.1:${this.#grpc[at]}\n    http: 127.0.0.1:${this.#http[at]}\n`,
     );
     writeFileSync(config, `cluster: bench\nnodes:\n${nodes.join('')}log:\n  level: warn\n`);
-    this.#servers = await Promise.all(this.#names.map((name, at) => this.#startNode(config, name, at)));
+    const starts = await Promise.allSettled(this.#names.map((name, at) => this.#startNode(config, name, at)));
+    this.#servers = starts.flatMap((start) => (start.status === 'fulfilled' ? [start.value] : []));
+    const failed = starts.find((start) => start.status === 'rejected');
+    if (failed === undefined) return;
+    await this.stop();
+    throw failed.reason;
   }
 
   #startNode(config: string, name: string, at: number): Promise<ServerProcess> {
