@@ -32,6 +32,8 @@ export interface LoadOptions {
   readonly timeoutMs?: number;
   /** Default `default`. */
   readonly keyspace?: string;
+  /** Before all keys, for loads that follow each other. Default: nothing. */
+  readonly keys?: string;
   /** How the client with this number connects; default: to all nodes. */
   readonly connect?: (number: number) => ConnectOptions;
 }
@@ -52,19 +54,19 @@ export interface LoadCounts {
 /** Keys that are used together for a while. */
 class Window {
   readonly history = new KvHistory();
-  readonly #number: number;
+  readonly #name: string;
   pending = 0;
 
-  constructor(number: number) {
-    this.#number = number;
+  constructor(name: string) {
+    this.#name = name;
   }
 
   register(random: SeededRandom): string {
-    return `w${this.#number}/r${between(random, 0, REGISTERS - 1)}`;
+    return `${this.#name}/r${between(random, 0, REGISTERS - 1)}`;
   }
 
   counter(random: SeededRandom): string {
-    return `w${this.#number}/n${between(random, 0, COUNTERS - 1)}`;
+    return `${this.#name}/n${between(random, 0, COUNTERS - 1)}`;
   }
 
   get keys(): string[] {
@@ -92,8 +94,8 @@ export class CheckedLoad implements AsyncDisposable {
   readonly #reader: Holdfast;
   readonly #partitionOf: (key: string) => string;
   readonly #stalls = new StallWatch();
-  #window = new Window(1);
-  #windows = 1;
+  #window: Window;
+  #windows = 0;
   #serial = 0;
   #failure: Error | undefined;
   #isOver = false;
@@ -110,6 +112,7 @@ export class CheckedLoad implements AsyncDisposable {
     this.#clients = clients;
     this.#reader = reader;
     this.#partitionOf = partitionOf;
+    this.#window = this.#nextWindow();
   }
 
   /** Begins at once. */
@@ -150,7 +153,7 @@ export class CheckedLoad implements AsyncDisposable {
    */
   async checkWindow(withinMs = READ_MS): Promise<void> {
     const window = this.#window;
-    this.#window = new Window(++this.#windows);
+    this.#window = this.#nextWindow();
     await until(
       () => window.pending === 0,
       READ_MS,
@@ -185,6 +188,10 @@ export class CheckedLoad implements AsyncDisposable {
     this.#stalls.stop();
     await Promise.all([...this.#clients, this.#reader].map((client) => client.close({ timeout: 0 })));
     await Promise.all(this.#callers);
+  }
+
+  #nextWindow(): Window {
+    return new Window(`${this.#options.keys ?? ''}w${++this.#windows}`);
   }
 
   #throwFailure(): void {
@@ -276,7 +283,8 @@ function drawn(
 ): [string, KvRequest] {
   const kind = between(random, 0, 99);
   if (kind < 20) {
-    const request: KvRequest = kind < 12 ? { kind: 'increment', delta: BigInt(between(random, 1, 3)) } : { kind: 'get' };
+    const request: KvRequest =
+      kind < 12 ? { kind: 'increment', delta: BigInt(between(random, 1, 3)) } : { kind: 'get' };
     return [window.counter(random), request];
   }
   const key = window.register(random);

@@ -210,10 +210,20 @@ export class RealCluster implements AsyncDisposable {
         async () => {
           const status = await this.status(name);
           if (status === undefined) return false;
-          behind = status.groups.flatMap(({ group, appliedIndex }) => {
-            const goal = leaders.get(group)?.group.commitIndex ?? 0n;
-            return appliedIndex < goal ? [`group ${group} at ${appliedIndex} of ${goal}`] : [];
-          });
+          const applied = new Map(status.groups.map(({ group, appliedIndex }) => [group, appliedIndex]));
+          behind = [...leaders].flatMap(
+            ([
+              group,
+              {
+                group: { commitIndex, voters },
+              },
+            ]) => {
+              const at = applied.get(group) ?? 0n;
+              return voters.includes(name) && at < commitIndex
+                ? [`group ${group} at ${at} of ${commitIndex}`]
+                : [];
+            },
+          );
           return behind.length === 0;
         },
         withinMs,

@@ -134,7 +134,16 @@ export class RealNode implements AsyncDisposable {
   #onOutput: () => void = () => undefined;
 
   /** A node of a cluster.yaml that is there. */
-  constructor({ name, directory, dataParent, grpc, http, isTls = false, env = {}, launcher = [] }: NodePlace) {
+  constructor({
+    name,
+    directory,
+    dataParent,
+    grpc,
+    http,
+    isTls = false,
+    env = {},
+    launcher = [],
+  }: NodePlace) {
     this.name = name;
     this.#isTls = isTls;
     this.#env = env;

@@ -101,7 +101,20 @@ export class TestNetwork implements Disposable {
   /** A link from the bridge to `device`, which is moved as told. */
   #link(name: string, place: readonly string[], device: string): void {
     const port = `to-${name}`;
-    run(['ip', 'link', 'add', device, ...place, 'type', 'veth', 'peer', 'name', port, 'netns', String(this.#bridge.pid)]);
+    run([
+      'ip',
+      'link',
+      'add',
+      device,
+      ...place,
+      'type',
+      'veth',
+      'peer',
+      'name',
+      port,
+      'netns',
+      String(this.#bridge.pid),
+    ]);
     run([...inside(this.#bridge), 'ip', 'link', 'set', port, 'master', 'bridge', 'up']);
   }
 
