@@ -4,7 +4,7 @@
  */
 import { rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { HoldfastError } from '@holdfast/client';
 import { NodeState } from '@holdfast/proto/cluster/v1/cluster';
 import { CheckedLoad } from './checked-load.ts';
@@ -16,10 +16,19 @@ const SEED = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
 const MiB = 1_048_576;
 const TIMEOUT = 180_000;
 
+const own = new AsyncDisposableStack();
+let mount: SmallMount | undefined;
+let cluster: RealCluster;
+
+beforeAll(async () => {
+  if (CANNOT_MOUNT === undefined) mount = own.use(new SmallMount('128m'));
+  cluster = own.use(await RealCluster.start({ under: (name) => (name === 'n2' ? mount?.path : undefined) }));
+}, TIMEOUT);
+afterAll(() => own.disposeAsync(), TIMEOUT);
+
 it(
   'a counter goes on when the node that leads it is killed, which comes back and catches up',
   async () => {
-    await using cluster = await RealCluster.start();
     const clients = await Promise.all([0, 1, 2].map((first) => cluster.connect({ timeout: '20s' }, first)));
     const group = await cluster.groupOf(clients[0]!, 'default', 'counter');
     const sums = new Set<bigint>();
@@ -44,10 +53,10 @@ it(
         () => `${acknowledged} of ${goal}`,
       );
     };
-    await counted(200n);
+    await counted(60n);
     const leader = await cluster.leaderOf(group);
     await cluster.node(leader).kill();
-    await counted(200n);
+    await counted(60n);
     const others = cluster.names.filter((name) => name !== leader);
     expect(await cluster.leaderOf(group, others)).not.toBe(leader);
     await cluster.restart(leader);
@@ -68,19 +77,18 @@ it(
 it(
   'a leader that is stopped beyond its time and goes on answers nothing that is stale',
   async () => {
-    await using cluster = await RealCluster.start();
-    await using load = await CheckedLoad.begin(cluster, { seed: SEED });
-    await load.progress(300);
+    await using load = await CheckedLoad.begin(cluster, { seed: SEED, keys: 'paused/' });
+    await load.progress(100);
     const client = await cluster.connect();
-    for (const key of ['w1/r0', 'w1/r1']) {
+    for (const key of ['paused/w1/r0', 'paused/w1/r1']) {
       const group = await cluster.groupOf(client, 'default', key);
       const leader = await cluster.leaderOf(group);
       cluster.node(leader).signal('SIGSTOP');
       const others = cluster.names.filter((name) => name !== leader);
       await cluster.leaderOf(group, others);
-      await load.progress(200);
+      await load.progress(100);
       cluster.node(leader).signal('SIGCONT');
-      await load.progress(200);
+      await load.progress(100);
     }
     await load.end();
     await cluster.ready();
@@ -93,13 +101,9 @@ it(
 it(
   'the cluster goes on when the disk of one node is full',
   async (context) => {
-    if (CANNOT_MOUNT !== undefined) context.skip(CANNOT_MOUNT);
-    using mount = new SmallMount('96m');
-    const storage = ['segment_bytes: 1MiB', 'min_free_bytes: 8MiB'];
-    const under = (name: string) => (name === 'n2' ? mount.path : undefined);
-    await using cluster = await RealCluster.start({ storage, under });
-    await using load = await CheckedLoad.begin(cluster, { seed: SEED });
-    await load.progress(200);
+    if (mount === undefined) return context.skip(CANNOT_MOUNT);
+    await using load = await CheckedLoad.begin(cluster, { seed: SEED, keys: 'full/' });
+    await load.progress(100);
     const { bavail, bsize } = statfsSync(mount.path);
     const ballast = join(mount.path, 'ballast');
     writeFileSync(ballast, Buffer.alloc(bavail * bsize - 4 * MiB));
@@ -108,7 +112,7 @@ it(
       30_000,
       () => cluster.node('n2').output,
     );
-    await load.progress(500);
+    await load.progress(300);
     rmSync(ballast);
     await until(
       async () => (await cluster.status('n2'))?.state === NodeState.RUNNING,

@@ -70,7 +70,7 @@ it('a rolling restart fails no call', async () => {
   await using cluster = await RealCluster.start();
   const clients = await Promise.all([0, 1, 2].map((first) => cluster.connect({ timeout: '10s' }, first)));
   const callers = new Callers(clients);
-  await callers.progress(500);
+  await callers.progress(200);
   for (const name of cluster.names) {
     const { code } = await within(cluster.node(name).stop(), 60_000, () => cluster.node(name).output);
     expect(code).toBe(0);

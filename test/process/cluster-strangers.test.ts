@@ -28,7 +28,7 @@ it('a node whose directory was emptied does not come back under its name, and sa
   const status = (await cluster.status('n2'))!;
   expect(status.waitsFor).toMatch(OTHER_DATA);
   expect([status.id, status.groups.length]).toEqual([0, 0]);
-  await load.progress(300);
+  await load.progress(100);
   for (const [, { group }] of await cluster.leaders())
     expect(group.followers.find(({ name }) => name === 'n2')?.active).toBe(false);
   await load.end();
