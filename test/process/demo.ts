@@ -76,16 +76,34 @@ class Counter {
   }
 }
 
-const cluster = await startCluster();
-process.once('SIGINT', () => void interrupted());
-process.once('SIGTERM', () => void interrupted());
+const interrupted = new Promise<never>((_, reject) => {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.once(signal, () => {
+      isInterrupted = true;
+      reject(new Error(`ended by ${signal}`));
+    });
+});
+const starting = startCluster();
 try {
-  if (kills === undefined) await demonstrate();
-  else await measure(kills);
+  await Promise.race([run(), interrupted]);
 } catch (error) {
   if (!isInterrupted) throw error;
+  process.exitCode = 130;
 } finally {
-  await cluster[Symbol.asyncDispose]();
+  await starting.then(
+    (cluster) => cluster[Symbol.asyncDispose](),
+    () => undefined, // it has cleaned up after itself
+  );
+}
+if (isInterrupted) {
+  say('Interrupted; nothing is left behind.');
+  process.exit();
+}
+
+async function run(): Promise<void> {
+  const cluster = await starting;
+  if (kills === undefined) await demonstrate(cluster);
+  else await measure(cluster, kills);
 }
 
 async function startCluster(): Promise<RealCluster> {
@@ -96,14 +114,7 @@ async function startCluster(): Promise<RealCluster> {
   return started;
 }
 
-async function interrupted(): Promise<void> {
-  isInterrupted = true;
-  say('Stopped; nothing is left behind.');
-  await cluster[Symbol.asyncDispose]();
-  process.exit(130);
-}
-
-async function demonstrate(): Promise<void> {
+async function demonstrate(cluster: RealCluster): Promise<void> {
   const clients: Holdfast[] = [];
   for (let at = 0; at < CLIENTS; at++) clients.push(await cluster.connect({ timeout: '20s' }, at));
   const group = await cluster.groupOf(clients[0]!, 'default', 'demo');
@@ -137,7 +148,7 @@ async function demonstrate(): Promise<void> {
   say('The nodes are stopped and their data is removed.');
 }
 
-async function measure(count: number): Promise<void> {
+async function measure(cluster: RealCluster, count: number): Promise<void> {
   say(`\n${count} times the node that leads a partition is killed while a client writes to it.`);
   const gaps = await measureKills(cluster, count, (leader, ms) =>
     say(`  ${leader} killed: the next write after ${ms.toFixed(0)} ms`),

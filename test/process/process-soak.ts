@@ -50,7 +50,7 @@ export async function soakProcesses({ minutes, seed, nodes, say }: ProcessSoakOp
   const termsBefore = await terms(cluster);
   const endMs = performance.now() + minutes * 60_000;
   const faults = new Faults({ cluster, network, mounts, clocks, random }, endMs, say);
-  await Promise.all([faults.run(), checkWindows(load, endMs)]);
+  await Promise.race([Promise.all([faults.run(), checkWindows(load, endMs)]), interrupted()]);
   await load.end();
   await cluster.ready();
   await cluster.caughtUp();
@@ -60,6 +60,14 @@ export async function soakProcesses({ minutes, seed, nodes, say }: ProcessSoakOp
     `faults: ${faults.report()}; terms begun: ${leaderships}; longest time without a write: ${load.longestGapMs.toFixed(0)} ms`,
   );
   requireEnough(minutes, load, faults, leaderships);
+}
+
+/** Rejects when somebody ends the run, so that everything is taken down in order. */
+function interrupted(): Promise<never> {
+  return new Promise((_, reject) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const)
+      process.once(signal, () => reject(new Error(`ended by ${signal}`)));
+  });
 }
 
 function requireEnough(minutes: number, load: CheckedLoad, faults: Faults, leaderships: number): void {
