@@ -1,6 +1,7 @@
 /** The other members of the cluster, and the link on which the messages of the replicated logs go. */
 import type { Clock } from '@holdfast/client/clock';
 import type { Random } from '@holdfast/client/random';
+import { StatusCode } from '@holdfast/client/reasons';
 import type { Membership } from '../cluster/membership.ts';
 import type { Member } from '../raft/members.ts';
 import type { Logger } from '../observe/logger.ts';
@@ -46,13 +47,19 @@ export function linkToMembers(options: LinkOptions): GrpcPeerTransport | undefin
     tls,
     onLinkBroken: (peer, error, lane) => {
       const facts = { peer, lane, why: error.message };
+      if (isRefusal(error)) logger.warn(facts, 'a peer refuses this node: do their files name each other?');
       // Nodes that are started together find each other not ready yet.
-      if (hasStood(link.stats(), peer, lane))
+      else if (hasStood(link.stats(), peer, lane))
         logger.warn(facts, 'the link from a peer is broken: it is dialled again');
       else logger.debug(facts, 'a peer cannot be dialled yet');
     },
   });
   return link;
+}
+
+/** It answered, and holds this node for one of another cluster or for no member. */
+function isRefusal(error: Error & { readonly code?: number }): boolean {
+  return error.code === StatusCode.FAILED_PRECONDITION || error.code === StatusCode.PERMISSION_DENIED;
 }
 
 function hasStood(stats: readonly PeerLinkStats[], peer: string, lane: string): boolean {

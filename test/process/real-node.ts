@@ -103,13 +103,29 @@ function clusterYaml(
   ].join('\n');
 }
 
+/** What a node's process is started with. */
+export interface NodePlace {
+  readonly name: string;
+  /** Directory of cluster.yaml; goes away with the node. */
+  readonly directory: string;
+  /** Parent of the data directory. */
+  readonly dataParent: string;
+  readonly grpc: string;
+  readonly http: string;
+  readonly isTls?: boolean;
+  readonly env?: Readonly<Record<string, string>>;
+  /** A program and its arguments that puts itself in place of the node's: same process, other surroundings. */
+  readonly launcher?: readonly string[];
+}
+
 export class RealNode implements AsyncDisposable {
+  readonly name: string;
   /** Directory of cluster.yaml. */
   readonly directory: string;
   readonly dataDirectory: string;
   readonly grpc: string;
   readonly http: string;
-  readonly #args: readonly string[];
+  readonly #command: readonly string[];
   readonly #isTls: boolean;
   readonly #env: Readonly<Record<string, string>>;
   #child: ChildProcess | undefined;
@@ -117,36 +133,42 @@ export class RealNode implements AsyncDisposable {
   #output = '';
   #onOutput: () => void = () => undefined;
 
-  private constructor(
-    name: string,
-    directory: string,
-    dataParent: string,
-    grpcPort: number,
-    httpPort: number,
-    { tls, env = {} }: RealNodeOptions,
-  ) {
-    this.#isTls = tls !== undefined;
+  /** A node of a cluster.yaml that is there. */
+  constructor({
+    name,
+    directory,
+    dataParent,
+    grpc,
+    http,
+    isTls = false,
+    env = {},
+    launcher = [],
+  }: NodePlace) {
+    this.name = name;
+    this.#isTls = isTls;
     this.#env = env;
     this.directory = directory;
     this.dataDirectory = join(dataParent, name);
-    this.grpc = `${HOST}:${grpcPort}`;
-    this.http = `${HOST}:${httpPort}`;
+    this.grpc = grpc;
+    this.http = http;
     const config = join(directory, 'cluster.yaml');
-    this.#args = ['start', '--node', name, '--config', config, '--data-dir', dataParent];
+    const args = ['start', '--node', name, '--config', config, '--data-dir', dataParent];
+    this.#command = [...launcher, process.execPath, HOLDFAST, ...args];
   }
 
   /** A node that is set up and not started. */
   static async prepare(options: RealNodeOptions = {}): Promise<RealNode> {
     const directory = mkdtempSync(join(tmpdir(), 'holdfast-process-'));
     const [grpcPort, httpPort] = await freePorts(2);
-    const node = new RealNode(
-      options.name ?? 'n1',
+    const node = new RealNode({
+      name: options.name ?? 'n1',
       directory,
-      options.under ?? join(directory, 'data'),
-      grpcPort!,
-      httpPort!,
-      options,
-    );
+      dataParent: options.under ?? join(directory, 'data'),
+      grpc: `${HOST}:${grpcPort}`,
+      http: `${HOST}:${httpPort}`,
+      isTls: options.tls !== undefined,
+      ...(options.env && { env: options.env }),
+    });
     writeFileSync(join(directory, 'cluster.yaml'), clusterYaml(options, node.grpc, node.http));
     options.furnish?.(directory);
     return node;
@@ -205,7 +227,8 @@ export class RealNode implements AsyncDisposable {
   spawn(): Promise<ProcessEnd> {
     if (this.isRunning) throw new Error('the node runs already');
     const { HOLDFAST_ENDPOINTS: _, UV_THREADPOOL_SIZE: __, ...env } = process.env;
-    const child = spawn(process.execPath, [HOLDFAST, ...this.#args], {
+    const [program, ...args] = this.#command;
+    const child = spawn(program!, args, {
       cwd: this.directory,
       env: { ...env, ...this.#env },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
@@ -232,6 +255,11 @@ export class RealNode implements AsyncDisposable {
   kill(): Promise<ProcessEnd> {
     this.#child!.kill('SIGKILL');
     return this.#ended!;
+  }
+
+  /** SIGSTOP, SIGCONT, or another; to this process alone. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child!.kill(signal);
   }
 
   /** SIGTERM; a node that has not ended in time is killed, and that is an error. */

@@ -2,6 +2,9 @@
  * `npm run soak -- --minutes M --kind sim [--seed-from X] [--workers W] [--nodes N]` plays
  * fresh seeds until the time is up. Prints each seed that failed with the command that plays
  * it again, and what all of them did. Ends with 1 when one failed.
+ *
+ * `--kind process [--seed S] [--nodes 3|5]` instead runs real nodes under faults drawn from
+ * one seed (test/process/process-soak.ts).
  */
 import { fork } from 'node:child_process';
 import { parseArgs } from 'node:util';
@@ -23,6 +26,7 @@ const { values } = parseArgs({
     minutes: { type: 'string', default: '1' },
     kind: { type: 'string', default: 'sim' },
     'seed-from': { type: 'string' },
+    seed: { type: 'string' },
     workers: { type: 'string', default: '1' },
     nodes: { type: 'string' },
     worker: { type: 'string' },
@@ -31,7 +35,8 @@ const { values } = parseArgs({
 
 if (values.worker !== undefined) await playSeeds(JSON.parse(values.worker) as Work);
 else if (values.kind === 'sim') await soak();
-else fail(`--kind is ${values.kind}, there is only sim`);
+else if (values.kind === 'process') await soakNodes();
+else fail(`--kind is ${values.kind}, allowed are sim and process`);
 
 async function soak(): Promise<void> {
   const workers = Number(values.workers);
@@ -58,6 +63,25 @@ async function soak(): Promise<void> {
   console.log(sum.text());
   console.log(`${Math.round((sum.runs + failed.length) / hours)} seeds an hour, ${failed.length} failed`);
   if (failed.length > 0) process.exitCode = 1;
+}
+
+async function soakNodes(): Promise<void> {
+  const minutes = Number(values.minutes);
+  const seed = Number(values.seed ?? Date.now() % 1_000_000);
+  const nodes = Number(values.nodes ?? 3);
+  if (!(minutes > 0) || !Number.isSafeInteger(seed)) fail('--minutes is above 0, --seed is a whole number');
+  if (nodes !== 3 && nodes !== 5) fail(`--nodes is ${values.nodes}, allowed are 3 and 5`);
+  const { soakProcesses } = await import('../process/process-soak.ts');
+  console.log(`${nodes} nodes for ${minutes} minutes, seed ${seed}`);
+  try {
+    await soakProcesses({ minutes, seed, nodes, say: (line) => console.log(line) });
+  } catch (error) {
+    console.log(`seed ${seed} failed: ${(error as Error).stack}`);
+    console.log(
+      `replay: npm run soak -- --kind process --minutes ${minutes} --seed ${seed} --nodes ${nodes}`,
+    );
+    process.exitCode = 1;
+  }
 }
 
 /** Resolves when it has ended. One that dies takes its seed with it: that is a failure, too. */

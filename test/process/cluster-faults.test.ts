@@ -1,0 +1,127 @@
+/**
+ * Three real nodes, each a process of its own, of which one is killed, paused, or loses its
+ * disk, under clients that check all that they are told.
+ */
+import { rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { HoldfastError } from '@holdfast/client';
+import { NodeState } from '@holdfast/proto/cluster/v1/cluster';
+import { CheckedLoad } from './checked-load.ts';
+import { RealCluster } from './real-cluster.ts';
+import { until } from './real-node.ts';
+import { CANNOT_MOUNT, SmallMount } from './small-mount.ts';
+
+const SEED = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
+const MiB = 1_048_576;
+const TIMEOUT = 180_000;
+
+const own = new AsyncDisposableStack();
+let mount: SmallMount | undefined;
+let cluster: RealCluster;
+
+beforeAll(async () => {
+  if (CANNOT_MOUNT === undefined) mount = own.use(new SmallMount('128m'));
+  cluster = own.use(await RealCluster.start({ under: (name) => (name === 'n2' ? mount?.path : undefined) }));
+}, TIMEOUT);
+afterAll(() => own.disposeAsync(), TIMEOUT);
+
+it(
+  'a counter goes on when the node that leads it is killed, which comes back and catches up',
+  async () => {
+    const clients = await Promise.all([0, 1, 2].map((first) => cluster.connect({ timeout: '20s' }, first)));
+    const group = await cluster.groupOf(clients[0]!, 'default', 'counter');
+    const sums = new Set<bigint>();
+    let acknowledged = 0n;
+    let unknown = 0n;
+    let isOver = false;
+    const callers = clients.map(async (client) => {
+      while (!isOver) {
+        try {
+          sums.add(await client.keyspace('default').increment('counter'));
+          acknowledged++;
+        } catch (error) {
+          if ((error as HoldfastError).outcome !== 'NOT_APPLIED') unknown++;
+        }
+      }
+    });
+    const counted = (more: bigint) => {
+      const goal = acknowledged + more;
+      return until(
+        () => acknowledged >= goal,
+        60_000,
+        () => `${acknowledged} of ${goal}`,
+      );
+    };
+    await counted(60n);
+    const leader = await cluster.leaderOf(group);
+    await cluster.node(leader).kill();
+    await counted(60n);
+    const others = cluster.names.filter((name) => name !== leader);
+    expect(await cluster.leaderOf(group, others)).not.toBe(leader);
+    await cluster.restart(leader);
+    isOver = true;
+    await Promise.all(callers);
+    await cluster.caughtUp();
+    const { groups } = (await cluster.status(leader))!;
+    const led = (await cluster.leaders()).get(group)!;
+    expect(groups.find((one) => one.group === group)!.appliedIndex).toBe(led.group.appliedIndex);
+    const value = BigInt((await clients[0]!.keyspace('default').get('counter'))!.text());
+    expect(value).toBeGreaterThanOrEqual(acknowledged);
+    expect(value).toBeLessThanOrEqual(acknowledged + unknown);
+    expect(sums.size).toBe(Number(acknowledged));
+  },
+  TIMEOUT,
+);
+
+it(
+  'a leader that is stopped beyond its time and goes on answers nothing that is stale',
+  async () => {
+    await using load = await CheckedLoad.begin(cluster, { seed: SEED, keys: 'paused/' });
+    await load.progress(100);
+    const client = await cluster.connect();
+    for (const key of ['paused/w1/r0', 'paused/w1/r1']) {
+      const group = await cluster.groupOf(client, 'default', key);
+      const leader = await cluster.leaderOf(group);
+      cluster.node(leader).signal('SIGSTOP');
+      const others = cluster.names.filter((name) => name !== leader);
+      await cluster.leaderOf(group, others);
+      await load.progress(100);
+      cluster.node(leader).signal('SIGCONT');
+      await load.progress(100);
+    }
+    await load.end();
+    await cluster.ready();
+    await cluster.caughtUp();
+    expect(load.counts.unknown, load.report()).toBeLessThan(load.counts.acknowledged / 4);
+  },
+  TIMEOUT,
+);
+
+it(
+  'the cluster goes on when the disk of one node is full',
+  async (context) => {
+    if (mount === undefined) return context.skip(CANNOT_MOUNT);
+    await using load = await CheckedLoad.begin(cluster, { seed: SEED, keys: 'full/' });
+    await load.progress(100);
+    const { bavail, bsize } = statfsSync(mount.path);
+    const ballast = join(mount.path, 'ballast');
+    writeFileSync(ballast, Buffer.alloc(bavail * bsize - 4 * MiB));
+    await until(
+      async () => (await cluster.status('n2'))?.state === NodeState.DISK_LOW,
+      30_000,
+      () => cluster.node('n2').output,
+    );
+    await load.progress(300);
+    rmSync(ballast);
+    await until(
+      async () => (await cluster.status('n2'))?.state === NodeState.RUNNING,
+      30_000,
+      () => cluster.node('n2').output,
+    );
+    await load.progress(100);
+    await load.end();
+    await cluster.caughtUp();
+  },
+  TIMEOUT,
+);
