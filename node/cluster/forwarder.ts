@@ -13,6 +13,7 @@
 import { create } from '@bufbuild/protobuf';
 import { sleep, type Clock } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
+import { asHoldfastError } from '@holdfast/client/unary';
 import { errorFromMessage } from '@holdfast/client/error-mapping';
 import type { Transport } from '@holdfast/client/transport';
 import {
@@ -163,7 +164,7 @@ export class Forwarder {
 
   async #run(lane: Lane): Promise<void> {
     const { group } = lane.place;
-    while (lane.waiting.length > 0) {
+    while (lane.waiting.length > 0 && !this.#stopping.signal.aborted) {
       this.#giveUp(lane);
       if (this.#isServedHere(lane.place)) this.#proposeWaiting(lane);
       else if (lane.waiting.length > 0 && !(await this.#attempt(lane))) await this.#pause();
@@ -196,18 +197,20 @@ export class Forwarder {
     if (target === undefined) return false;
     const { member } = target;
     const batch = target.isLeader ? takeBatch(lane.waiting) : []; // whoever may not lead is only asked for it
+    let results: readonly CommandResult[];
     try {
-      const { results } = await this.#call(lane.place, member, batch);
-      this.#options.routes.leads(lane.place, member);
-      lane.followed = 0;
-      return this.#settle(lane, batch, results);
+      ({ results } = await this.#call(lane, member, batch));
     } catch (error) {
-      return this.#onFailed(lane, member, batch, error as HoldfastError);
+      return this.#onFailed(lane, member, batch, asHoldfastError(error));
     }
+    const isNews = this.#options.routes.leads(lane.place, member);
+    lane.followed = 0;
+    return batch.length > 0 ? this.#settle(lane, batch, results) : isNews;
   }
 
-  async #call({ group }: GroupPlace, member: Member, batch: readonly Pending[]): Promise<ProposeResponse> {
+  async #call(lane: Lane, member: Member, batch: readonly Pending[]): Promise<ProposeResponse> {
     const { clock, transport, host } = this.#options;
+    const { group } = lane.place;
     const nowMs = clock.monotonicMs();
     const timeLeft = ({ command }: Pending) =>
       Math.ceil(Math.min(MAX_TIMEOUT_MS, Math.max(1, command.deadlineMs - nowMs)));
@@ -229,26 +232,31 @@ export class Forwarder {
     const longestMs = batch.reduce((most, pending) => Math.max(most, timeLeft(pending)), POLL_MS * 10);
     const superseded = new AbortController();
     const signal = AbortSignal.any([superseded.signal, this.#stopping.signal]);
-    const before = host.leaderOf(group)?.id;
     const look = () => {
+      this.#giveUp(lane); // what waits behind the call has deadlines of its own
       const leader = host.leaderOf(group)?.id;
-      if (leader !== undefined && leader !== before && leader !== member.id) superseded.abort();
+      if (leader !== undefined && leader !== member.id) superseded.abort();
       timer = clock.setTimer(LOOK_MS, look);
     };
     let timer = clock.setTimer(LOOK_MS, look);
     const timeoutMs = Math.min(ATTEMPT_MS, longestMs);
     try {
-      return await transport.unary(member.address, ForwardService.method.propose, request, {
-        timeoutMs,
-        signal,
-      });
+      const options = { timeoutMs, signal };
+      return await transport.unary(member.address, ForwardService.method.propose, request, options);
+    } catch (error) {
+      // Who gave the call up was this node, not the caller, who may still have time.
+      const ours = asHoldfastError(error);
+      const isCut = ours.reason === 'DEADLINE_EXCEEDED' && timeoutMs < longestMs;
+      if (this.#stopping.signal.aborted && ours.outcome !== 'NOT_APPLIED')
+        throw proposalError({ cause: 'stopped', outcome: 'UNKNOWN' });
+      throw signal.aborted || isCut ? gaveUp(ours, member) : ours;
     } finally {
       timer.cancel();
     }
   }
 
   #settle(lane: Lane, batch: readonly Pending[], results: readonly CommandResult[]): boolean {
-    let isAnyDone = batch.length === 0;
+    let isAnyDone = false;
     for (const [at, pending] of batch.entries()) {
       const error = this.#deliver(pending, results[at]?.result);
       if (error === undefined) isAnyDone = true;
@@ -280,6 +288,10 @@ export class Forwarder {
   /** A whole call failed. Invariant 2. */
   #onFailed(lane: Lane, member: Member, batch: readonly Pending[], error: HoldfastError): boolean {
     const { routes } = this.#options;
+    if (isRefusedUntaken(error) && this.#stopping.signal.aborted) {
+      for (const pending of batch) this.#fail(pending, { cause: 'stopped', outcome: 'NOT_APPLIED' });
+      return false;
+    }
     if (isRefusedUntaken(error)) {
       for (const pending of batch) insert(lane.waiting, pending);
       if (error.reason === 'NOT_LEADER')
@@ -388,4 +400,15 @@ function unreadable(cause?: unknown): HoldfastError {
   const message =
     'the node that applied the write answered what this one cannot read. It may have been kept.';
   return new HoldfastError({ reason: 'INTERNAL', message, outcome: 'UNKNOWN', cause });
+}
+
+/** A call that this node has ended: another one may lead by now, or the asked one does not answer. */
+function gaveUp(error: HoldfastError, { name }: Member): HoldfastError {
+  if (error.outcome === 'NOT_APPLIED' || error.reason === 'NOT_LEADER') return error;
+  return new HoldfastError({
+    reason: 'NOT_LEADER',
+    message: `${name} was taken for the leader and did not answer in time. The write may or may not have been kept.`,
+    outcome: 'UNKNOWN',
+    cause: error,
+  });
 }

@@ -12,7 +12,7 @@ import {
   type IntroduceResponse,
 } from '@holdfast/proto/raft/v1/bootstrap';
 import { decideFounding } from './founding.ts';
-import type { Introduction, Membership } from './membership.ts';
+import { isMembership, type Introduction, type Membership } from './membership.ts';
 
 /** Between two rounds of questions. */
 const ASK_EVERY_MS = 200;
@@ -89,7 +89,8 @@ export class Founder {
         request,
         options,
       );
-      if (answer.name === name) this.#heard.set(name, introductionOf(answer));
+      const introduction = introductionOf(answer);
+      if (introduction?.name === name) this.#heard.set(name, introduction);
       else this.#heard.delete(name);
     } catch {
       this.#heard.delete(name); // whoever comes back may come back with other data
@@ -103,12 +104,17 @@ export class Founder {
   }
 }
 
-function introductionOf({ name, nodeId, cluster, nodes, membership }: IntroduceResponse): Introduction {
-  return {
-    name,
-    nodeId,
-    cluster,
-    nodes,
-    membership: membership && { clusterId: membership.clusterId, members: membership.members },
-  };
+/** Undefined: what cannot be true, such as a cluster that its own teller does not belong to. */
+function introductionOf({
+  name,
+  nodeId,
+  cluster,
+  nodes,
+  membership,
+}: IntroduceResponse): Introduction | undefined {
+  const self = { name, nodeId, cluster, nodes };
+  if (membership === undefined) return { ...self, membership };
+  const { clusterId, members } = membership;
+  const isMember = members.some((member) => member.name === name && member.nodeId === nodeId);
+  return isMember && isMembership({ clusterId, members }) ? { ...self, membership } : undefined;
 }

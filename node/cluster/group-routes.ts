@@ -30,8 +30,8 @@ export interface Target {
 export class GroupRoutes {
   readonly #host: GroupHost;
   readonly #clock: Clock;
-  /** By group: who leads it, as somebody else said. */
-  readonly #leaders = new Map<number, Member>();
+  /** By group: who leads it, as somebody else said, and whom the replica here took for it then. */
+  readonly #leaders = new Map<number, { readonly leader: Member; readonly own: number | undefined }>();
   /** By node: until when it is not asked. */
   readonly #avoidedUntilMs = new Map<number, number>();
   /** By group: whose turn it is to be asked. */
@@ -45,8 +45,8 @@ export class GroupRoutes {
   /** Whom to ask next among the other nodes; undefined: nobody, for now. */
   next(place: GroupPlace): Target | undefined {
     const { group } = place;
-    const known = this.#leaders.get(group) ?? this.#host.leaderOf(group);
-    if (known !== undefined && this.#mayAsk(known)) return { member: known, isLeader: true };
+    for (const known of this.#known(group))
+      if (known !== undefined && this.#mayAsk(known)) return { member: known, isLeader: true };
     const member = this.#someone(place, (other) => this.#mayAsk(other));
     return member && { member, isLeader: false };
   }
@@ -56,9 +56,11 @@ export class GroupRoutes {
     return this.#someone(place, (other) => other.id !== this.#host.self);
   }
 
-  /** It leads the group. */
-  leads({ group }: GroupPlace, member: Member): void {
-    if (this.#host.replica(group) === undefined) this.#leaders.set(group, member);
+  /** It leads the group. Returns whether that is news. */
+  leads({ group }: GroupPlace, member: Member): boolean {
+    const isNews = this.#known(group)[0]?.id !== member.id;
+    if (isNews) this.#note(group, member);
+    return isNews;
   }
 
   /** It does not lead the group, and names who does. True: that one can be asked at once. Invariant 1. */
@@ -66,14 +68,25 @@ export class GroupRoutes {
     this.#leaders.delete(group);
     const member = this.#host.members.find(({ address }) => address === leader);
     if (member === undefined || !this.#mayAsk(member)) return false;
-    this.#leaders.set(group, member);
+    this.#note(group, member);
     return true;
   }
 
   /** It could not be reached. Invariants 1, 2. */
   failed(member: Member): void {
     this.#avoidedUntilMs.set(member.id, this.#clock.monotonicMs() + AVOID_MS);
-    for (const [group, leader] of this.#leaders) if (leader.id === member.id) this.#leaders.delete(group);
+    for (const [group, { leader }] of this.#leaders) if (leader.id === member.id) this.#leaders.delete(group);
+  }
+
+  /** Who may lead: what was heard counts until the replica here says something else than it did then. */
+  #known(group: number): (Member | undefined)[] {
+    const own = this.#host.leaderOf(group);
+    const heard = this.#leaders.get(group);
+    return heard?.own === own?.id ? [heard?.leader, own] : [own, heard?.leader];
+  }
+
+  #note(group: number, leader: Member): void {
+    this.#leaders.set(group, { leader, own: this.#host.leaderOf(group)?.id });
   }
 
   #mayAsk({ id }: Member): boolean {

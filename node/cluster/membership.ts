@@ -44,3 +44,14 @@ export function withMembership(identity: Identity, { clusterId, members }: Membe
   const written = members.map(({ id, name, nodeId }) => ({ id, name, node_id: nodeId }));
   return { ...identity, cluster_id: clusterId, members: written };
 }
+
+/** Whether it can be one: ids in their form, numbers and names of members all different. */
+export function isMembership({ clusterId, members }: Membership): boolean {
+  const areDistinct = (values: readonly unknown[]) => new Set(values).size === members.length;
+  return (
+    /^[0-9a-f]{32}$/.test(clusterId) &&
+    members.every(({ id, name, nodeId }) => id > 0 && name !== '' && /^[0-9a-f]{16}$/.test(nodeId)) &&
+    areDistinct(members.map(({ id }) => id)) &&
+    areDistinct(members.map(({ name }) => name))
+  );
+}

@@ -114,6 +114,7 @@ export class RemoteReads {
         const { results } = await this.#ask(place, 'read', deadlineMs, (address, options) =>
           transport.unary(address, ForwardService.method.read, request, options),
         );
+        if (results.length === 0) throw unanswered(place);
         const answered = waiting.splice(0, Math.min(results.length, batch.length));
         for (const [at, { resolve }] of answered.entries()) resolve(results[at]!);
       } catch (error) {
@@ -147,6 +148,9 @@ export class RemoteReads {
           last = error as HoldfastError;
           observe?.(operation, last.reason, 1);
           if (!mayAskAnother(last)) throw last;
+          // One that had little time for it may be well.
+          if (last.reason !== 'NOT_LEADER' && timeoutMs < ATTEMPT_MS && last.code === 'DEADLINE_EXCEEDED')
+            throw last;
           if (last.reason !== 'NOT_LEADER') routes.failed(member);
           else if (routes.refused(place, last.leader) && followed++ < FOLLOWED_HINTS) continue;
         }

@@ -118,7 +118,7 @@ export class KeyValue {
   /**
    * A key's value, linearizable. At once where this node decides alone; otherwise when a
    * majority has confirmed who leads. A value that has expired by the clock and not yet by
-   * log time has log time moved on first. With `maxStalenessMs` at once on a replica that was
+   * log time has log time moved on first, on the node that leads. With `maxStalenessMs` at once on a replica that was
    * as fresh as that. Error: NOT_LEADER.
    */
   get(

@@ -384,6 +384,12 @@ export class Keyspaces {
   }
 }
 
+/** Error: what is written at this key of the tree is no keyspace, and no node could apply it. */
+export function checkDescriptor(key: string, value: Uint8Array | undefined): void {
+  if (key.startsWith(PREFIX) && value !== undefined)
+    void new PartitionTable(fromBinary(KeyspaceSchema, value).partitions);
+}
+
 /** What a new keyspace has besides what was asked for. */
 interface Birth {
   readonly firstGroup: number;

@@ -96,7 +96,8 @@ export class KvStateMachine implements StateMachine {
     if (version === 1 && kind === CommandKind.mutate) return checkedMutate(decodeMutate(bytes));
     if (version !== 1 || kind !== CommandKind.transact)
       throw new RangeError(`command ${kind} of version ${version} is not taken from other nodes`);
-    const { thenOperations, elseOperations } = decodeTransact(bytes).transact;
+    const { comparisons, thenOperations, elseOperations } = decodeTransact(bytes).transact;
+    for (const { comparator } of comparisons) compares(comparator, 0);
     for (const operation of [...thenOperations, ...elseOperations])
       if (operation.case === 'mutation') checkedKind(operation.mutation);
     return undefined;

@@ -8,28 +8,31 @@ import type { TlsSettings } from '../transport/tls-files.ts';
 /** Calls on connections that were made with earlier TLS files may take this long. */
 const OUTGOING_MS = 60_000;
 
-/** Reads the TLS files when it is first used, and anew after `renew`. */
+/** Reads the TLS files when it is made, and anew at `renew`; files that cannot be used leave it as it is. */
 export class NodeCalls implements Transport {
   readonly #tls: TlsSettings | undefined;
   readonly #clock: Clock;
   readonly #outgoing = new Map<Transport, Timer>();
-  #current: Transport | undefined;
-  #isClosed = false;
+  #current: Transport;
 
   constructor(tls: TlsSettings | undefined, clock: Clock) {
     this.#tls = tls;
     this.#clock = clock;
+    this.#current = this.#create();
   }
 
-  readonly unary: Transport['unary'] = (...call) => this.#transport().unary(...call);
-  readonly serverStream: Transport['serverStream'] = (...call) => this.#transport().serverStream(...call);
-  readonly openPipeline: Transport['openPipeline'] = (...call) => this.#transport().openPipeline(...call);
+  readonly unary: Transport['unary'] = (...call) => this.#current.unary(...call);
+  readonly serverStream: Transport['serverStream'] = (...call) => this.#current.serverStream(...call);
+  readonly openPipeline: Transport['openPipeline'] = (...call) => this.#current.openPipeline(...call);
 
   /** The TLS files have changed: connections from now on are made with them. */
   renew(): void {
     const old = this.#current;
-    if (old === undefined) return;
-    this.#current = undefined;
+    try {
+      this.#current = this.#create();
+    } catch {
+      return; // they have changed once more, and whoever watches them says what is wrong
+    }
     const timer = this.#clock.setTimer(OUTGOING_MS, () => {
       this.#outgoing.delete(old);
       old.close();
@@ -38,8 +41,7 @@ export class NodeCalls implements Transport {
   }
 
   close(): void {
-    this.#isClosed = true;
-    this.#current?.close();
+    this.#current.close();
     for (const [transport, timer] of this.#outgoing) {
       timer.cancel();
       transport.close();
@@ -47,12 +49,8 @@ export class NodeCalls implements Transport {
     this.#outgoing.clear();
   }
 
-  #transport(): Transport {
-    if (this.#current === undefined) {
-      this.#current = new GrpcTransport(this.#tls && clientTls(this.#tls));
-      if (this.#isClosed) this.#current.close();
-    }
-    return this.#current;
+  #create(): Transport {
+    return new GrpcTransport(this.#tls && clientTls(this.#tls));
   }
 }
 

@@ -166,6 +166,7 @@ class Node implements RunningNode {
       metrics: this.#metrics,
       edge,
       services: this.#services(identity),
+      nodeServices: this.#nodeServices(),
       readiness: () => this.#readiness(),
       onCertificate: () => this.#calls.renew(),
       stopping: this.#stopping.signal,
@@ -266,8 +267,14 @@ class Node implements RunningNode {
       }),
       deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
       clusterService(statusSource(() => this.#engine, facts, identity)),
+    ];
+  }
+
+  #nodeServices(): ServedService[] {
+    const { clock } = this.#ports;
+    return [
+      deferredService(ForwardService, () => forwardService({ ...this.#engine!, clock })),
       bootstrapService(() => this.#founder!.introduction),
-      deferredService(ForwardService, () => forwardService({ ...engine(), clock })),
     ];
   }
 

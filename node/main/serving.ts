@@ -25,7 +25,10 @@ export interface ServingOptions {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly edge: CallEdge;
+  /** For applications, on both ports. */
   readonly services: readonly ServedService[];
+  /** For other nodes: on the gRPC port only. */
+  readonly nodeServices: readonly ServedService[];
   /** There is a new certificate for connections. */
   readonly onCertificate: () => void;
   readonly readiness: () => { readonly ready: boolean; readonly reason: string };
@@ -65,9 +68,10 @@ export class Serving {
     this.#options = options;
     this.#tls = tls;
     const { services, limits, clock, edge, stopping, metrics } = options;
-    const names = services.map(({ service }) => service.typeName);
+    const onGrpc = [...services, ...options.nodeServices];
+    const names = onGrpc.map(({ service }) => service.typeName);
     const calls = (this.#calls = createGrpcCalls((cause) => metrics.callCut(cause)));
-    for (const service of services) addService(calls, edge, service);
+    for (const service of onGrpc) addService(calls, edge, service);
     addReflection(calls, edge, [...names, PeerService.typeName, 'grpc.health.v1.Health'], stopping);
     this.#health = new Health(calls, names);
     const events = this.#events('grpc');

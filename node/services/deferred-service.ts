@@ -4,10 +4,11 @@ import type { ServedService } from './handler.ts';
 
 type AnyHandler = (...inputs: unknown[]) => unknown;
 
-/** Looks its handlers up at each call; whoever lets calls in sees to it that `open` has some. */
+/** Opens it with the first call; whoever lets calls in sees to it that it can be opened by then. */
 export function deferredService(service: DescService, open: () => ServedService): ServedService {
   const handlers: Record<string, AnyHandler> = {};
+  let opened: ServedService | undefined;
   for (const { localName } of service.methods)
-    handlers[localName] = (...inputs) => (open().handlers[localName] as AnyHandler)(...inputs);
+    handlers[localName] = (...inputs) => ((opened ??= open()).handlers[localName] as AnyHandler)(...inputs);
   return { service, handlers };
 }

@@ -16,7 +16,9 @@ import {
 } from '@holdfast/proto/raft/v1/forward';
 import type { Admission } from '../cluster/admission.ts';
 import type { KeyValue } from '../kv/key-value.ts';
-import type { Keyspaces, Partition } from '../kv/keyspaces.ts';
+import { COORDINATION_GROUP } from '../coordination/config-tree.ts';
+import type { TreeTransaction } from '../coordination/tree-command.ts';
+import { checkDescriptor, type Keyspaces, type Partition } from '../kv/keyspaces.ts';
 import { checkBatch, refuse } from '../kv/limits.ts';
 import type { Command } from '../raft/entry.ts';
 import type { GroupHost } from '../raft/group-host.ts';
@@ -90,7 +92,7 @@ function checkCluster(given: string, { cluster_id: own = '' }: Pick<Identity, 'c
   });
 }
 
-/** All are proposed in this turn, in their order, or none. */
+/** All that are admitted are proposed in this turn, in their order. */
 function propose(options: ForwardServiceOptions, request: ProposeRequest): Promise<CommandResult[]> {
   const { host } = options;
   const group = Number(request.group);
@@ -111,7 +113,10 @@ function propose(options: ForwardServiceOptions, request: ProposeRequest): Promi
 function command(replica: GroupReplica, { kind, version, payload }: CommandMessage): Command {
   const given = { kind, version, bytes: payload };
   try {
-    return { ...given, decoded: replica.machine.parse(given) };
+    const decoded = replica.machine.parse(given);
+    if (replica.group === COORDINATION_GROUP)
+      for (const { key, value } of (decoded as TreeTransaction).changes) checkDescriptor(key, value);
+    return { ...given, decoded };
   } catch (cause) {
     const message = `a command of kind ${kind}, version ${version} and ${payload.length} bytes is none that group ${replica.group} takes. Nothing was proposed.`;
     throw new HoldfastError({ reason: 'MESSAGE_MALFORMED', message, outcome: 'NOT_APPLIED', cause });

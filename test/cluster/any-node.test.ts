@@ -1,9 +1,13 @@
 /** Every node of five serves every call, whoever leads a partition and whoever holds it. */
-import { create } from '@bufbuild/protobuf';
+import { create, toBinary } from '@bufbuild/protobuf';
 import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
 import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { ForwardService } from '@holdfast/proto/raft/v1/forward';
-import { CreateKeyspaceRequestSchema, DropKeyspaceRequestSchema } from '@holdfast/proto/kv/v1/keyspace';
+import {
+  CreateKeyspaceRequestSchema,
+  DropKeyspaceRequestSchema,
+  KeyspaceSchema,
+} from '@holdfast/proto/kv/v1/keyspace';
 import {
   BatchGetRequestSchema,
   GetRequestSchema,
@@ -18,6 +22,7 @@ import {
 } from '@holdfast/proto/raft/v1/forward';
 import { beforeAll, expect, test } from 'vitest';
 import { HoldfastError } from '../../client/error.ts';
+import { encodeTransaction } from '../../node/coordination/tree-command.ts';
 import type { CallContext, Handlers } from '../../node/services/handler.ts';
 import { forwardService } from '../../node/services/forward-service.ts';
 import { keyspaceService } from '../../node/services/keyspace-service.ts';
@@ -158,6 +163,20 @@ test('what is no command is refused before it is proposed', async () => {
     await expect(settle(propose(context(true, node), request))).rejects.toMatchObject({
       reason: 'MESSAGE_MALFORMED',
       outcome: 'NOT_APPLIED',
+    });
+  }
+  const senseless = [
+    { key: '/holdfast/keyspaces/x', value: Buffer.from('no keyspace') },
+    { key: '/holdfast/keyspaces/x', value: toBinary(KeyspaceSchema, create(KeyspaceSchema, { name: 'x' })) },
+  ];
+  const first = forwardService({ ...cluster.leaderOf(0)!.engine!, clock: node.clock });
+  for (const change of senseless) {
+    const { kind, version, bytes } = encodeTransaction({ comparisons: [], changes: [change] });
+    const command = { kind, version, payload: Buffer.from(bytes), timeoutMs: 1_000 };
+    const request = create(ProposeRequestSchema, { group: 0n, commands: [command] });
+    const handlers = first.handlers as Handlers<typeof ForwardService>;
+    await expect(settle(handlers.propose(context(true, node), request))).rejects.toMatchObject({
+      reason: 'MESSAGE_MALFORMED',
     });
   }
   const elsewhere = create(ProposeRequestSchema, { group: 12_345n });

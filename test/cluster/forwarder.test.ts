@@ -235,10 +235,31 @@ test('a node that stops gives up what waits', async () => {
   rig.propose('c');
   expect(rig.ends).toEqual([
     'b SHUTTING_DOWN NOT_APPLIED',
-    'a UNAVAILABLE UNKNOWN',
+    'a SHUTTING_DOWN UNKNOWN',
     'c SHUTTING_DOWN NOT_APPLIED',
   ]);
   expect(rig.calls).toEqual([]);
+  expect(rig.forwarder.queuedBytes).toBe(0);
+});
+
+test('a call that was not sent before the node stops is not tried again', async () => {
+  const rig = following();
+  rig.propose('a');
+  const { fail } = await rig.next();
+  rig.forwarder.stop();
+  fail(unreachable('NOT_APPLIED'));
+  await rig.run(1);
+  expect(rig.ends).toEqual(['a SHUTTING_DOWN NOT_APPLIED']);
+  expect(rig.calls).toEqual([]);
+});
+
+test('an error that is none of ours leaves the write unknown, and the next one is tried', async () => {
+  const rig = following();
+  rig.propose('a');
+  const first = await rig.next();
+  first.fail(new TypeError('a file is gone') as unknown as HoldfastError);
+  await rig.run(5_000);
+  expect(rig.ends).toEqual(['a INTERNAL UNKNOWN']);
   expect(rig.forwarder.queuedBytes).toBe(0);
 });
 
