@@ -19,6 +19,7 @@ const STALL_EVERY_MS = 20;
 const REGISTERS = 6;
 const COUNTERS = 2;
 const READ_MS = 60_000;
+const TIMEOUT_MS = 3_000;
 
 export interface LoadOptions {
   readonly seed: number;
@@ -28,10 +29,12 @@ export interface LoadOptions {
   readonly callers?: number;
   /** Mean pause of a caller between two calls, in milliseconds. Default 10. */
   readonly thinkMs?: number;
-  /** Time of most calls, in milliseconds; some have less. Default 3,000. */
-  readonly timeoutMs?: number;
+  /** Time of most calls of the client with this number, in milliseconds; some have less. Default 3,000. */
+  readonly timeoutMs?: (number: number) => number;
   /** Default `default`. */
   readonly keyspace?: string;
+  /** All keys are of this group. Default: of any. */
+  readonly group?: bigint;
   /** Before all keys, for loads that follow each other. Default: nothing. */
   readonly keys?: string;
   /** How the client with this number connects; default: to all nodes. */
@@ -54,19 +57,27 @@ export interface LoadCounts {
 /** Keys that are used together for a while. */
 class Window {
   readonly history = new KvHistory();
-  readonly #name: string;
+  readonly #registers: readonly string[];
+  readonly #counters: readonly string[];
   pending = 0;
 
-  constructor(name: string) {
-    this.#name = name;
+  /** `fits`: which keys may be used. */
+  constructor(name: string, fits: (key: string) => boolean) {
+    const named = (prefix: string) => {
+      for (let serial = 0; ; serial++) if (fits(`${prefix}.${serial}`)) return `${prefix}.${serial}`;
+    };
+    const several = (letter: string, count: number) =>
+      Array.from({ length: count }, (_, at) => named(`${name}/${letter}${at}`));
+    this.#registers = several('r', REGISTERS);
+    this.#counters = several('n', COUNTERS);
   }
 
   register(random: SeededRandom): string {
-    return `${this.#name}/r${between(random, 0, REGISTERS - 1)}`;
+    return this.#registers[between(random, 0, REGISTERS - 1)]!;
   }
 
   counter(random: SeededRandom): string {
-    return `${this.#name}/n${between(random, 0, COUNTERS - 1)}`;
+    return this.#counters[between(random, 0, COUNTERS - 1)]!;
   }
 
   get keys(): string[] {
@@ -117,7 +128,14 @@ export class CheckedLoad implements AsyncDisposable {
 
   /** Begins at once. */
   static async begin(cluster: RealCluster, options: LoadOptions): Promise<CheckedLoad> {
-    const { clients = 4, callers = 3, seed, keyspace = 'default', connect = () => ({}) } = options;
+    const {
+      clients = 4,
+      callers = 3,
+      seed,
+      keyspace = 'default',
+      connect = () => ({}),
+      timeoutMs = () => TIMEOUT_MS,
+    } = options;
     const connected: Holdfast[] = [];
     for (let at = 0; at < clients; at++) connected.push(await cluster.connect(connect(at), at));
     const reader = await cluster.connect();
@@ -130,7 +148,12 @@ export class CheckedLoad implements AsyncDisposable {
     const random = new SeededRandom(seed);
     load.#callers = connected.flatMap((client, number) =>
       Array.from({ length: callers }, (_, caller) =>
-        load.#work(client.keyspace(keyspace), `c${number}.${caller}`, random.fork(`${number}.${caller}`)),
+        load.#work(
+          client.keyspace(keyspace),
+          `c${number}.${caller}`,
+          timeoutMs(number),
+          random.fork(`${number}.${caller}`),
+        ),
       ),
     );
     return load;
@@ -191,22 +214,25 @@ export class CheckedLoad implements AsyncDisposable {
   }
 
   #nextWindow(): Window {
-    return new Window(`${this.#options.keys ?? ''}w${++this.#windows}`);
+    const { keys = '', group } = this.#options;
+    const fits = (key: string) => group === undefined || this.#partitionOf(key) === String(group);
+    return new Window(`${keys}w${++this.#windows}`, fits);
   }
 
   #throwFailure(): void {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  async #work(kv: Keyspace, name: string, random: SeededRandom): Promise<void> {
+  async #work(kv: Keyspace, name: string, timeoutMs: number, random: SeededRandom): Promise<void> {
     const { thinkMs = 10 } = this.#options;
     const known = new Map<string, Known>();
     while (!this.#isOver && this.#failure === undefined) {
       await pause(-Math.log(1 - random.float()) * thinkMs);
       const window = this.#window;
       const [key, request] = drawn(random, window, known, () => `${++this.#serial}`);
+      const timeout = random.chance(0.15) ? between(random, 50, timeoutMs) : timeoutMs;
       try {
-        await this.#call(kv, window, name, key, request, known, random);
+        await this.#call(kv, window, name, key, request, known, timeout);
       } catch (error) {
         if (!this.#isOver) this.#failure ??= error as Error;
       }
@@ -220,10 +246,8 @@ export class CheckedLoad implements AsyncDisposable {
     key: string,
     request: KvRequest,
     known: Map<string, Known>,
-    random: SeededRandom,
+    timeout: number,
   ): Promise<void> {
-    const { timeoutMs = 3_000 } = this.#options;
-    const timeout = random.chance(0.15) ? between(random, 50, timeoutMs) : timeoutMs;
     const call = window.history.begin(name, key, request);
     const time = this.#stalls.begin();
     window.pending++;

@@ -16,6 +16,8 @@ import { CANNOT_NETWORK, TestNetwork } from './test-network.ts';
 const WINDOW_MS = 20_000;
 const WELL_MS = 60_000;
 const MOUNT = '128m';
+const CLIENTS = 6;
+const LOYAL_CLIENTS = 3;
 /** With fewer of these in a minute a run says nothing. */
 const FEWEST_ACKNOWLEDGED = 600;
 const FEWEST_FAULTS = 3;
@@ -46,7 +48,14 @@ export async function soakProcesses({ minutes, seed, nodes, say }: ProcessSoakOp
     env: (name) => clocks.get(name)?.env ?? {},
   });
   const random = new SeededRandom(seed);
-  await using load = await CheckedLoad.begin(cluster, { seed: seed + 1 });
+  // Some clients know one node alone and soon give up: they ask it at once when it is back.
+  const isLoyal = (number: number) => number < LOYAL_CLIENTS;
+  await using load = await CheckedLoad.begin(cluster, {
+    seed: seed + 1,
+    clients: CLIENTS,
+    connect: (number) => (isLoyal(number) ? { endpoints: cluster.nodes[number]!.grpc } : {}),
+    timeoutMs: (number) => (isLoyal(number) ? 300 : 3_000),
+  });
   const termsBefore = await terms(cluster);
   const endMs = performance.now() + minutes * 60_000;
   const faults = new Faults({ cluster, network, mounts, clocks, random }, endMs, say);
