@@ -10,7 +10,7 @@ export const FORWARD_DEFECTS: readonly WorldDefect[] = [
     find: 'if (isRefusedUntaken(error)) {',
     replace: "if (error.code === 'UNAVAILABLE') {",
     reason: 'a write without an identity is applied twice',
-    caughtBy: { seed: '0', nodes: 3, faults: RETRIES, checker: 'linearizability' },
+    caughtBy: { seed: '1', nodes: 3, faults: RETRIES, checker: 'applied-once' },
   },
   {
     name: 'pass writes on without their identity',
@@ -29,7 +29,7 @@ export const FORWARD_DEFECTS: readonly WorldDefect[] = [
     find: '    this.#leaders.delete(group);\n    const member',
     replace: '    if (this.#leaders.has(group)) return false;\n    const member',
     reason: 'a node without a replica finds no leader any more',
-    caughtBy: { seed: '21', nodes: 5, checker: 'liveness' },
+    caughtBy: { seed: '17', nodes: 5, checker: 'liveness' },
   },
   {
     name: 'keep the row of a write that waits',
@@ -38,7 +38,7 @@ export const FORWARD_DEFECTS: readonly WorldDefect[] = [
     replace: 'return machine && row;',
     reason: 'it is applied to rows that a snapshot has replaced',
     caughtBy: {
-      seed: '3',
+      seed: '31',
       nodes: 3,
       faults: ['peer-partition', 'peer-one-way', 'pause', 'transfer-leader'],
       checker: 'replicas',

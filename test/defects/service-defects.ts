@@ -115,12 +115,7 @@ export const SERVICE_DEFECTS: readonly WorldDefect[] = [
     find: 'if (!call.isWrite || call.sequence > 0) return;',
     replace: 'if (!call.isWrite) return;',
     reason: 'a repeat is a write of its own',
-    caughtBy: {
-      seed: '0',
-      nodes: 1,
-      faults: RETRIES,
-      checker: 'acknowledged-kept',
-    },
+    caughtBy: { seed: '0', nodes: 1, faults: RETRIES, checker: 'applied-once' },
   },
   {
     name: 'acknowledge what was not answered',
@@ -128,11 +123,6 @@ export const SERVICE_DEFECTS: readonly WorldDefect[] = [
     find: '    if (sequence !== this.#ackedBelow) return;\n    this.#ackedBelow += 1;\n',
     replace: '    this.#ackedBelow = Math.max(this.#ackedBelow, sequence + 1);\n',
     reason: 'a write whose repeat is under way is forgotten',
-    caughtBy: {
-      seed: '5',
-      nodes: 1,
-      faults: RETRIES,
-      checker: 'reasons',
-    },
+    caughtBy: { seed: '26', nodes: 1, faults: RETRIES, checker: 'reasons' },
   },
 ];

@@ -1,7 +1,7 @@
 /** Several nodes with one cause at a time; worlds mix them. */
 import { expect, test } from 'vitest';
 import { SimulatedStoreMedium } from '../../node/runtime/simulated/simulated-store.ts';
-import { SmallCluster } from './small-cluster.ts';
+import { SmallCluster, type SmallNode } from './small-cluster.ts';
 
 const names = Array.from({ length: 200 }, (_, i) => `k${i}`);
 const LARGE = 'x'.repeat(8_000);
@@ -85,4 +85,24 @@ test('a node whose data was removed, or rolled back, stops serving, and the othe
     expect(await cluster.put('k0', 'on')).toBeUndefined();
     expect(cluster.nodes.filter((node) => node !== lost).flatMap(({ failures }) => failures)).toEqual([]);
   }
+});
+
+test('a node that is about to stop hands over what it leads, and is handed nothing', async () => {
+  const cluster = await SmallCluster.start('leaving');
+  await cluster.world.runFor(1_500);
+  const leaving = cluster.leaderOf(cluster.groupOf('k0'))!;
+  const takesOver = (node: SmallNode) =>
+    cluster.nodes.flatMap(({ engine }) => {
+      const { replicas, leaderships } = engine!.host;
+      const led = replicas.filter(({ isLeader }) => isLeader);
+      return led.map(({ group }) => leaderships.mayTakeOver(group, node.member.id, Infinity));
+    });
+  await cluster.until(() => takesOver(leaving).includes(true));
+  await cluster.world.settle(leaving.engine!.host.handOverAll(), 10_000);
+  await cluster.world.runFor(1_500);
+  expect(leaving.engine!.host.replicas.filter(({ isLeader }) => isLeader)).toEqual([]);
+  expect(takesOver(leaving)).toContain(false);
+  expect(takesOver(leaving)).not.toContain(true);
+  const staying = cluster.nodes.find((node) => node !== leaving)!;
+  expect(takesOver(staying)).toContain(true);
 });

@@ -234,8 +234,11 @@ export class WorldNode {
     this.clusterId = (await this.#founder.belong(new AbortController().signal)).clusterId;
   }
 
-  /** A directory without what it once held is never let in again under its name. */
+  /** Nobody who is named is left out; a directory without what it once held is never let in again under its name. */
   #onWaiting(why: string): void {
+    if (why.includes('has to be added to it')) {
+      this.#around.onDefect('founding', `${this.name} is left out: ${why}`);
+    }
     if (!why.includes('with other data')) return;
     if (!this.mustBeRefused) this.#around.onDefect('founding', `${this.name} waits for no reason: ${why}`);
     const { process } = this;

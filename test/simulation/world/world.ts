@@ -133,9 +133,11 @@ export class World {
 
   async #setUp(): Promise<void> {
     this.#found();
-    const isUp = await this.until(() => this.nodes.every(({ state }) => state === 'up'), SETUP_MS);
-    if (!isUp) throw new CheckFailure('setup', 'the nodes do not come up');
-    this.checkOneCluster();
+    const isUp = () => {
+      this.checkOneCluster();
+      return this.nodes.every(({ state }) => state === 'up');
+    };
+    if (!(await this.until(isUp, SETUP_MS))) throw new CheckFailure('setup', 'the nodes do not come up');
     const { keyspaces } = this.clients[0]!.holdfast;
     const creating = Promise.all(
       this.settings.keyspaces.map(({ name, partitions }) =>
