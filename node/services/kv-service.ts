@@ -87,7 +87,7 @@ function reads({ kv, keyspaces }: KvServiceOptions): Pick<KvHandlers, 'get' | 'b
       let bytes = 0;
       for (let at = 0; at < request.keys.length && !signal.aborted; at += KEYS_AT_ONCE) {
         const keys = request.keys.slice(at, at + KEYS_AT_ONCE);
-        const found = await Promise.all(keys.map((key) => kv.get(keyspace, key, undefined, terms)));
+        const found = await Promise.all(keys.map(async (key) => kv.get(keyspace, key, undefined, terms)));
         for (const [position, stored] of found.entries()) {
           bytes += keys[position]!.byteLength + (stored?.value.byteLength ?? 0);
           results.push(getMessage(keys[position]!, stored));
