@@ -24,11 +24,6 @@ it('a node whose clock is set does not stop the others, nor make values expire e
       30_000,
       () => `n1 does not notice: ${cluster.node('n1').output.slice(length)}`,
     );
-    await until(
-      async () => [...(await cluster.leaders()).values()].every(({ name }) => name !== 'n1'),
-      30_000,
-      () => `n1, whose clock is ${seconds} s off, still leads`,
-    );
     await load.progress(100);
     // One key in each of many partitions, whoever led it when the clock was set.
     const keys = Array.from({ length: 32 }, (_, at) => `ttl/${seconds}/${at}`);

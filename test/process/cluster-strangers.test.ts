@@ -29,8 +29,15 @@ it('a node whose directory was emptied does not come back under its name, and sa
   expect(status.waitsFor).toMatch(OTHER_DATA);
   expect([status.id, status.groups.length]).toEqual([0, 0]);
   await load.progress(100);
-  for (const [, { group }] of await cluster.leaders())
-    expect(group.followers.find(({ name }) => name === 'n2')?.active).toBe(false);
+  await until(
+    async () => {
+      const led = [...(await cluster.leaders()).values()];
+      const followers = led.flatMap(({ group }) => group.followers).filter(({ name }) => name === 'n2');
+      return followers.length === 9 && followers.every(({ active }) => !active);
+    },
+    30_000,
+    () => 'the others take what came back for n2',
+  );
   await load.end();
   expect((await cluster.readiness('n2'))?.status).toBe(503);
 }, 120_000);
