@@ -140,6 +140,14 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
     caughtBy: { seed: '2', nodes: 3, faults: ['pause', 'kill', 'peer-partition'], checker: 'liveness' },
   },
   {
+    name: 'treat a wiped replica as the old one',
+    file: 'node/raft/peer-memory.ts',
+    find: "return 'data removed';",
+    replace: "return 'known';",
+    reason: 'a voter that forgot what it promised votes again',
+    caughtBy: { rig: 'test/defects/emptied-node.ts', seed: '0', nodes: 3, checker: 'refusal' },
+  },
+  {
     name: 'treat a rolled-back replica as the old one',
     file: 'node/raft/peer-memory.ts',
     find: "return 'data rolled back';",
