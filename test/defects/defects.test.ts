@@ -6,8 +6,9 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { CoreWorld } from '../raft/core-world.ts';
 import { play } from '../simulation/world/play.ts';
 import { CORE_DEFECTS } from './core-defects.ts';
-import { play as playStrangers } from './strangers.ts';
 import { applyDefect } from './defect.ts';
+import { play as playEmptied } from './emptied-node.ts';
+import { play as playStrangers } from './strangers.ts';
 import { WORLD_DEFECTS } from './world-defects.ts';
 
 const MAIN = fileURLToPath(new URL('main.ts', import.meta.url));
@@ -44,6 +45,8 @@ test.each([...PLACES])(
 );
 
 test('nodes of two clusters take nothing from each other', () => playStrangers());
+
+test('a node that was emptied is not taken for what it was', () => playEmptied());
 
 describe.each([
   ['core', CORE_DEFECTS],

@@ -38,7 +38,7 @@ export const FORWARD_DEFECTS: readonly WorldDefect[] = [
     replace: 'return machine && row;',
     reason: 'it is applied to rows that a snapshot has replaced',
     caughtBy: {
-      seed: '31',
+      seed: '81',
       nodes: 3,
       faults: ['peer-partition', 'peer-one-way', 'pause', 'transfer-leader'],
       checker: 'replicas',

@@ -43,10 +43,10 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
     replace: "proposal.onFailed({ cause, outcome: 'NOT_APPLIED', leader });",
     reason: 'the next leader may commit what a leader that was deposed has in its log',
     caughtBy: {
-      seed: '3',
+      seed: '5',
       nodes: 3,
       faults: ['transfer-leader', 'peer-delay', 'peer-one-way', 'peer-drop'],
-      checker: 'acknowledged-kept',
+      checker: 'applied-once',
     },
   },
   {
@@ -138,6 +138,14 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
     replace: 'void freed;',
     reason: 'a follower waits for ever for entries that are not at hand',
     caughtBy: { seed: '2', nodes: 3, faults: ['pause', 'kill', 'peer-partition'], checker: 'liveness' },
+  },
+  {
+    name: 'treat a wiped replica as the old one',
+    file: 'node/raft/peer-memory.ts',
+    find: "return 'data removed';",
+    replace: "return 'known';",
+    reason: 'a voter that forgot what it promised votes again',
+    caughtBy: { rig: 'test/defects/emptied-node.ts', seed: '0', nodes: 3, checker: 'refusal' },
   },
   {
     name: 'treat a rolled-back replica as the old one',

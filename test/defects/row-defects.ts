@@ -37,7 +37,7 @@ export const ROW_DEFECTS: readonly WorldDefect[] = [
     find: 'return rest === STORED_FAMILY ? [] :',
     replace: "return rest === STORED_FAMILY || rest.startsWith('s') ? [] :",
     reason: 'a write that is repeated is applied twice, where a snapshot was installed between',
-    caughtBy: { seed: '3', nodes: 3, faults: LAGGING, checker: 'replicas' },
+    caughtBy: { seed: '3', nodes: 3, faults: LAGGING, checker: 'reasons' },
   },
   {
     name: 'offer a snapshot of another entry than its rows',
@@ -61,7 +61,7 @@ export const ROW_DEFECTS: readonly WorldDefect[] = [
 `,
     reason: 'the log says that rows are there which went with the power',
     caughtBy: {
-      seed: '5',
+      seed: '9',
       nodes: 3,
       faults: ['pause', 'kill', 'peer-partition', 'peer-drop', 'power-loss', 'crash-at-disk-operation'],
       checker: 'reasons',
