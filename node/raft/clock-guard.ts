@@ -11,7 +11,8 @@ const PAUSE_MS = 3_000;
 export class ClockGuard {
   readonly #clock: Clock;
   readonly #clocks: ClockComparison;
-  readonly #triedAtMs = new WeakMap<RaftCore, number>();
+  /** When, and in which term, a handover was begun. */
+  readonly #tried = new WeakMap<RaftCore, { readonly atMs: number; readonly term: number }>();
 
   constructor(clock: Clock, clocks: ClockComparison) {
     this.#clock = clock;
@@ -23,6 +24,11 @@ export class ClockGuard {
     return Math.abs(this.#clocks.offsetMs()) > MAX_OFFSET_MS;
   }
 
+  /** Whether a peer's clock is fit for one that stamps entries. */
+  isFit(peer: number): boolean {
+    return this.#clocks.within(MAX_OFFSET_MS).includes(peer);
+  }
+
   /**
    * Hands leadership to whoever has most of the log and a better clock. False when there is
    * nobody, or when that was tried a moment ago: a leader there must be.
@@ -31,7 +37,9 @@ export class ClockGuard {
     const { followers, configuration, transferee } = core.status;
     if (transferee !== 0) return true;
     const nowMs = this.#clock.monotonicMs();
-    if (nowMs - (this.#triedAtMs.get(core) ?? -Infinity) < PAUSE_MS) return false;
+    const tried = this.#tried.get(core);
+    // One that was taken over, and came back, was not in vain.
+    if (tried?.term === core.term && nowMs - tried.atMs < PAUSE_MS) return false;
     let best = 0;
     let bestMatch = -1;
     for (const peer of this.#clocks.within(MAX_OFFSET_MS)) {
@@ -41,7 +49,7 @@ export class ClockGuard {
         [best, bestMatch] = [peer, follower.match];
     }
     if (best === 0 || core.transferLeader(best) !== undefined) return false;
-    this.#triedAtMs.set(core, nowMs);
+    this.#tried.set(core, { atMs: nowMs, term: core.term });
     return true;
   }
 }

@@ -119,7 +119,13 @@ export class GroupHost {
     const { rows, clock, peers, recovered } = options;
     const wake = (replica: GroupReplica) => this.#wake(replica);
     const onFailure = (error: unknown) => this.#onError(error);
-    this.leaderships = new Leaderships({ self: options.self.id, clock, replicas: this.#replicas, wake });
+    this.leaderships = new Leaderships({
+      self: options.self.id,
+      clock,
+      replicas: this.#replicas,
+      isClockFit: (peer) => this.#clockGuard.isFit(peer),
+      wake,
+    });
     this.#recoveredTo = recovered.lastIndex(0);
     this.#memory = new PeerMemory(options.log.peers, () => this.#schedule());
     this.#clocks = new ClockComparison(clock);

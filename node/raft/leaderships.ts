@@ -17,6 +17,8 @@ export interface LeadershipsOptions {
   readonly self: number;
   readonly clock: Clock;
   readonly replicas: ReadonlyMap<number, GroupReplica>;
+  /** Whether a peer's clock is good enough for one that leads. */
+  readonly isClockFit: (peer: number) => boolean;
   /** A core has been given something to do. */
   readonly wake: (replica: GroupReplica) => void;
 }
@@ -95,10 +97,14 @@ export class Leaderships {
     return lags;
   }
 
-  /** Whether a voter of a group that is led here could lead it at once: it answers, stays, and lacks at most `entries`. */
+  /**
+   * Whether a voter of a group that is led here could lead it at once: it answers, stays, its
+   * clock is right, and it lacks at most `entries`.
+   */
   mayTakeOver(group: number, voter: number, entries: number): boolean {
     const replica = this.#options.replicas.get(group);
     if (replica === undefined || this.#byPeer.get(voter) === LEAVING) return false;
+    if (!this.#options.isClockFit(voter)) return false;
     const { followers, lastIndex, transferee, configuration } = replica.core.status;
     const progress = followers.get(voter);
     if (transferee !== 0 || progress?.isActive !== true || !configuration.voters.includes(voter))

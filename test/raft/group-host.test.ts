@@ -106,3 +106,19 @@ test('a node that is about to stop hands over what it leads, and is handed nothi
   const staying = cluster.nodes.find((node) => node !== leaving)!;
   expect(takesOver(staying)).toContain(true);
 });
+
+test('a node whose clock is off is not given what others lead, and does not carry log time away', async () => {
+  const cluster = await SmallCluster.start('clock off');
+  await cluster.put('k0', 'early');
+  const [wrong, ...others] = cluster.nodes;
+  wrong!.clock.jump(10_000);
+  for (let i = 0; i < 40; i++) {
+    for (const key of ['k0', 'k1', 'k2', 'k3']) await cluster.put(key, `${i}`);
+    await cluster.world.runFor(200);
+  }
+  const right = others[0]!.engine!;
+  expect(right.host.replicas.filter(({ group }) => wrong!.engine!.host.isLeader(group))).toEqual([]);
+  const wallMs = others[0]!.clock.wallMs();
+  for (const { group } of right.host.replicas)
+    expect(right.host.logTimeMs(group) - wallMs).toBeLessThan(1_000);
+});
