@@ -25,6 +25,8 @@ export class PipelineStream implements CallCarrier {
   readonly #now: () => number;
   #phase: 'opening' | 'ready' | 'blocked' | 'ended' = 'opening';
   #lastId = 0;
+  /** Looks in a row at which calls waited and nothing had come since the one before. */
+  #silentLooks = 0;
 
   constructor(endpoint: string, transport: Transport, owner: StreamOwner, now: () => number) {
     this.endpoint = endpoint;
@@ -54,6 +56,23 @@ export class PipelineStream implements CallCarrier {
     if (!this.#connection.send(encodeRequest(keyspace, clientId, ackedBelow, calls))) this.#phase = 'blocked';
   }
 
+  /** Whether calls wait for an answer. */
+  get isAwaiting(): boolean {
+    return this.#unanswered.size > 0;
+  }
+
+  /** To be called at intervals while calls wait. Returns at how many in a row nothing had come. */
+  look(): number {
+    this.#silentLooks = this.isAwaiting ? this.#silentLooks + 1 : 0;
+    return this.#silentLooks;
+  }
+
+  /** Ends the stream, which the node seems to have forgotten. */
+  giveUp(error: HoldfastError): void {
+    this.#connection.cancel();
+    this.#onEnd(error);
+  }
+
   forget(call: PipelineCall): void {
     this.#unanswered.delete(call.id);
   }
@@ -71,6 +90,7 @@ export class PipelineStream implements CallCarrier {
 
   #onMessage(message: Uint8Array): void {
     this.lastAnswerMs = this.#now();
+    this.#silentLooks = 0;
     const answers: [PipelineCall, Answer][] = [];
     let defect: unknown;
     try {

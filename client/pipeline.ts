@@ -9,6 +9,13 @@ import { lacksPipeline, PipelineStream, type StreamOwner } from './pipeline-stre
 import { asHoldfastError } from './unary.ts';
 import { finalOutcome, judgeAttempt, retryDelayMs } from './retry.ts';
 
+/** How often streams on which calls wait are looked at. */
+const LOOK_MS = 250;
+/**
+ * At so many looks in a row without a word a node is taken for one that hangs, and its calls
+ * go elsewhere: connections that are merely cut off are not known to be for half a minute.
+ */
+const SILENT_LOOKS = 6;
 const MAX_CALLS = 4_096;
 const MAX_MESSAGE_BYTES = 1_048_576;
 
@@ -41,6 +48,7 @@ export class Pipeline implements StreamOwner, CallOwner {
   #flushScheduled = false;
   /** Some node has named another one as leader: from then on calls are sorted by where they belong. */
   #isRouting = false;
+  #looking: Timer | undefined;
   // Streams that broke since one was last open: makes the pauses between attempts longer.
   #breaks = 0;
 
@@ -121,6 +129,7 @@ export class Pipeline implements StreamOwner, CallOwner {
     for (const stream of this.#streams.values()) stream.halfClose();
     for (const timer of this.#retryTimers) timer.cancel();
     this.#retryTimers.clear();
+    this.#looking?.cancel();
   }
 
   #refusal(call: PipelineCall): HoldfastError | undefined {
@@ -200,7 +209,19 @@ export class Pipeline implements StreamOwner, CallOwner {
       if (message.length === 0) continue;
       for (const call of message) this.#beginAttempt(call);
       stream.send(keyspace, this.#core.sequences.clientId, this.#core.sequences.ackedBelow, message);
+      this.#watch();
     }
+  }
+
+  /** Where there is nobody else to ask, a node that hangs is waited for. */
+  #watch(): void {
+    if (this.#looking !== undefined || this.#core.endpoints.all.length === 1) return;
+    this.#looking = this.#core.clock.setTimer(LOOK_MS, () => {
+      this.#looking = undefined;
+      const streams = [...this.#streams.values()];
+      for (const stream of streams) if (stream.look() >= SILENT_LOOKS) stream.giveUp(hangs(stream.endpoint));
+      if (streams.some(({ isAwaiting }) => isAwaiting)) this.#watch();
+    });
   }
 
   #streamTo(endpoint: string): PipelineStream {
@@ -322,6 +343,11 @@ export class Pipeline implements StreamOwner, CallOwner {
     if (call.sequence > 0) this.#core.sequences.settle(call.sequence);
     call.release();
   }
+}
+
+function hangs(endpoint: string): HoldfastError {
+  const message = `${endpoint} has not said a word for ${(LOOK_MS * SILENT_LOOKS) / 1_000} s, and is given up for now`;
+  return new HoldfastError({ reason: 'UNAVAILABLE', message });
 }
 
 /** Whether the node took nothing of a stream: it said so before it answered anything. */

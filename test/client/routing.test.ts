@@ -210,6 +210,46 @@ test('calls on their way to a node that breaks go on elsewhere, with their seque
   expect(lost.value).toBe(2n);
 });
 
+test('calls on their way to a node that hangs go on elsewhere, long before their deadline', async () => {
+  const { cluster, kv } = await setUp();
+  const key = KEYS[0]![0]!;
+  cluster.leaders[0] = 'b:2';
+  watch(kv.increment(key));
+  await cluster.settle();
+  const held = watch(kv.increment(key, 1, { timeout: 60_000 }));
+  await cluster.clock.endTurn();
+  cluster.kv.message(cluster.streamTo('b:2').received.splice(0)[0]!); // Applied, and never answered.
+  cluster.leaders[0] = 'c:3';
+  const startedMs = cluster.clock.monotonicMs();
+  while (held.value === undefined && cluster.clock.monotonicMs() - startedMs < 10_000) {
+    await cluster.clock.pass(50);
+    cluster.serve();
+  }
+  expect(held.value).toBe(2n);
+  expect(cluster.clock.monotonicMs() - startedMs).toBeGreaterThan(1_000);
+  expect(cluster.clock.monotonicMs() - startedMs).toBeLessThan(2_500);
+});
+
+test('a node that answers something is not taken for one that hangs, however long one call takes', async () => {
+  const { cluster, kv } = await setUp();
+  const [slow, quick] = KEYS[0] as [string, string];
+  watch(kv.put(quick, '0'));
+  await cluster.settle();
+  const held = watch(kv.put(slow, '1', { timeout: 60_000 }));
+  await cluster.clock.endTurn();
+  const [request] = cluster.streamTo('a:1').received.splice(0);
+  for (let ms = 0; ms < 5_000; ms += 100) {
+    watch(kv.put(quick, String(ms)));
+    await cluster.clock.pass(100);
+    cluster.serve();
+  }
+  expect([held.value, held.error]).toEqual([undefined, undefined]);
+  cluster.streamTo('a:1').received.push(request!);
+  await cluster.settle();
+  expect(held.error).toBeUndefined();
+  expect(cluster.seen.filter((call) => call === `a:1 ${slow}`)).toHaveLength(1);
+});
+
 test('nodes that name each other are asked less and less often, and the call ends by its deadline', async () => {
   const { cluster, kv } = await setUp();
   const key = KEYS[0]![0]!;
