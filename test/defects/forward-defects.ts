@@ -24,14 +24,6 @@ export const FORWARD_DEFECTS: readonly WorldDefect[] = [
     caughtBy: { seed: '0', nodes: 3, faults: RETRIES, checker: 'reasons' },
   },
   {
-    name: 'go on asking a leader that is none',
-    file: 'node/cluster/group-routes.ts',
-    find: '    this.#leaders.delete(group);\n    const member',
-    replace: '    if (this.#leaders.has(group)) return false;\n    const member',
-    reason: 'a node without a replica finds no leader any more',
-    caughtBy: { seed: '17', nodes: 5, checker: 'liveness' },
-  },
-  {
     name: 'keep the row of a write that waits',
     file: 'node/kv/key-value.ts',
     find: 'return machine !== undefined && partition.machine === machine ? row : undefined;',
