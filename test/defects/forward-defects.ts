@@ -10,7 +10,7 @@ export const FORWARD_DEFECTS: readonly WorldDefect[] = [
     find: 'if (isRefusedUntaken(error)) {',
     replace: "if (error.code === 'UNAVAILABLE') {",
     reason: 'a write without an identity is applied twice',
-    caughtBy: { seed: '1', nodes: 3, faults: RETRIES, checker: 'applied-once' },
+    caughtBy: { seed: '0', nodes: 3, faults: RETRIES, checker: 'applied-once' },
   },
   {
     name: 'pass writes on without their identity',
