@@ -116,20 +116,14 @@ export class GroupHost {
 
   constructor(options: GroupHostOptions) {
     this.#options = options;
-    const { rows, clock, peers, recovered } = options;
+    const { self, rows, clock, peers, recovered } = options;
     const wake = (replica: GroupReplica) => this.#wake(replica);
     const onFailure = (error: unknown) => this.#onError(error);
-    this.leaderships = new Leaderships({
-      self: options.self.id,
-      clock,
-      replicas: this.#replicas,
-      isClockFit: (peer) => this.#clockGuard.isFit(peer),
-      wake,
-    });
     this.#recoveredTo = recovered.lastIndex(0);
     this.#memory = new PeerMemory(options.log.peers, () => this.#schedule());
     this.#clocks = new ClockComparison(clock);
-    this.#clockGuard = new ClockGuard(clock, this.#clocks);
+    const clockGuard = (this.#clockGuard = new ClockGuard(clock, this.#clocks));
+    this.leaderships = new Leaderships({ self: self.id, clock, replicas: this.#replicas, clockGuard, wake });
     this.#proposing = new Proposing(clock, this.#clockGuard, (group) => this.leaderOf(group));
     this.#courier = peers && this.#createCourier(peers);
     this.#applying = new ApplyQueue({

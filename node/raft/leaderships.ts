@@ -3,6 +3,7 @@
  * spread leaders, all at once before this node stops.
  */
 import { sleep, type Clock } from '@holdfast/client/clock';
+import type { ClockGuard } from './clock-guard.ts';
 import type { RoleChange } from './core/ready.ts';
 import type { GroupReplica } from './group-replica.ts';
 import { LEAVING } from './peer-courier.ts';
@@ -17,8 +18,7 @@ export interface LeadershipsOptions {
   readonly self: number;
   readonly clock: Clock;
   readonly replicas: ReadonlyMap<number, GroupReplica>;
-  /** Whether a peer's clock is good enough for one that leads. */
-  readonly isClockFit: (peer: number) => boolean;
+  readonly clockGuard: ClockGuard;
   /** A core has been given something to do. */
   readonly wake: (replica: GroupReplica) => void;
 }
@@ -104,7 +104,7 @@ export class Leaderships {
   mayTakeOver(group: number, voter: number, entries: number): boolean {
     const replica = this.#options.replicas.get(group);
     if (replica === undefined || this.#byPeer.get(voter) === LEAVING) return false;
-    if (!this.#options.isClockFit(voter)) return false;
+    if (!this.#options.clockGuard.isFit(voter)) return false;
     const { followers, lastIndex, transferee, configuration } = replica.core.status;
     const progress = followers.get(voter);
     if (transferee !== 0 || progress?.isActive !== true || !configuration.voters.includes(voter))
