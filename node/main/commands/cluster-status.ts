@@ -26,10 +26,14 @@ interface NodeJson {
 
 /** `holdfast cluster status`. Every node is asked for itself, so that none hides behind another. */
 export async function status(options: ClusterOptions): Promise<ExitCode> {
-  const endpoints = await selectEndpoints(options);
-  const asked = await Promise.all(endpoints.map((endpoint) => ask(endpoint, options)));
+  const named = await selectEndpoints(options);
+  const first = await Promise.all(named.map((endpoint) => ask(endpoint, options)));
+  const others = heardOf(named, first);
+  const endpoints = [...named, ...others];
+  const asked = [...first, ...(await Promise.all(others.map((endpoint) => ask(endpoint, options))))];
   const nodes = merged(endpoints, asked);
-  const clusterId = asked.find((answer) => 'clusterId' in answer)?.clusterId ?? null;
+  const ids = asked.flatMap((answer) => (answer instanceof CommandFailure ? [] : [answer.clusterId]));
+  const clusterId = ids.find((id) => id !== '') ?? ids[0] ?? null;
   if (options.json) await printJson({ cluster_id: clusterId, nodes });
   else await show(nodes, asked);
   if (clusterId !== null) return ExitCode.DONE;
@@ -70,29 +74,38 @@ async function ask(endpoint: KnownEndpoint, options: ClusterOptions): Promise<An
   }
 }
 
+/** The nodes that others told of, where they told of them. */
+function heardOf(named: readonly KnownEndpoint[], answers: readonly Answer[]): KnownEndpoint[] {
+  const nodes = answers.flatMap((answer) => (answer instanceof CommandFailure ? [] : answer.nodes));
+  const known = new Set(named.map(({ grpc }) => grpc));
+  const names = new Set(
+    answers.flatMap((answer) => (answer instanceof CommandFailure ? [] : (answer.nodes[0]?.name ?? []))),
+  );
+  const others = new Map<string, KnownEndpoint>();
+  for (const { name, endpoints } of nodes) {
+    const grpc = endpoints?.grpc ?? '';
+    if (grpc === '' || known.has(grpc) || names.has(name)) continue;
+    others.set(name, { ...named[0]!, name, grpc, http: undefined });
+  }
+  return [...others.values()];
+}
+
 function merged(endpoints: readonly KnownEndpoint[], asked: readonly Answer[]): NodeJson[] {
   const found = new Map<string, NodeJson>();
-  asked.forEach((answer, index) => {
-    const [self, ...others] = answer instanceof CommandFailure ? [] : answer.nodes;
-    if (self === undefined) return;
-    found.set(self.name, nodeJson(self, endpoints[index]!));
-    for (const other of others) {
-      if (!found.has(other.name)) found.set(other.name, nodeJson(other, undefined));
-    }
-  });
-  const silent = endpoints.filter((_, index) => asked[index] instanceof CommandFailure);
-  for (const endpoint of silent) {
+  endpoints.forEach((endpoint, index) => {
     const { name, grpc, http } = endpoint;
-    found.set(name ?? grpc, {
-      name: name ?? null,
-      pid: null,
-      state: 'unreachable',
-      endpoints: { grpc, http: http ?? null },
-    });
-  }
-  const order = (node: NodeJson) =>
-    endpoints.findIndex(({ name, grpc }) => name === node.name || grpc === node.endpoints.grpc);
-  return [...found.values()].sort((a, b) => order(a) - order(b));
+    const answer = asked[index]!;
+    const self = answer instanceof CommandFailure ? undefined : answer.nodes[0];
+    if (self !== undefined) found.set(self.name, nodeJson(self, endpoint));
+    else if (name === undefined || !found.has(name))
+      found.set(name ?? grpc, {
+        name: name ?? null,
+        pid: null,
+        state: 'unreachable',
+        endpoints: { grpc, http: http ?? null },
+      });
+  });
+  return [...found.values()].sort((a, b) => ((a.name ?? '') < (b.name ?? '') ? -1 : 1));
 }
 
 const STATES: Readonly<Record<NodeState, string>> = {
