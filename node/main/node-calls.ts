@@ -8,26 +8,31 @@ import type { TlsSettings } from '../transport/tls-files.ts';
 /** Calls on connections that were made with earlier TLS files may take this long. */
 const OUTGOING_MS = 60_000;
 
-/** Reads the TLS files when it is made, and anew at `renew`; files that cannot be used leave it as it is. */
+/** Reads the TLS files at `open`, and anew at `renew`, when files that cannot be used leave it as it is. */
 export class NodeCalls implements Transport {
   readonly #tls: TlsSettings | undefined;
   readonly #clock: Clock;
   readonly #outgoing = new Map<Transport, Timer>();
-  #current: Transport;
+  #current: Transport | undefined;
 
   constructor(tls: TlsSettings | undefined, clock: Clock) {
     this.#tls = tls;
     this.#clock = clock;
+  }
+
+  /** To be called before all else, when the files are known to be right. */
+  open(): void {
     this.#current = this.#create();
   }
 
-  readonly unary: Transport['unary'] = (...call) => this.#current.unary(...call);
-  readonly serverStream: Transport['serverStream'] = (...call) => this.#current.serverStream(...call);
-  readonly openPipeline: Transport['openPipeline'] = (...call) => this.#current.openPipeline(...call);
+  readonly unary: Transport['unary'] = (...call) => this.#current!.unary(...call);
+  readonly serverStream: Transport['serverStream'] = (...call) => this.#current!.serverStream(...call);
+  readonly openPipeline: Transport['openPipeline'] = (...call) => this.#current!.openPipeline(...call);
 
   /** The TLS files have changed: connections from now on are made with them. */
   renew(): void {
     const old = this.#current;
+    if (old === undefined) return;
     try {
       this.#current = this.#create();
     } catch {
@@ -41,7 +46,7 @@ export class NodeCalls implements Transport {
   }
 
   close(): void {
-    this.#current.close();
+    this.#current?.close();
     for (const [transport, timer] of this.#outgoing) {
       timer.cancel();
       transport.close();

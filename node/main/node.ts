@@ -118,6 +118,7 @@ class Node implements RunningNode {
     const founder = (this.#founder = this.#createFounder(identity));
     const edge = this.#createEdge();
     this.#serving = await this.#startServing(edge, identity);
+    this.#calls.open();
     const membership = await founder.belong(this.#stopping.signal);
     this.#engine = await this.#openEngine(membership);
     this.#clockWatch = new ClockWatch(clock, (byMs) => this.#onClockStep(byMs));
