@@ -83,6 +83,9 @@ def services():
         "holdfast.cluster.v1.ClusterService",
         "holdfast.kv.v1.KeyspaceService",
         "holdfast.kv.v1.KvService",
+        "holdfast.raft.v1.BootstrapService",
+        "holdfast.raft.v1.ForwardService",
+        "holdfast.raft.v1.PeerService",
     ], names
     for name in names:
         pool_of(name).FindServiceByName(name)
