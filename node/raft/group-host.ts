@@ -21,6 +21,7 @@ import { ApplyQueue } from './apply-queue.ts';
 import { shrinkCaches } from './cache-bound.ts';
 import { ClockComparison } from './clock-comparison.ts';
 import { ClockGuard } from './clock-guard.ts';
+import { CommitNews } from './commit-news.ts';
 import { NO_CONFIGURATION, type ConfigurationChange } from './core/configuration.ts';
 import type { GroupMessage } from './core/message-codec.ts';
 import type { ProposalResult, Refused } from './core/proposal.ts';
@@ -36,7 +37,7 @@ import { LogWriter, type PendingWrite } from './log-writer.ts';
 import type { Member } from './members.ts';
 import { removeOrphanRows } from './orphan-rows.ts';
 import { PeerCourier } from './peer-courier.ts';
-import { PeerMemory } from './peer-memory.ts';
+import { PeerMemory, notKnownAgain } from './peer-memory.ts';
 import type { ReadWaiter } from './read-queue.ts';
 import { Snapshots } from './snapshots.ts';
 import type { FailureCause, Proposal, StateMachine } from './state-machine.ts';
@@ -99,6 +100,7 @@ export class GroupHost {
   readonly #clocks: ClockComparison;
   readonly #clockGuard: ClockGuard;
   readonly #snapshots: Snapshots;
+  readonly #news: CommitNews;
   readonly #writer: LogWriter;
   readonly #applying: ApplyQueue;
   readonly #timers: HostTimers;
@@ -126,6 +128,7 @@ export class GroupHost {
     this.leaderships = new Leaderships({ self: self.id, clock, replicas: this.#replicas, clockGuard, wake });
     this.#proposing = new Proposing(clock, this.#clockGuard, (group) => this.leaderOf(group));
     this.#courier = peers && this.#createCourier(peers);
+    this.#news = new CommitNews(clock, wake);
     this.#applying = new ApplyQueue({
       rows,
       clock,
@@ -374,6 +377,7 @@ export class GroupHost {
     await this.#untilIdle();
     for (const replica of this.#replicas.values()) this.#giveUpAll(replica, 'stopped');
     this.#timers.stop();
+    this.#news.stop();
     await this.#snapshots.stop();
     await this.#courier?.close();
     const { rows } = this.#options;
@@ -422,6 +426,7 @@ export class GroupHost {
     this.#failure = failure === 'not known again' ? 'node damaged' : failure;
     this.#options.rows.freeze();
     this.#timers.stop();
+    this.#news.stop();
     this.#applying.stop();
     this.#writer.stop();
     void this.#snapshots.stop();
@@ -505,6 +510,7 @@ export class GroupHost {
       reads.ask(this.#options.clock.monotonicMs(), (context) => core.readIndex(context));
     const ready = core.takeReady();
     if (ready !== undefined) this.#handle(replica, ready);
+    this.#news.note(replica);
   }
 
   #handle(replica: GroupReplica, ready: Ready): void {
@@ -627,11 +633,4 @@ export class GroupHost {
       });
     });
   }
-}
-
-function notKnownAgain(peer: string, reason: string): Error {
-  return new Error(
-    `${peer} knew this node with other data (${reason}). A node that lost data must not go on under its old name: ` +
-      'restore the directory as it was, or add the node to the cluster under a new name.',
-  );
 }

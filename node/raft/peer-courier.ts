@@ -46,6 +46,10 @@ const NO_BODY = new Uint8Array(0);
 const ENVELOPE_BYTES = 4 * 1024 * 1024;
 /** Above this many bytes on their way to a peer, appends are dropped. Invariant 3. */
 const MAX_QUEUED_BYTES = 32 * 1024 * 1024;
+/** Entries of a turn that do not need a lane of their own. */
+const FEW_BYTES = 64 * 1024;
+/** So long after entries that did, further ones follow them, so as not to overtake them. */
+const BULK_LASTS_MS = 20;
 const REFUSAL_EVERY_MS = 100;
 /** How long a node waits for peers that do not answer. More: safer, and slower to start while one is down. */
 const PROBATION_MS = 1_000;
@@ -87,6 +91,8 @@ export class PeerCourier {
   readonly #refusedAtMs = new Map<string, number>();
   /** Peers that have not said yet that they know this run of the node. */
   readonly #strangers: Set<string>;
+  /** When entries last went to a peer in a lane of their own. */
+  readonly #bulkMs = new Map<string, number>();
   #probation: Timer | undefined;
 
   constructor(options: PeerCourierOptions) {
@@ -150,16 +156,27 @@ export class PeerCourier {
     this.#probation = undefined;
   }
 
+  /** A few entries go with the rest, since a message more costs more than they do; many go where they hold up nothing. */
   #sendAll(peer: string, messages: readonly GroupMessage[]): void {
-    const isBulk = ({ message }: GroupMessage) => message.type === 'append' && message.entries.length > 0;
-    const control = messages.filter((message) => !isBulk(message));
+    const entries = messages.filter(hasEntries);
+    if (this.#areFew(peer, entries)) return this.#sendEnvelopes(peer, messages, 'control');
+    const control = messages.filter((message) => !hasEntries(message));
     this.#sendEnvelopes(peer, control, 'control');
-    if (control.length < messages.length) this.#sendEntries(peer, messages.filter(isBulk));
+    this.#sendEntries(peer, entries);
+  }
+
+  #areFew(peer: string, entries: readonly GroupMessage[]): boolean {
+    if (entries.length === 0) return true;
+    const nowMs = this.#options.clock.monotonicMs();
+    if (nowMs - (this.#bulkMs.get(peer) ?? -Infinity) < BULK_LASTS_MS) return false;
+    const bytes = entries.reduce((sum, { message }) => sum + messageBytes(message), 0);
+    return bytes <= FEW_BYTES && this.#options.transport.queuedBytes(peer) <= MAX_QUEUED_BYTES;
   }
 
   /** Invariant 3. */
   #sendEntries(peer: string, messages: readonly GroupMessage[]): void {
-    const { transport, onDropped } = this.#options;
+    const { transport, onDropped, clock } = this.#options;
+    this.#bulkMs.set(peer, clock.monotonicMs());
     if (transport.queuedBytes(peer) > MAX_QUEUED_BYTES) for (const message of messages) onDropped(message);
     else this.#sendEnvelopes(peer, messages, 'bulk');
   }
@@ -236,6 +253,10 @@ export class PeerCourier {
     if (body.length < 16 || body.compare(this.#runId, 0, 8, 8, 16) !== 0) return;
     this.#options.onRefused(name, body.toString('utf8', 16));
   }
+}
+
+function hasEntries({ message }: GroupMessage): boolean {
+  return message.type === 'append' && message.entries.length > 0;
 }
 
 /** Who sends a message, what its clock shows, and what it leads. RangeError: nobody. */

@@ -105,3 +105,11 @@ function peerRecord(peer: number, { logId, runId, sequence }: KnownPeer): LogRec
     payload,
   };
 }
+
+/** A peer has refused this node: what it remembers of its log is not what it has. */
+export function notKnownAgain(peer: string, reason: string): Error {
+  return new Error(
+    `${peer} knew this node with other data (${reason}). A node that lost data must not go on under its old name: ` +
+      'restore the directory as it was, or add the node to the cluster under a new name.',
+  );
+}

@@ -125,6 +125,23 @@ function settle(memory: PeerMemory): void {
   memory.noteWritten();
 }
 
+test('few entries go with what else is posted in a turn; soon after many, they follow those', async () => {
+  const cluster = new Cluster();
+  const [a] = await cluster.pair();
+  const lanes = (...sizes: number[]) => {
+    const before = cluster.sent.length;
+    a.courier.post(1, heartbeat(1, 2, 1));
+    for (const size of sizes) a.courier.post(7, append(1, 2, size));
+    a.courier.flush();
+    return cluster.sent.slice(before).map(({ lane }) => lane);
+  };
+  expect(lanes(100, 100)).toEqual(['control']);
+  expect(lanes(40_000, 40_000)).toEqual(['control', 'bulk']);
+  expect(lanes(100)).toEqual(['control', 'bulk']);
+  await cluster.world.runFor(50);
+  expect(lanes(100)).toEqual(['control']);
+});
+
 test('what is posted in a turn leaves as one envelope for each peer and lane, in order', async () => {
   const cluster = new Cluster();
   const [a, b] = await cluster.pair();
@@ -132,8 +149,8 @@ test('what is posted in a turn leaves as one envelope for each peer and lane, in
     { group: 1, message: heartbeat(1, 2, 1) },
     { group: 1, message: heartbeat(1, 3, 2) },
     { group: 7, message: heartbeat(1, 2, 3) },
-    { group: 7, message: append(1, 2, 100) },
-    { group: 8, message: append(1, 2, 100) },
+    { group: 7, message: append(1, 2, 40_000) },
+    { group: 8, message: append(1, 2, 40_000) },
     { group: 9, message: { ...append(1, 2, 0), entries: [] } as Message },
   ];
   for (const { group, message } of posted) a.courier.post(group, message);

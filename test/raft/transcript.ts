@@ -219,14 +219,26 @@ class Transcript implements HostEvents {
     this.#turn(host.id);
   }
 
-  /** Delivers until nothing is on its way to these replicas; to all when none is named. */
+  /** Delivers until nothing is on its way to these replicas; to all when none is named. Then they tell what is committed. */
   #settle(ids: readonly number[]): void {
     for (let step = 0; ; step++) {
       const position = this.#flights.findIndex(({ message }) => ids.length === 0 || ids.includes(message.to));
-      if (position < 0) return;
+      if (position < 0 && !this.#tell(ids)) return;
       if (step > MAX_STEPS) throw new Error('the group does not come to rest');
-      this.#deliver(this.#flights.splice(position, 1)[0]!);
+      if (position >= 0) this.#deliver(this.#flights.splice(position, 1)[0]!);
     }
+  }
+
+  /** Returns whether somebody had something to tell. */
+  #tell(ids: readonly number[]): boolean {
+    const tellers = [...this.#hosts.values()].filter(
+      ({ id, core }) => core.isCommitUntold && (ids.length === 0 || ids.includes(id)),
+    );
+    for (const { id, core } of tellers) {
+      core.tellCommitted();
+      this.#turn(id);
+    }
+    return tellers.length > 0;
   }
 
   #quietly(words: string[]): void {

@@ -170,6 +170,14 @@ export class Leader implements Role {
     progress.isPaused = true; // until it answers: its host may still be installing
   }
 
+  get isCommitUntold(): boolean {
+    return this.#replicator.isCommitUntold;
+  }
+
+  tellCommitted(): void {
+    this.#replicator.tellCommitted();
+  }
+
   /** The message that goes with the rows as of `index`; undefined when they are of no use. */
   snapshotFor(to: ReplicaId, index: number, stampMs: number): InstallSnapshot | undefined {
     const { id: from, term, log } = this.#replica;
@@ -257,6 +265,7 @@ export class Leader implements Role {
   /** Tells the others what is committed, and who is to go on. */
   #resign(): void {
     const { id: from, term, messages } = this.#replica;
+    this.#replicator.tellCommitted();
     this.#replicator.sendAppends();
     const to = this.#successor();
     if (to !== 0) messages.push({ type: 'timeoutNow', from, to, term });

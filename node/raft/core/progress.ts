@@ -23,7 +23,7 @@ export class Progress {
   /** The follower was heard from since quorum was last checked. */
   isActive: boolean;
   /** The last commit index sent. */
-  sentCommitted = 0;
+  told = 0;
   /** The heartbeat of the last beat was answered. */
   isBeatAnswered = true;
   /** Whether to send an append even without news: a lost one shows by its rejection. */

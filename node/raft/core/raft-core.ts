@@ -208,6 +208,16 @@ export class RaftCore {
     if (!(this.#role instanceof Leader)) this.#becomeCandidate('preVote');
   }
 
+  /** A follower has committed entries and was not told so yet: `tellCommitted`, unless more entries come soon. */
+  get isCommitUntold(): boolean {
+    return this.#role instanceof Leader && this.#role.isCommitUntold;
+  }
+
+  /** The next messages say how far the log is committed; else it goes with entries and heartbeats. */
+  tellCommitted(): void {
+    if (this.#role instanceof Leader) this.#role.tellCommitted();
+  }
+
   /** Messages to a replica were dropped: what was sent ahead may be lost. */
   reportUnreachable(replica: ReplicaId): void {
     if (this.#role instanceof Leader) this.#role.reportUnreachable(replica);

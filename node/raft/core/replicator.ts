@@ -51,15 +51,35 @@ export class Replicator {
       if (isBeat) progress.isBeatAnswered = false;
       else if (!isVoter(log.configuration, to)) continue;
       const committed = Math.min(progress.match, log.committed);
+      progress.told = Math.max(progress.told, committed);
       messages.push({ type: 'heartbeat', from, to, term, committed, round });
     }
   }
 
-  /** Sends everyone what it lacks and may get now. */
+  /**
+   * Sends everyone what it lacks and may get now. How far the log is committed goes with
+   * entries and heartbeats, or when the host asks: a message of its own for each would be
+   * every second one.
+   */
   sendAppends(): void {
     for (const [follower, progress] of this.#followers) {
       while (this.#sendAppend(follower, progress));
     }
+  }
+
+  /** Somebody has entries that are committed and has not been told so. */
+  get isCommitUntold(): boolean {
+    const { committed } = this.#replica.log;
+    for (const { state, match, told } of this.#followers.values())
+      if (state === 'replicate' && told < Math.min(match, committed)) return true;
+    return false;
+  }
+
+  /** The next turn's messages say how far the log is committed, to everyone who was not told. */
+  tellCommitted(): void {
+    const { committed } = this.#replica.log;
+    for (const progress of this.#followers.values())
+      if (progress.told < committed) progress.isProbeDue = true;
   }
 
   onAccepted(progress: Progress, index: number): boolean {
@@ -88,7 +108,7 @@ export class Replicator {
       return false;
     }
     const entries = this.#entriesFor(progress);
-    const isDue = progress.state === 'probe' || progress.isProbeDue || progress.sentCommitted < log.committed;
+    const isDue = progress.state === 'probe' || progress.isProbeDue;
     if (entries.length === 0 && !isDue) return false;
     this.#push(to, progress, prevTerm, entries);
     return entries.length > 0;
@@ -110,7 +130,7 @@ export class Replicator {
     let bytes = 0;
     for (const entry of entries) bytes += entryBytes(entry);
     progress.noteSent(prevIndex + entries.length, bytes);
-    progress.sentCommitted = committed;
+    progress.told = committed;
     progress.isProbeDue = false;
   }
 }
