@@ -28,6 +28,11 @@ export class Endpoints {
     return failedAtMs !== undefined && this.#clock.monotonicMs() - failedAtMs < AVOID_MS;
   }
 
+  /** Whether some endpoint has not failed a moment ago. */
+  get hasUnavoided(): boolean {
+    return this.#names.some((name) => !this.isAvoided(name));
+  }
+
   /** The endpoint for a call: `preferred`, unless it is avoided. */
   pick(preferred?: string): string {
     if (preferred !== undefined && !this.isAvoided(preferred)) return preferred;

@@ -59,6 +59,8 @@ export class PipelineCall extends Expiring implements EncodableCall, RetriedCall
   attempts = 0;
   lost = false;
   reopened = false;
+  unled: HoldfastError | undefined = undefined;
+  refusals = 0;
   settled = false;
   /** The leader that a node named for it, for the next attempt. */
   leader: string | undefined = undefined;

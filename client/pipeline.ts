@@ -7,7 +7,7 @@ import { type Answer, CALL_OVERHEAD } from './pipeline-codec.ts';
 import { callByUnary } from './pipeline-fallback.ts';
 import { lacksPipeline, PipelineStream, type StreamOwner } from './pipeline-stream.ts';
 import { asHoldfastError } from './unary.ts';
-import { finalOutcome, judgeAttempt, retryDelayMs } from './retry.ts';
+import { endError, judgeAttempt, retryDelayMs } from './retry.ts';
 
 /** How often streams on which calls wait are looked at. */
 const LOOK_MS = 250;
@@ -282,7 +282,7 @@ export class Pipeline implements StreamOwner, CallOwner {
   /** False: the call has ended. */
   #mayGoOn(call: PipelineCall, error: HoldfastError): boolean {
     if (call.settled) return false;
-    if (judgeAttempt(error, call)) return true;
+    if (judgeAttempt(error, call, this.#core.endpoints.all.length)) return true;
     this.#fail(call, error);
     return false;
   }
@@ -290,7 +290,9 @@ export class Pipeline implements StreamOwner, CallOwner {
   /** Sends calls again after a pause, under one timer; ends those that have no time for it. */
   #retryLater(calls: readonly PipelineCall[], error: HoldfastError): void {
     if (calls.length === 0) return;
-    const attempts = Math.max(1, this.#breaks, calls[0]!.attempts);
+    // Who has others to ask goes there soon, however many nodes before were not there.
+    const isElsewhere = error.reason === 'UNAVAILABLE' && this.#core.endpoints.hasUnavoided;
+    const attempts = isElsewhere ? 1 : Math.max(1, this.#breaks, calls[0]!.attempts);
     const delayMs = retryDelayMs(error, attempts, this.#core.random);
     const againMs = this.#core.clock.monotonicMs() + delayMs;
     const inTime = calls.filter((call) => againMs < call.deadlineMs);
@@ -332,9 +334,9 @@ export class Pipeline implements StreamOwner, CallOwner {
 
   #fail(call: PipelineCall, error: HoldfastError): void {
     if (call.settled) return;
-    const outcome = finalOutcome(error, call, call.carrier !== undefined || call.lost);
+    const told = endError(error, call, call.carrier !== undefined || call.lost);
     this.#settle(call);
-    call.onError(error.withOutcome(outcome));
+    call.onError(told);
   }
 
   #settle(call: PipelineCall): void {

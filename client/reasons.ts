@@ -155,6 +155,11 @@ export const REASONS = {
     'The node does not lead the partition, or has stopped leading with the write on its way: the error names ' +
       'the leader, where one is known. Ask there.',
   ),
+  NO_LEADER: withSequence(
+    S.UNAVAILABLE,
+    'For seconds nobody has led the partition: too few of its nodes are up, or they do not reach each other. ' +
+      'Another node may see more of them; when all have said so, only time helps.',
+  ),
   NODE_DAMAGED: withSequence(
     S.UNAVAILABLE,
     'The data of this node is damaged or lost, and others can serve in its place: ask them. An operator must act.',

@@ -1,4 +1,4 @@
-import type { HoldfastError, Outcome } from './error.ts';
+import { HoldfastError, type Outcome } from './error.ts';
 import type { Random } from './random.ts';
 import { reasonInfo } from './reasons.ts';
 
@@ -25,22 +25,55 @@ export interface RetriedCall extends RetryState {
   lost: boolean;
   /** `reopen` was called. */
   reopened: boolean;
+  /** What a node has said of a partition that nobody leads, unless one has named a leader since. */
+  unled: HoldfastError | undefined;
+  /** Attempts that failed since a node said that it has long been so. */
+  refusals: number;
   /** Flags the request of a write as opening. */
   reopen(): void;
 }
 
 /**
  * Judges an attempt that failed: notes on the call what it means for the next one and for
- * the outcome. True: the call may be sent again. Every path of a call comes through here.
+ * the outcome. True: the call may be sent again; to as many nodes as there are `endpoints`
+ * when one says that the partition has lost its majority. Every path of a call comes through here.
  */
-export function judgeAttempt(error: HoldfastError, call: RetriedCall): boolean {
+export function judgeAttempt(error: HoldfastError, call: RetriedCall, endpoints: number): boolean {
+  noteUnled(error, call);
   if (mayReopen(error, call)) {
     call.reopened = true;
     call.reopen();
     return true;
   }
   if (leavesDoubt(error)) call.lost = true;
-  return mayRetry(error, call);
+  return mayRetry(error, call) && call.refusals < Math.max(2, endpoints);
+}
+
+function noteUnled(error: HoldfastError, call: RetriedCall): void {
+  if (error.reason === 'NO_LEADER' || error.reason === 'NOT_LEADER') call.unled = error;
+  if (error.leader !== undefined) [call.unled, call.refusals] = [undefined, 0];
+  else if (call.unled?.reason === 'NO_LEADER') call.refusals += 1;
+}
+
+/**
+ * The error that a call ends with, for its caller. That nobody leads the partition says more
+ * than that yet another node could not be reached, or that there was no time to find out.
+ */
+export function endError(error: HoldfastError, call: RetriedCall, sent: boolean): HoldfastError {
+  const { unled } = call;
+  const outcome = finalOutcome(error, call, sent);
+  const isLess = error.reason === 'UNAVAILABLE' || error.reason === 'NOT_LEADER';
+  const isOut = error.reason === 'DEADLINE_EXCEEDED' && sent && !call.lost;
+  if (unled === undefined || isOut || !(isLess || error.reason === 'DEADLINE_EXCEEDED'))
+    return error.withOutcome(outcome);
+  const told = unled.message.replace(
+    /( Nothing was written\.| The write may or may not have been kept\.)? \[\w+\]$/,
+    '',
+  );
+  const what = unled.reason === 'NO_LEADER' ? told : `no leader was found in time: ${told}`;
+  const fates = { NOT_APPLIED: ' Nothing was written.', UNKNOWN: ' The write may have been kept.' };
+  const message = `${what}${outcome === undefined ? '' : fates[outcome]}`;
+  return new HoldfastError({ reason: 'NO_LEADER', message, outcome, cause: error });
 }
 
 /** Whether the same call may be sent again after this error, by the table of reasons. */
@@ -67,7 +100,8 @@ function mayReopen(error: HoldfastError, call: RetriedCall): boolean {
  */
 export function retryDelayMs(error: HoldfastError, attempts: number, random: Random): number {
   if (error.leader !== undefined && attempts <= FOLLOWED_HINTS) return 0;
-  const last = error.reason === 'NOT_LEADER' ? LAST_ELECTION_DELAY_MS : LAST_DELAY_MS;
+  const isUnled = error.reason === 'NOT_LEADER' || error.reason === 'NO_LEADER';
+  const last = isUnled ? LAST_ELECTION_DELAY_MS : LAST_DELAY_MS;
   const cap = Math.min(last, FIRST_DELAY_MS * 2 ** Math.min(attempts - 1, 10));
   return Math.max(error.retryAfterMs ?? 0, cap * (0.5 + random.float() / 2));
 }

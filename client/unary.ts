@@ -3,7 +3,7 @@ import { sleep } from './clock.ts';
 import { blamesEndpoint, cancelled, clientClosed, type ClientCore, deadlineExceeded } from './core.ts';
 import { Expiring } from './deadlines.ts';
 import { HoldfastError } from './error.ts';
-import { finalOutcome, judgeAttempt, type RetriedCall, retryDelayMs } from './retry.ts';
+import { endError, judgeAttempt, type RetriedCall, retryDelayMs } from './retry.ts';
 
 /** How a unary call is made. */
 export interface UnaryOptions {
@@ -73,6 +73,8 @@ class UnaryTask extends Expiring implements RetriedCall {
   attempts = 0;
   lost: boolean;
   reopened = false;
+  unled: HoldfastError | undefined;
+  refusals = 0;
   settled = false;
   /** The leader that a node named. */
   leader: string | undefined;
@@ -127,7 +129,7 @@ class UnaryTask extends Expiring implements RetriedCall {
     if (error.leader !== undefined) this.#core.endpoints.answered(error.leader);
     const delayMs = retryDelayMs(error, this.attempts, this.#core.random);
     const inTime = this.#core.clock.monotonicMs() + delayMs < this.deadlineMs;
-    if (!judgeAttempt(error, this) || this.#once || !inTime) {
+    if (!judgeAttempt(error, this, this.#core.endpoints.all.length) || this.#once || !inTime) {
       this.#end(error, true);
       return;
     }
@@ -163,7 +165,7 @@ class UnaryTask extends Expiring implements RetriedCall {
 
   #end(error: HoldfastError, sent: boolean): void {
     if (!this.settle()) return;
-    this.#reject(error.withOutcome(finalOutcome(error, this, sent || this.lost)));
+    this.#reject(endError(error, this, sent || this.lost));
     this.#abort.abort();
   }
 

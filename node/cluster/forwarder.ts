@@ -91,6 +91,8 @@ interface Lane {
   readonly waiting: Pending[];
   /** Leaders that were followed since somebody took a command. */
   followed: number;
+  /** A node that was asked has said that nobody leads the group; of those that may be asked still, one may know more. */
+  unled: HoldfastError | undefined;
 }
 
 export class Forwarder {
@@ -157,7 +159,7 @@ export class Forwarder {
     this.#queuedBytes += bytes;
     const lane = this.#lanes.get(place.group);
     if (lane !== undefined) return insert(lane.waiting, pending);
-    const opened: Lane = { place, waiting: [pending], followed: 0 };
+    const opened: Lane = { place, waiting: [pending], followed: 0, unled: undefined };
     this.#lanes.set(place.group, opened);
     clock.afterTurn(() => void this.#run(opened));
   }
@@ -178,8 +180,7 @@ export class Forwarder {
     const { isGone } = lane.place;
     for (const pending of lane.waiting.splice(0)) {
       if (isGone) this.#fail(pending, { cause: 'group gone', outcome: 'NOT_APPLIED' });
-      else if (pending.giveUpMs <= nowMs)
-        this.#fail(pending, { cause: 'not leader', outcome: 'NOT_APPLIED' });
+      else if (pending.giveUpMs <= nowMs) this.#end(pending, lane.unled ?? this.#notLed(lane));
       else insert(lane.waiting, pending);
     }
   }
@@ -194,7 +195,10 @@ export class Forwarder {
   /** Asks one node. True: something came of it, and there is no need to wait. */
   async #attempt(lane: Lane): Promise<boolean> {
     const target = this.#options.routes.next(lane.place);
-    if (target === undefined) return false;
+    if (target === undefined) {
+      this.#refuseUnled(lane);
+      return false;
+    }
     const { member } = target;
     const batch = target.isLeader ? takeBatch(lane.waiting) : []; // whoever may not lead is only asked for it
     let results: readonly CommandResult[];
@@ -205,6 +209,7 @@ export class Forwarder {
     }
     const isNews = this.#options.routes.leads(lane.place, member);
     lane.followed = 0;
+    lane.unled = undefined;
     return batch.length > 0 ? this.#settle(lane, batch, results) : isNews;
   }
 
@@ -294,6 +299,7 @@ export class Forwarder {
     }
     if (isRefusedUntaken(error)) {
       for (const pending of batch) insert(lane.waiting, pending);
+      if (error.reason === 'NO_LEADER') lane.unled = error;
       if (error.reason === 'NOT_LEADER')
         return routes.refused(lane.place, error.leader) && ++lane.followed <= FOLLOWED_HINTS;
       routes.failed(member);
@@ -303,6 +309,17 @@ export class Forwarder {
     const fate = error.outcome === 'NOT_APPLIED' ? error : error.withOutcome('UNKNOWN');
     for (const pending of batch) this.#end(pending, fate);
     return batch.length > 0;
+  }
+
+  /** There is nobody left to ask: to wait for the deadline would tell the callers nothing more. */
+  #refuseUnled(lane: Lane): void {
+    const error = lane.unled ?? this.#notLed(lane);
+    if (error.reason === 'NO_LEADER') for (const pending of lane.waiting.splice(0)) this.#end(pending, error);
+  }
+
+  #notLed({ place }: Lane): HoldfastError {
+    const { host } = this.#options;
+    return proposalError({ cause: 'not leader', outcome: 'NOT_APPLIED', ...host.notLed(place.group) });
   }
 
   async #pause(): Promise<void> {

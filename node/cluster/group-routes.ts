@@ -9,6 +9,7 @@
 import type { Clock } from '@holdfast/client/clock';
 import type { GroupHost } from '../raft/group-host.ts';
 import type { Member } from '../raft/members.ts';
+import type { NotLed } from '../raft/state-machine.ts';
 
 const AVOID_MS = 2_000;
 
@@ -54,6 +55,11 @@ export class GroupRoutes {
   /** Whom a client that routes itself is sent to, because this node has no replica. */
   hint(place: GroupPlace): Member | undefined {
     return this.#someone(place, (other) => other.id !== this.#host.self);
+  }
+
+  /** What the replica here knows of who leads a group that is not led here. */
+  notLed({ group }: GroupPlace): NotLed {
+    return this.#host.notLed(group);
   }
 
   /** It leads the group. Returns whether that is news. */

@@ -114,7 +114,7 @@ export class RemoteReads {
         const { results } = await this.#ask(place, 'read', deadlineMs, (address, options) =>
           transport.unary(address, ForwardService.method.read, request, options),
         );
-        if (results.length === 0) throw unanswered(place);
+        if (results.length === 0) throw this.#unanswered(place);
         const answered = waiting.splice(0, Math.min(results.length, batch.length));
         for (const [at, { resolve }] of answered.entries()) resolve(results[at]!);
       } catch (error) {
@@ -132,12 +132,17 @@ export class RemoteReads {
     const { clock, routes, observe } = this.#options;
     const { signal } = this.#stopping;
     let last: HoldfastError | undefined;
+    let unled: HoldfastError | undefined;
     for (let attempts = 0, followed = 0; ; attempts++) {
       const leftMs = deadlineMs - clock.monotonicMs();
-      if (attempts > 0 && leftMs <= Math.max(POLL_MS, ANSWER_MS)) throw last ?? unanswered(place);
-      if (place.isGone || signal.aborted) throw unanswered(place);
+      if (attempts > 0 && leftMs <= Math.max(POLL_MS, ANSWER_MS))
+        throw unled ?? last ?? this.#unanswered(place);
+      if (place.isGone || signal.aborted) throw this.#unanswered(place);
       const target = routes.next(place);
-      if (target !== undefined) {
+      if (target === undefined) {
+        unled ??= asNoLeader(this.#unanswered(place));
+        if (unled !== undefined) throw unled; // there is nobody left to ask
+      } else {
         const { member } = target;
         const timeoutMs = Math.max(1, Math.min(ATTEMPT_MS, leftMs));
         try {
@@ -151,12 +156,19 @@ export class RemoteReads {
           // One that had little time for it may be well.
           if (last.reason !== 'NOT_LEADER' && timeoutMs < ATTEMPT_MS && last.code === 'DEADLINE_EXCEEDED')
             throw last;
+          unled = asNoLeader(last) ?? unled;
           if (last.reason !== 'NOT_LEADER') routes.failed(member);
           else if (routes.refused(place, last.leader) && followed++ < FOLLOWED_HINTS) continue;
         }
       }
       await sleep(clock, POLL_MS, signal).catch(() => undefined);
     }
+  }
+
+  #unanswered(place: GroupPlace): HoldfastError {
+    const cause = place.isGone ? 'group gone' : 'not leader';
+    const notLed = this.#options.routes.notLed(place);
+    return proposalError({ cause, outcome: 'NOT_APPLIED', ...notLed }).withOutcome(undefined);
   }
 }
 
@@ -175,7 +187,6 @@ function batchSize(waiting: readonly WaitingRead[]): number {
   return count;
 }
 
-function unanswered({ isGone }: GroupPlace): HoldfastError {
-  const cause = isGone ? 'group gone' : 'not leader';
-  return proposalError({ cause, outcome: 'NOT_APPLIED' }).withOutcome(undefined);
+function asNoLeader(error: HoldfastError): HoldfastError | undefined {
+  return error.reason === 'NO_LEADER' ? error : undefined;
 }

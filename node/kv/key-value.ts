@@ -13,7 +13,7 @@ import type { ForwardedCommand, Forwarder } from '../cluster/forwarder.ts';
 import type { GroupRoutes } from '../cluster/group-routes.ts';
 import type { RemoteReads } from '../cluster/remote-reads.ts';
 import type { GroupHost } from '../raft/group-host.ts';
-import { awaitRead, isFresh, proposalError } from '../raft/propose.ts';
+import { awaitRead, isFresh, isNotLed, proposalError } from '../raft/propose.ts';
 import type { Proposal, ProposalFailure } from '../raft/state-machine.ts';
 import type { Command } from '../raft/entry.ts';
 import { StoreDamaged, type RowStore } from '../storage/row-store.ts';
@@ -143,7 +143,7 @@ export class KeyValue {
     const here = awaitRead(host, partition.group).then(() => this.#readOnTime(key, place));
     if (reads === undefined) return here;
     return here.catch((error: unknown) => {
-      if (isNotLeader(error)) return readElsewhere();
+      if (isNotLed(error)) return readElsewhere();
       throw error;
     });
   }
@@ -311,10 +311,6 @@ export class KeyValue {
     this.#options.host.stopServing('storage damaged', error);
     return proposalError({ cause: 'storage damaged', outcome: 'NOT_APPLIED' }).withOutcome(undefined);
   }
-}
-
-function isNotLeader(error: unknown): boolean {
-  return error instanceof HoldfastError && error.reason === 'NOT_LEADER';
 }
 
 /** A value that another node has read. */

@@ -5,9 +5,8 @@
 import type { Clock } from '@holdfast/client/clock';
 import type { Entry } from '@holdfast/proto/kv/v1/kv';
 import type { GroupHost } from '../raft/group-host.ts';
-import { HoldfastError } from '@holdfast/client/error';
 import type { RemoteReads } from '../cluster/remote-reads.ts';
-import { awaitRead, isFresh, proposalError } from '../raft/propose.ts';
+import { awaitRead, isFresh, isNotLed, proposalError } from '../raft/propose.ts';
 import { binaryBytes, binaryString, prefixEnd } from '../storage/row-key.ts';
 import type { RowStore } from '../storage/row-store.ts';
 import { decodeValue, type StoredValue } from './kv-rows.ts';
@@ -123,7 +122,7 @@ async function isReadableHere(
     await awaitRead(host, partition.group);
     return true;
   } catch (error) {
-    if (reads !== undefined && error instanceof HoldfastError && error.reason === 'NOT_LEADER') return false;
+    if (reads !== undefined && isNotLed(error)) return false;
     throw error;
   }
 }

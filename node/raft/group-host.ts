@@ -39,8 +39,9 @@ import { removeOrphanRows } from './orphan-rows.ts';
 import { PeerCourier } from './peer-courier.ts';
 import { PeerMemory, notKnownAgain } from './peer-memory.ts';
 import type { ReadWaiter } from './read-queue.ts';
+import { RecoveryWait } from './recovery-wait.ts';
 import { Snapshots } from './snapshots.ts';
-import type { FailureCause, Proposal, StateMachine } from './state-machine.ts';
+import type { FailureCause, NotLed, Proposal, StateMachine } from './state-machine.ts';
 
 /** Entries kept in memory for replicas that lag, of all groups together. More: fewer snapshots. */
 const CACHE_BYTES = 64 * 1024 * 1024;
@@ -104,14 +105,11 @@ export class GroupHost {
   readonly #writer: LogWriter;
   readonly #applying: ApplyQueue;
   readonly #timers: HostTimers;
-  /** Group 0 must have applied this much before a group that it does not name is known to be gone. */
-  readonly #recoveredTo: number;
   #queuedBytes = 0;
-  #areGroupsAdded = false;
   #isScheduled = false;
   #isStopping = false;
   #idle: (() => void)[] = [];
-  readonly #awaitRecovered: { resolve: () => void; reject: (error: Error) => void }[] = [];
+  readonly #recovery: RecoveryWait;
   #failure: FailureCause | undefined;
   #replayed = 0;
   readonly #proposing: Proposing;
@@ -121,12 +119,19 @@ export class GroupHost {
     const { self, rows, clock, peers, recovered } = options;
     const wake = (replica: GroupReplica) => this.#wake(replica);
     const onFailure = (error: unknown) => this.#onError(error);
-    this.#recoveredTo = recovered.lastIndex(0);
+    this.#recovery = new RecoveryWait(recovered, () => this.#replicas.get(0));
     this.#memory = new PeerMemory(options.log.peers, () => this.#schedule());
     this.#clocks = new ClockComparison(clock);
     const clockGuard = (this.#clockGuard = new ClockGuard(clock, this.#clocks));
-    this.leaderships = new Leaderships({ self: self.id, clock, replicas: this.#replicas, clockGuard, wake });
-    this.#proposing = new Proposing(clock, this.#clockGuard, (group) => this.leaderOf(group));
+    this.leaderships = new Leaderships({
+      self: self.id,
+      clock,
+      replicas: this.#replicas,
+      nameOf: (id) => this.memberName(id),
+      clockGuard,
+      wake,
+    });
+    this.#proposing = new Proposing(clock, this.#clockGuard, (group) => this.notLed(group));
     this.#courier = peers && this.#createCourier(peers);
     this.#news = new CommitNews(clock, wake);
     this.#applying = new ApplyQueue({
@@ -136,7 +141,7 @@ export class GroupHost {
       isPresent: (replica) => this.#isPresent(replica),
       onApplied: (replica) => {
         wake(replica);
-        this.#tellRecovered();
+        this.#recovery.tell();
       },
       onIdle: () => this.#tellIdle(),
       onError: onFailure,
@@ -235,6 +240,11 @@ export class GroupHost {
     return this.#options.members.find(({ id }) => id === leader);
   }
 
+  /** What to say of a group that is not led here. */
+  notLed(group: number): NotLed {
+    return { leader: this.leaderOf(group), unled: this.leaderships.unled(group) };
+  }
+
   /** Log time of a group: stamp of the last applied entry. */
   logTimeMs(group: number): number {
     return this.#replicas.get(group)?.applied.stampMs ?? 0;
@@ -298,16 +308,12 @@ export class GroupHost {
    * Rejects with what stopped the node before.
    */
   completeRecovery(): Promise<void> {
-    this.#areGroupsAdded = true;
-    return new Promise((resolve, reject) => {
-      this.#awaitRecovered.push({ resolve, reject });
-      this.#tellRecovered();
-    });
+    return this.#recovery.complete();
   }
 
   /** Group 0 names other groups now, which are yet to be added: the log forgets nothing until then. */
   expectGroups(): void {
-    this.#areGroupsAdded = false;
+    this.#recovery.expectGroups();
   }
 
   /** Whether a command of this size fits into the queue now. Invariant 3. */
@@ -405,7 +411,7 @@ export class GroupHost {
       for (const generation of stale) void this.#snapshots.receiver.remove(group, generation);
     }
     shrinkCaches(this.#replicas.values(), this.#options.cacheBytes ?? CACHE_BYTES);
-    if (!this.#isRecovered) return; // groups that are still to be added need their entries
+    if (!this.#recovery.isOver) return; // groups that are still to be added need their entries
     // Also of groups that this flush had nothing of: nobody may have told the log since the start.
     const allStored = new Map(this.replicas.map(({ group, storedIndex }) => [group, { index: storedIndex }]));
     const present = new Set(allStored.keys());
@@ -430,25 +436,11 @@ export class GroupHost {
     this.#applying.stop();
     this.#writer.stop();
     void this.#snapshots.stop();
-    for (const { reject } of this.#awaitRecovered.splice(0)) reject(error);
+    this.#recovery.fail(error);
     void this.#courier?.close();
     for (const replica of this.#replicas.values()) this.#giveUpAll(replica, this.#failure);
     this.#tellIdle();
     this.#options.onFailure(cause, error);
-  }
-
-  /** Until then groups that the log holds and nobody has added may still be named by group 0. */
-  get #isRecovered(): boolean {
-    const coordination = this.#replicas.get(0);
-    if (!this.#areGroupsAdded || coordination === undefined) return false;
-    // A tail that another leader has cut off names nothing.
-    return coordination.applied.index >= Math.min(this.#recoveredTo, coordination.lastIndex);
-  }
-
-  #tellRecovered(): void {
-    if (this.#awaitRecovered.length === 0 || !this.#isRecovered) return;
-    this.#options.recovered.clear();
-    for (const { resolve } of this.#awaitRecovered.splice(0)) resolve();
   }
 
   #createCourier({ transport, logId }: Peers): PeerCourier {
@@ -546,7 +538,7 @@ export class GroupHost {
     this.#proposing.giveUp(replica, 'not leader');
     this.#options.rows.applied(replica.group, replica.install(point));
     replica.reads.serve(point.index);
-    this.#tellRecovered();
+    this.#recovery.tell();
   }
 
   #tick(): void {

@@ -7,10 +7,15 @@ import type { ClockGuard } from './clock-guard.ts';
 import type { RoleChange } from './core/ready.ts';
 import type { GroupReplica } from './group-replica.ts';
 import { LEAVING } from './peer-courier.ts';
+import type { UnledGroup } from './state-machine.ts';
 
 /** Longest that a node which is to stop waits for others to take over what it leads. */
 const HAND_OVER_MS = 3_000;
 const HAND_OVER_LOOK_MS = 10;
+/** A group without a leader for so long has lost its majority: elections are over much sooner. */
+const UNLED_MS = 5_000;
+/** Who has said nothing for so long is not there. */
+const SILENT_MS = 2_000;
 /** For so long nobody may seem fit to: leaders forget whom they have heard once in an election timeout. */
 const SUCCESSOR_MS = 700;
 
@@ -18,6 +23,7 @@ export interface LeadershipsOptions {
   readonly self: number;
   readonly clock: Clock;
   readonly replicas: ReadonlyMap<number, GroupReplica>;
+  readonly nameOf: (member: number) => string;
   readonly clockGuard: ClockGuard;
   /** A core has been given something to do. */
   readonly wake: (replica: GroupReplica) => void;
@@ -29,6 +35,10 @@ export class Leaderships {
   readonly #byPeer = new Map<number, number>();
   /** New groups that this node is to lead: they need not wait for an election timeout. */
   readonly #toLead = new Set<GroupReplica>();
+  /** When each peer was last heard. */
+  readonly #heardMs = new Map<number, number>();
+  /** Since when a replica knows no leader. */
+  readonly #unledSinceMs = new WeakMap<GroupReplica, number>();
   #led = 0;
   #isLeaving = false;
   #won = 0;
@@ -61,6 +71,7 @@ export class Leaderships {
   /** A peer has told how many it leads. */
   heard(peer: number, led: number): void {
     this.#byPeer.set(peer, led);
+    this.#heardMs.set(peer, this.#options.clock.monotonicMs());
   }
 
   /** Groups that a member leads, as far as is known. */
@@ -81,8 +92,30 @@ export class Leaderships {
     this.#toLead.add(replica);
   }
 
+  /** Why nobody leads a group of which a replica is here; undefined: somebody does, or an election is under way. */
+  unled(group: number): UnledGroup | undefined {
+    const replica = this.#options.replicas.get(group);
+    const sinceMs = replica && this.#unledSinceMs.get(replica);
+    if (replica === undefined || sinceMs === undefined) return undefined;
+    const { self, clock, nameOf } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - sinceMs < UNLED_MS) return undefined;
+    const { voters } = replica.core.configuration;
+    const isHeard = (voter: number) =>
+      voter === self || nowMs - (this.#heardMs.get(voter) ?? -Infinity) < SILENT_MS;
+    return {
+      forMs: nowMs - sinceMs,
+      needed: Math.floor(voters.length / 2) + 1,
+      heard: voters.filter(isHeard).map(nameOf),
+      silent: voters.filter((voter) => !isHeard(voter)).map(nameOf),
+    };
+  }
+
   /** To be called at each tick of a replica. */
   tick(replica: GroupReplica): void {
+    if (replica.core.leader !== 0) this.#unledSinceMs.delete(replica);
+    else if (!this.#unledSinceMs.has(replica))
+      this.#unledSinceMs.set(replica, this.#options.clock.monotonicMs());
     if (this.#toLead.delete(replica) && replica.core.leader === 0) replica.core.campaign();
   }
 

@@ -2,7 +2,7 @@
 import { HoldfastError } from '@holdfast/client/error';
 import type { Command } from './entry.ts';
 import type { GroupHost } from './group-host.ts';
-import type { ProposalFailure } from './state-machine.ts';
+import type { ProposalFailure, UnledGroup } from './state-machine.ts';
 
 /** Proposes a command; resolves with the state machine's result. Error: HoldfastError with outcome. */
 export function propose(
@@ -30,8 +30,8 @@ export function awaitRead(host: GroupHost, group: number): Promise<void> {
       onReady: resolve,
       onFailed: () => {
         const cause = host.failure ?? (host.replica(group) === undefined ? 'group gone' : 'not leader');
-        const leader = host.isLeader(group) ? undefined : host.leaderOf(group);
-        reject(proposalError({ cause, outcome: 'NOT_APPLIED', leader }).withOutcome(undefined));
+        const notLed = host.isLeader(group) ? {} : host.notLed(group);
+        reject(proposalError({ cause, outcome: 'NOT_APPLIED', ...notLed }).withOutcome(undefined));
       },
     });
   });
@@ -43,8 +43,13 @@ export function isFresh(host: GroupHost, group: number, sinceMs: number): boolea
   return replica !== undefined && replica.reads.freshAsOfMs >= sinceMs;
 }
 
+/** Whether an error says that the group is not led here: another node may know more. */
+export function isNotLed(error: unknown): boolean {
+  return error instanceof HoldfastError && (error.reason === 'NOT_LEADER' || error.reason === 'NO_LEADER');
+}
+
 /** What a proposal's failure means to the caller. */
-export function proposalError({ cause, outcome, leader }: ProposalFailure): HoldfastError {
+export function proposalError({ cause, outcome, leader, unled }: ProposalFailure): HoldfastError {
   const fate =
     outcome === 'NOT_APPLIED' ? 'Nothing was written.' : 'The write may or may not have been kept.';
   switch (cause) {
@@ -62,6 +67,7 @@ export function proposalError({ cause, outcome, leader }: ProposalFailure): Hold
         field: 'keyspace',
       });
     case 'not leader':
+      if (leader === undefined && unled !== undefined) return unledError(unled, outcome, fate);
       return new HoldfastError({
         reason: 'NOT_LEADER',
         message: `this node does not lead the key's partition; ${leader === undefined ? 'no leader is known' : `${leader.name} does`}. ${fate}`,
@@ -102,4 +108,22 @@ export function proposalError({ cause, outcome, leader }: ProposalFailure): Hold
         outcome,
       });
   }
+}
+
+/** It is retried like any other refusal, but says that waiting within the call will hardly help. */
+function unledError(
+  { forMs, needed, heard, silent }: UnledGroup,
+  outcome: 'NOT_APPLIED' | 'UNKNOWN',
+  fate: string,
+): HoldfastError {
+  const total = heard.length + silent.length;
+  const missing = silent.length === 0 ? '' : `, not ${silent.join(', ')}`;
+  return new HoldfastError({
+    reason: 'NO_LEADER',
+    message:
+      `nobody has led the key's partition for ${Math.round(forMs / 1_000)} s: of the ${total} nodes that decide in it ${needed} must be up ` +
+      `and reach each other, and this node hears ${heard.join(', ')}${missing}. ${fate}`,
+    outcome,
+    retryAfterMs: 200,
+  });
 }

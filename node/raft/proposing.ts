@@ -2,8 +2,7 @@
 import type { Clock } from '@holdfast/client/clock';
 import type { ClockGuard } from './clock-guard.ts';
 import type { GroupReplica } from './group-replica.ts';
-import type { Member } from './members.ts';
-import type { FailureCause, Proposal } from './state-machine.ts';
+import type { FailureCause, NotLed, Proposal } from './state-machine.ts';
 
 /** What became of the commands that were proposed here. */
 export interface ProposalCounts {
@@ -21,12 +20,12 @@ export class Proposing {
   readonly counts: ProposalCounts = { logged: 0, refused: 0, expired: 0, lost: 0 };
   readonly #clock: Clock;
   readonly #clockGuard: ClockGuard;
-  readonly #leaderOf: (group: number) => Member | undefined;
+  readonly #notLed: (group: number) => NotLed;
 
-  constructor(clock: Clock, clockGuard: ClockGuard, leaderOf: (group: number) => Member | undefined) {
+  constructor(clock: Clock, clockGuard: ClockGuard, notLed: (group: number) => NotLed) {
     this.#clock = clock;
     this.#clockGuard = clockGuard;
-    this.#leaderOf = leaderOf;
+    this.#notLed = notLed;
   }
 
   /** Proposes what waits; a leader whose clock is far from the others' hands over instead. */
@@ -49,16 +48,16 @@ export class Proposing {
   /** Ends a proposal to a group that is led elsewhere. */
   refuse(proposal: Proposal, group: number): void {
     this.counts.refused++;
-    proposal.onFailed({ cause: 'not leader', outcome: 'NOT_APPLIED', leader: this.#leaderOf(group) });
+    proposal.onFailed({ cause: 'not leader', outcome: 'NOT_APPLIED', ...this.#notLed(group) });
   }
 
   /** Ends what was proposed here: of what is in the log nobody here can say what becomes of it. */
   giveUp(replica: GroupReplica, cause: FailureCause): void {
-    const leader = this.#leaderOf(replica.group);
+    const notLed = this.#notLed(replica.group);
     const lost = replica.proposals.drainInFlight();
-    for (const proposal of lost) proposal.onFailed({ cause, outcome: 'UNKNOWN', leader });
+    for (const proposal of lost) proposal.onFailed({ cause, outcome: 'UNKNOWN', ...notLed });
     const refused = replica.proposals.drainWaiting();
-    for (const proposal of refused) proposal.onFailed({ cause, outcome: 'NOT_APPLIED', leader });
+    for (const proposal of refused) proposal.onFailed({ cause, outcome: 'NOT_APPLIED', ...notLed });
     this.counts.lost += lost.length;
     this.counts.refused += refused.length;
   }

@@ -41,10 +41,26 @@ export type FailureCause =
   /** Storage is damaged, or the others knew this node with other data; they can serve in its place. */
   | 'node damaged';
 
+/** What is known of who leads a group that is not led here. */
+export interface NotLed {
+  /** Who does, where that is known and somebody else. */
+  readonly leader?: Member | undefined;
+  /** Nobody does, and has not for long. */
+  readonly unled?: UnledGroup | undefined;
+}
+
+/** What is known of a group that nobody leads. */
+export interface UnledGroup {
+  readonly forMs: number;
+  /** Voters that must be up. */
+  readonly needed: number;
+  /** Names of the voters that this node hears, itself included, and of the others. */
+  readonly heard: readonly string[];
+  readonly silent: readonly string[];
+}
+
 /** Why a proposal has no result, and whether it may have been applied. */
-export interface ProposalFailure {
+export interface ProposalFailure extends NotLed {
   readonly cause: FailureCause;
   readonly outcome: 'NOT_APPLIED' | 'UNKNOWN';
-  /** Who leads the group, where that is known and somebody else. */
-  readonly leader?: Member | undefined;
 }

@@ -99,8 +99,7 @@ function propose(options: ForwardServiceOptions, request: ProposeRequest): Promi
   const replica = host.replica(group);
   if (replica === undefined) throw proposalError({ cause: 'no replica', outcome: 'NOT_APPLIED' });
   if (!replica.isLeader && !replica.isAlone) {
-    const leader = host.leaderOf(group);
-    throw proposalError({ cause: 'not leader', outcome: 'NOT_APPLIED', leader });
+    throw proposalError({ cause: 'not leader', outcome: 'NOT_APPLIED', ...host.notLed(group) });
   }
   if (request.commands.length > 0) checkBatch(request.commands.length, 0, 'commands');
   const commands = request.commands.map((message) => command(replica, message));

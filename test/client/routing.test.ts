@@ -38,6 +38,8 @@ class Cluster {
   readonly leaders = ['a:1', 'a:1'];
   hint: (endpoint: string, partition: number) => string | undefined = (_, partition) =>
     this.leaders[partition];
+  /** What nodes say that do not lead. */
+  refusal: 'NOT_LEADER' | 'NO_LEADER' = 'NOT_LEADER';
   /** Each call as it arrived: endpoint and key. */
   readonly seen: string[] = [];
   /** Writes in the order of their first arrival, by endpoint and key. */
@@ -95,7 +97,7 @@ class Cluster {
     const partition = partitionOf(key);
     if (this.leaders[partition] === endpoint) return this.kv.pipelineCall(request, call);
     const leader = this.hint(endpoint, partition) ?? '';
-    const error = { reason: 'NOT_LEADER', code: 14, message: 'not here', outcome: 1, leader };
+    const error = { reason: this.refusal, code: 14, message: 'not here', outcome: 1, leader };
     const value = { field: '', actual: '', limit: '', retryAfterMs: leader === '' ? 100 : 0, ...error };
     return {
       $typeName: 'holdfast.kv.v1.PipelineResult',
@@ -266,6 +268,36 @@ test('nodes that name each other are asked less and less often, and the call end
   expect(asked).toBeGreaterThan(10);
   expect(asked).toBeLessThan(40);
   expect(call.error).toMatchObject({ reason: 'NOT_LEADER', outcome: 'NOT_APPLIED' });
+});
+
+test('where nobody has led for long each node is asked once, and the call ends with what they say', async () => {
+  const { cluster, kv } = await setUp();
+  const key = KEYS[0]![0]!;
+  cluster.leaders[0] = 'nobody';
+  cluster.hint = () => undefined;
+  cluster.refusal = 'NO_LEADER';
+  const call = watch(kv.put(key, '1', { timeout: 5_000 }));
+  for (let ms = 0; ms < 1_000; ms += 5) {
+    await cluster.clock.pass(5);
+    cluster.serve();
+  }
+  expect(cluster.take()).toEqual([`a:1 ${key}`, `b:2 ${key}`, `c:3 ${key}`]);
+  expect(call.error).toMatchObject({ reason: 'NO_LEADER', outcome: 'NOT_APPLIED' });
+});
+
+test('when no leader is found in time the call says so, not that its time is over', async () => {
+  const { cluster, kv } = await setUp();
+  cluster.leaders[0] = 'nobody';
+  cluster.hint = () => undefined;
+  const call = watch(kv.put(KEYS[0]![0]!, '1', { timeout: 1_000 }));
+  for (let ms = 0; ms < 1_100; ms += 5) {
+    await cluster.clock.pass(5);
+    cluster.serve();
+  }
+  expect(call.error).toMatchObject({ reason: 'NO_LEADER', outcome: 'NOT_APPLIED', code: 'UNAVAILABLE' });
+  expect(call.error!.message).toMatch(
+    /^no leader was found in time: not here Nothing was written. \[NO_LEADER\]$/,
+  );
 });
 
 test('a unary call follows the leader as well', async () => {

@@ -13,7 +13,7 @@ import { GroupRoutes, type GroupPlace } from '../../node/cluster/group-routes.ts
 import { RemoteReads } from '../../node/cluster/remote-reads.ts';
 import type { GroupHost } from '../../node/raft/group-host.ts';
 import type { Member } from '../../node/raft/members.ts';
-import type { Proposal } from '../../node/raft/state-machine.ts';
+import type { Proposal, UnledGroup } from '../../node/raft/state-machine.ts';
 import { SimulatedClock } from '../../node/runtime/simulated/simulated-clock.ts';
 import { SimulatedScheduler } from '../../node/runtime/simulated/simulated-scheduler.ts';
 
@@ -45,6 +45,8 @@ export class ClusterRig {
   readonly observed: string[] = [];
   /** What the replica here knows; undefined: there is none. */
   replica: { leader: number | undefined } | undefined = undefined;
+  /** What the replica here knows when nobody has led for long. */
+  unled: UnledGroup | undefined = undefined;
   readonly forwarder: Forwarder;
   readonly reads: RemoteReads;
   readonly routes: GroupRoutes;
@@ -57,6 +59,7 @@ export class ClusterRig {
       replica: () => this.replica,
       isLeader: () => this.replica?.leader === 1,
       leaderOf: () => MEMBERS.find(({ id }) => id === this.replica?.leader),
+      notLed: () => ({ leader: undefined, unled: this.unled }),
       propose: (_: number, proposal: Proposal) => this.proposed.push(proposal),
     } as unknown as GroupHost;
     const { clock } = this;
@@ -122,6 +125,11 @@ export function results(...given: (string | HoldfastError)[]): ProposeResponse {
 
 export function notLeader(leader?: string): HoldfastError {
   return new HoldfastError({ reason: 'NOT_LEADER', message: 'not here', outcome: 'NOT_APPLIED', leader });
+}
+
+/** The answer of a node in a minority. */
+export function noLeader(): HoldfastError {
+  return new HoldfastError({ reason: 'NO_LEADER', message: 'nobody leads', outcome: 'NOT_APPLIED' });
 }
 
 export function unreachable(outcome?: 'NOT_APPLIED'): HoldfastError {

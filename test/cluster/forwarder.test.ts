@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { HoldfastError } from '../../client/error.ts';
 import type { ProposeRequest } from '@holdfast/proto/raft/v1/forward';
-import { ClusterRig, commandsOf, notLeader, results, unreachable } from './cluster-rig.ts';
+import { ClusterRig, commandsOf, noLeader, notLeader, results, unreachable } from './cluster-rig.ts';
 
 /** A rig whose replica says that another node leads. */
 function following(leader = 2, queueBytes?: number): ClusterRig {
@@ -113,6 +113,34 @@ test('without a leader a write is given up before its deadline, and was not appl
   expect(rig.ends).toEqual(['a NOT_LEADER NOT_APPLIED']);
   expect(rig.clock.monotonicMs()).toBeLessThan(1_000);
   expect([...asked].sort()).toEqual(['n2:1', 'n3:1', 'n4:1']);
+});
+
+test('where nobody has led for long a write ends at once, when all who can be asked have been', async () => {
+  const rig = new ClusterRig();
+  rig.unled = { forMs: 6_000, needed: 2, heard: ['n1'], silent: ['n2', 'n3'] };
+  rig.propose('a');
+  for (let asked = 0; asked < 3; asked++) {
+    expect(rig.ends).toEqual([]);
+    (await rig.next()).fail(asked === 1 ? noLeader() : unreachable('NOT_APPLIED'));
+  }
+  await rig.run(60);
+  expect(rig.ends).toEqual(['a NO_LEADER NOT_APPLIED']);
+  rig.propose('b');
+  await rig.run(60);
+  expect([rig.ends, rig.calls]).toEqual([['a NO_LEADER NOT_APPLIED', 'b NO_LEADER NOT_APPLIED'], []]);
+  expect(rig.clock.monotonicMs()).toBeLessThan(500);
+});
+
+test('one that knows a leader is followed, whatever others say', async () => {
+  const rig = new ClusterRig();
+  rig.propose('a');
+  (await rig.next()).fail(noLeader());
+  (await rig.next()).fail(notLeader('n4:1'));
+  const call = await rig.next();
+  expect([call.to, commandsOf(call)]).toEqual(['n4:1', 'a']);
+  call.answer(results('1'));
+  await rig.run();
+  expect(rig.ends).toEqual(['a 1']);
 });
 
 test('without a replica here the leader is looked for, and remembered until it denies it', async () => {

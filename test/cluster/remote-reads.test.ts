@@ -9,7 +9,7 @@ import {
   type ReadRequest,
 } from '@holdfast/proto/raft/v1/forward';
 import { HoldfastError } from '../../client/error.ts';
-import { ClusterRig, notLeader, unreachable, type MadeCall } from './cluster-rig.ts';
+import { ClusterRig, noLeader, notLeader, unreachable, type MadeCall } from './cluster-rig.ts';
 
 function read(rig: ClusterRig, key: string, timeoutMs = 5_000): void {
   rig.reads.read(rig.place, Buffer.from(key), rig.clock.monotonicMs() + timeoutMs).then(
@@ -79,6 +79,15 @@ test('a read ends by its deadline', async () => {
   }
   expect(rig.ends).toEqual(['a NOT_LEADER']);
   expect(rig.clock.monotonicMs()).toBeLessThan(500);
+});
+
+test('where nobody has led for long a read ends when all who can be asked have been', async () => {
+  const rig = new ClusterRig();
+  read(rig, 'a', 5_000);
+  for (let asked = 0; asked < 3; asked++)
+    (await rig.next()).fail(asked === 0 ? noLeader() : unreachable('NOT_APPLIED'));
+  await rig.run(60);
+  expect(rig.ends).toEqual(['a NO_LEADER']);
 });
 
 test('a read of a keyspace that was dropped ends', async () => {

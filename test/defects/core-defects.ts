@@ -58,7 +58,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: '    this.#writes.truncate(index);\n    this.#unstable',
     replace: '    this.#unstable',
     reason: 'entries count as durable because others at their place were',
-    caughtBy: { seed: '13', checker: 'durable entries' },
+    caughtBy: { seed: '5', checker: 'memory bounds' },
   },
   {
     name: 'forget the vote on restart',
@@ -82,7 +82,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: 'return lastTerm > this.#lastTerm || (lastTerm === this.#lastTerm && lastIndex >= this.#lastIndex);',
     replace: 'return lastTerm + lastIndex >= 0;',
     reason: 'a leader lacks what is committed',
-    caughtBy: { seed: '0', checker: 'leader completeness' },
+    caughtBy: { seed: '2', checker: 'leader completeness' },
   },
   {
     name: 'compare logs by length alone',
@@ -154,7 +154,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: 'if (configuration.outgoing.length === 0) return incoming;',
     replace: 'if (configuration.outgoing.length >= 0) return incoming;',
     reason: 'the old members elect a leader that lacks what the new ones committed',
-    caughtBy: { seed: '111', checker: 'leader completeness' },
+    caughtBy: { seed: '341', checker: 'leader completeness' },
   },
   {
     name: 'count a learner as voter',
@@ -210,7 +210,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: '    this.#configurations.truncate(index);\n',
     replace: '',
     reason: 'a replica follows a configuration that was never committed',
-    caughtBy: { seed: '25', checker: 'configuration of the log' },
+    caughtBy: { seed: '30', checker: 'configuration of the log' },
   },
   {
     name: 'ignore the log-matching check',
@@ -275,7 +275,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     replace:
       '    this.#count++;\n    const sent = this.#rounds.at(-1);\n    if (sent === undefined) this.#waiting.push(read);\n    else (sent.reads as PendingRead[]).push(read);',
     reason: 'a leader confirms a read with answers from before it came, and serves it at an old index',
-    caughtBy: { seed: '30', checker: 'linearizable reads' },
+    caughtBy: { seed: '48', checker: 'linearizable reads' },
   },
   {
     name: 'an answer confirms later rounds',
@@ -299,7 +299,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: 'const isRoundDue = this.#reads.isRoundDue && this.#hasCommittedInTerm(); // invariant 3',
     replace: 'const isRoundDue = this.#reads.isRoundDue;',
     reason: 'a new leader does not know yet what is committed',
-    caughtBy: { seed: '7', checker: 'linearizable reads' },
+    caughtBy: { seed: '4', checker: 'linearizable reads' },
   },
   {
     name: 'propose while handing over',

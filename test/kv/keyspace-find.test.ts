@@ -49,6 +49,7 @@ class FollowerRig {
       expectGroups: () => undefined,
       completeRecovery: () => Promise.resolve(),
       leaderOf: () => this.leader,
+      notLed: () => ({ leader: this.leader }),
       replica: () => ({}),
       addGroup: (group: number) => (this.groups.add(group), { group }),
       removeGroup: (group: number) => this.groups.delete(group),
