@@ -191,7 +191,7 @@ export class Keyspaces {
   async create(settings: KeyspaceSettings, anywhere = false): Promise<Keyspace> {
     checkKeyspaceName(settings.name, 'name');
     return this.#attempt(async () => {
-      if (anywhere) await this.#catchUpForWrite();
+      await this.#catchUpForWrite();
       const { tree, clock } = this.#options;
       if (this.#open.has(settings.name)) {
         throw refuse(
@@ -229,8 +229,8 @@ export class Keyspaces {
   /** Drops a keyspace for good. `anywhere`: as for `create`. Errors: KEYSPACE_UNKNOWN, NOT_LEADER. */
   async drop(name: string, anywhere = false): Promise<void> {
     await this.#attempt(async () => {
-      if (anywhere) await this.#catchUpForWrite();
-      await this.find(name, 'name');
+      await this.#catchUpForWrite();
+      this.get(name, 'name');
       const key = PREFIX + name;
       const node = this.#options.tree.get(key);
       const comparisons = [{ key, modRevision: node?.modRevision ?? 0 }];

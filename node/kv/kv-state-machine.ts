@@ -37,6 +37,7 @@ import {
   type Refusal,
   type TransactOutcome,
 } from './kv-outcome.ts';
+import { MAX_KEY_BYTES, MAX_TTL_MS, MAX_VALUE_BYTES } from './limits.ts';
 import { encodeOutcome } from './outcome-codec.ts';
 import { KvRowKeys, VersionCounter, decodeValue, valueRow, type StoredValue } from './kv-rows.ts';
 
@@ -99,7 +100,8 @@ export class KvStateMachine implements StateMachine {
     const { comparisons, thenOperations, elseOperations } = decodeTransact(bytes).transact;
     for (const { comparator } of comparisons) compares(comparator, 0);
     for (const operation of [...thenOperations, ...elseOperations])
-      if (operation.case === 'mutation') checkedKind(operation.mutation);
+      if (operation.case === 'mutation') checkMutation(operation.mutation);
+      else checkKeyBytes(operation.key);
     return undefined;
   }
 
@@ -358,10 +360,18 @@ function kept(outcome: MutationOutcome | TransactOutcome | Refusal): KeptResult 
 }
 
 function checkedMutate(decoded: DecodedMutate): DecodedMutate {
-  checkedKind(decoded.mutation);
+  checkMutation(decoded.mutation);
   return decoded;
 }
 
-function checkedKind({ kind }: MutationCommand): void {
+/** Whatever a mutation asks for that a row cannot hold would end every replica that applies it. */
+function checkMutation({ kind, key, value, ttlMs }: MutationCommand): void {
   if (!Object.values(MutationKind).includes(kind)) throw new RangeError(`unknown mutation ${kind}`);
+  checkKeyBytes(key);
+  if (value.byteLength > MAX_VALUE_BYTES) throw new RangeError(`a value of ${value.byteLength} bytes`);
+  if (ttlMs !== undefined && (ttlMs < 1 || ttlMs > MAX_TTL_MS)) throw new RangeError(`a TTL of ${ttlMs} ms`);
+}
+
+function checkKeyBytes({ byteLength }: Uint8Array): void {
+  if (byteLength < 1 || byteLength > MAX_KEY_BYTES) throw new RangeError(`a key of ${byteLength} bytes`);
 }

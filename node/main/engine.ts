@@ -210,6 +210,8 @@ class EngineAssembly {
       disk,
       clock,
       floorBytes: minFreeBytes,
+      // Files that were removed go on taking what is written, until the process ends.
+      onGone: (error) => host.stopServing('storage failed', error),
       onChange: (low, freeBytes) => {
         reclaimer.setLow(low);
         onSpaceChange?.(low, freeBytes);

@@ -86,7 +86,8 @@ class Node implements RunningNode {
   readonly #stopping = new AbortController();
   #engine: Engine | undefined;
   #serving: Serving | undefined;
-  #damaged = false;
+  /** What is wrong with the data. */
+  #damage: string | undefined;
   #diskFailure: Error | undefined;
   #close: (end: { error?: Error }) => void = () => undefined;
   #stop: Promise<void> | undefined;
@@ -288,7 +289,8 @@ class Node implements RunningNode {
 
   #readiness(): { ready: boolean; reason: string } {
     if (this.#stopping.signal.aborted) return { ready: false, reason: 'the node is stopping' };
-    if (this.#damaged) return { ready: false, reason: "the node's data is damaged" };
+    if (this.#damage !== undefined)
+      return { ready: false, reason: `the node's data is damaged: ${this.#damage}` };
     const reason = this.#waitsFor();
     if (reason !== '') return { ready: false, reason };
     return { ready: true, reason: 'ok' };
@@ -320,7 +322,7 @@ class Node implements RunningNode {
 
   /** A disk that failed ends the process: what it still holds is unknown. Damage is kept for a look, and refused. */
   #onStorageFailure(cause: FatalCause, error: Error): void {
-    this.#damaged = true;
+    this.#damage = error.message;
     if (this.#serving !== undefined) this.#serving.healthy = false;
     this.#logger.fatal({ err: error, directory: this.#options.dataDirectory }, cause);
     if (cause !== 'storage failed') return;

@@ -13,6 +13,8 @@ export interface SpaceGuardOptions {
   readonly clock: Clock;
   /** Below this many free bytes, growth is refused. Lower: more of the disk is used; too low: the process dies on a full disk. */
   readonly floorBytes: number;
+  /** The data directory is not there any more. */
+  readonly onGone: (error: Error) => void;
   /** Called when growth is refused, or allowed again. */
   readonly onChange?: (low: boolean, freeBytes: number) => void;
 }
@@ -56,8 +58,9 @@ export class SpaceGuard {
   async #check(): Promise<void> {
     try {
       this.#freeBytes = await this.#options.disk.freeBytes();
-    } catch {
+    } catch (error) {
       this.#freeBytes = 0; // a disk that cannot even be asked takes no growth
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') this.#options.onGone(error as Error);
     }
     const low = this.#freeBytes < this.#options.floorBytes;
     if (low !== this.#low) {

@@ -23,6 +23,8 @@ import {
 import { beforeAll, expect, test } from 'vitest';
 import { HoldfastError } from '../../client/error.ts';
 import { encodeTransaction } from '../../node/coordination/tree-command.ts';
+import { encodeMutate, MutationKind, type MutationCommand } from '../../node/kv/kv-command.ts';
+import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../../node/kv/limits.ts';
 import type { CallContext, Handlers } from '../../node/services/handler.ts';
 import { forwardService } from '../../node/services/forward-service.ts';
 import { keyspaceService } from '../../node/services/keyspace-service.ts';
@@ -147,6 +149,43 @@ test('keyspaces are created and dropped on any node', async () => {
   }
 });
 
+/** A put that only differs from a good one in this. */
+function mutate(difference: Partial<MutationCommand>) {
+  const nothing = { ttlMs: undefined, expectedVersion: 0, expectedValue: Buffer.alloc(0), delta: 0n };
+  const put = { kind: MutationKind.put, key: Buffer.from('k0'), value: Buffer.from('v'), ...nothing };
+  const { kind, version, bytes } = encodeMutate(
+    { identity: undefined, fence: undefined },
+    { ...put, ...difference },
+  );
+  return { kind, version, payload: Buffer.from(bytes), timeoutMs: 1_000 };
+}
+
+test('a keyspace that was dropped can be created at once on a node that lags', async () => {
+  const [first, ...others] = cluster.nodes as [SmallNode, ...SmallNode[]];
+  const handlers = ({ engine }: SmallNode) =>
+    keyspaceService(engine!.keyspaces).handlers as Handlers<typeof KeyspaceService>;
+  for (const node of others) {
+    const made = create(CreateKeyspaceRequestSchema, { name: 'again', partitions: 1 });
+    await settle(handlers(first).createKeyspace(context(false, first), made));
+    await settle(
+      handlers(first).dropKeyspace(
+        context(false, first),
+        create(DropKeyspaceRequestSchema, { name: 'again' }),
+      ),
+    );
+    await settle(
+      handlers(node)
+        .createKeyspace(context(true, node), made)
+        .catch((error: unknown) => expect(error).toMatchObject({ reason: 'NOT_LEADER' })),
+    );
+    await settle(
+      handlers(first)
+        .dropKeyspace(context(false, first), create(DropKeyspaceRequestSchema, { name: 'again' }))
+        .catch((error: unknown) => expect(error).toMatchObject({ reason: 'KEYSPACE_UNKNOWN' })),
+    );
+  }
+});
+
 test('what is no command is refused before it is proposed', async () => {
   const group = cluster.groupOf('k0');
   const node = cluster.leaderOf(group)!;
@@ -157,6 +196,11 @@ test('what is no command is refused before it is proposed', async () => {
     { kind: 1, version: 9, payload: Buffer.alloc(9), timeoutMs: 1_000 },
     { kind: 99, version: 1, payload: Buffer.alloc(9), timeoutMs: 1_000 },
     { kind: 3, version: 1, payload: Buffer.alloc(4), timeoutMs: 1_000 },
+    mutate({ ttlMs: Number.MAX_SAFE_INTEGER }),
+    mutate({ ttlMs: 0 }),
+    mutate({ key: Buffer.alloc(0) }),
+    mutate({ key: Buffer.alloc(MAX_KEY_BYTES + 1) }),
+    mutate({ value: Buffer.alloc(MAX_VALUE_BYTES + 1) }),
   ];
   for (const command of bad) {
     const request = create(ProposeRequestSchema, { group: BigInt(group), commands: [command] });

@@ -37,7 +37,7 @@ export const ROW_DEFECTS: readonly WorldDefect[] = [
     find: 'return rest === STORED_FAMILY ? [] :',
     replace: "return rest === STORED_FAMILY || rest.startsWith('s') ? [] :",
     reason: 'a write that is repeated is applied twice, where a snapshot was installed between',
-    caughtBy: { seed: '3', nodes: 3, faults: LAGGING, checker: 'reasons' },
+    caughtBy: { seed: '2', nodes: 3, faults: LAGGING, checker: 'replicas' },
   },
   {
     name: 'offer a snapshot of another entry than its rows',

@@ -205,3 +205,11 @@ it('ends in order when the disk is full in spite of all, and keeps what it ackno
   await expectAllThere(kv, acknowledged);
   console.log(`the disk was filled to the end: ${acknowledged.size} acknowledged writes of 64 KiB are there`);
 }, 60_000);
+
+it('a node whose directory was removed ends instead of going on in files that are gone', async () => {
+  await using node = await RealNode.start();
+  rmSync(node.dataDirectory, { recursive: true });
+  const { code } = await within(node.ended, 20_000, () => 'the node goes on');
+  expect(code).toBe(1);
+  expect(node.output).toMatch(/storage failed/);
+});
