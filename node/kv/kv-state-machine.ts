@@ -37,7 +37,7 @@ import {
   type Refusal,
   type TransactOutcome,
 } from './kv-outcome.ts';
-import { MAX_KEY_BYTES, MAX_TTL_MS, MAX_VALUE_BYTES } from './limits.ts';
+import { MAX_KEY_BYTES, MAX_TRANSACTION_ANSWER_BYTES, MAX_TTL_MS, MAX_VALUE_BYTES } from './limits.ts';
 import { encodeOutcome } from './outcome-codec.ts';
 import { KvRowKeys, VersionCounter, decodeValue, valueRow, type StoredValue } from './kv-rows.ts';
 
@@ -245,13 +245,19 @@ export class KvStateMachine implements StateMachine {
     const staged: Staged = new Map();
     const outcomes: MutationOutcome[] = [];
     const gets: (StoredValue | undefined)[] = [];
+    let answerBytes = 0;
     const read = (key: Uint8Array) => {
       const known = staged.get(binaryString(key));
       return known === undefined ? this.value(key, stampMs) : known.value;
     };
     for (const operation of operations) {
       if (operation.case === 'get') {
-        gets.push(read(operation.key));
+        const found = read(operation.key);
+        answerBytes += found?.value.byteLength ?? 0;
+        // A request of a few bytes could ask for more than a machine has memory, of every replica.
+        if (answerBytes > MAX_TRANSACTION_ANSWER_BYTES)
+          return { refused: 'BATCH_TOO_LARGE', actual: String(answerBytes) };
+        gets.push(found);
         continue;
       }
       const next = this.#evaluate(operation.mutation, stampMs, read);

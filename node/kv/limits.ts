@@ -4,6 +4,8 @@ import type { Reason } from '@holdfast/client/reasons';
 
 export const MAX_BATCH_OPERATIONS = 4_096;
 export const MAX_BATCH_BYTES = 8 * 1024 * 1024;
+/** Bytes of values that the reads of a transaction may give. What a replica refuses all refuse: it never changes. */
+export const MAX_TRANSACTION_ANSWER_BYTES = 8 * 1024 * 1024;
 export const MAX_TTL_MS = 315_360_000_000;
 export const MAX_DEADLINE_MS = 300_000;
 export const DEFAULT_DEADLINE_MS = 5_000;

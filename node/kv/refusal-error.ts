@@ -1,6 +1,7 @@
 /** Refusals of the state machine as errors for the caller. */
 import { HoldfastError } from '@holdfast/client/error';
 import type { Refusal } from './kv-outcome.ts';
+import { MAX_TRANSACTION_ANSWER_BYTES } from './limits.ts';
 
 const NOTHING = 'Nothing was written.';
 
@@ -17,6 +18,7 @@ export function refusalError({ refused, currentVersion, actual }: Refusal): Hold
     message: message(refused, now, actual),
     outcome,
     actual,
+    limit: refused === 'BATCH_TOO_LARGE' ? String(MAX_TRANSACTION_ANSWER_BYTES) : undefined,
     field: FIELDS[refused],
     currentVersion: currentVersion === undefined ? undefined : BigInt(currentVersion),
     retryAfterMs: refused === 'OVERLOADED' ? 100 : undefined,
@@ -27,6 +29,7 @@ const FIELDS: Partial<Record<string, string>> = {
   VERSION_MISMATCH: 'expected_version',
   VALUE_MISMATCH: 'expected_value',
   KEY_EXISTS: 'key',
+  BATCH_TOO_LARGE: 'then',
   FENCED: 'fence.token',
   CLIENT_EXPIRED: 'sequence.client_id',
   SEQUENCE_STALE: 'sequence.sequence',
@@ -52,6 +55,8 @@ function message(refused: string, now: string, actual: string | undefined): stri
       return 'this sequence was answered before and its result is no longer kept.';
     case 'RESULT_NOT_KEPT':
       return 'the transaction was applied before; its result was too large to be kept. Read the keys.';
+    case 'BATCH_TOO_LARGE':
+      return `the reads of the transaction give ${actual} bytes of values or more, limit ${MAX_TRANSACTION_ANSWER_BYTES}. ${NOTHING} Read in parts.`;
     case 'OVERLOADED':
       return `too many ${actual ?? 'writes'}. ${NOTHING} Try again later.`;
     default:

@@ -46,8 +46,8 @@ import { KvPipeline, type PipelineDependencies } from './kv-pipeline.ts';
 
 /** Keys of a BatchGet that are read at a time: they share what it takes to know that they are up to date. */
 const KEYS_AT_ONCE = 16;
-/** Bytes of values that one BatchGet may answer with. */
-const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
+/** Bytes of values that one BatchGet may answer with: a message is at most 16 MiB. */
+const MAX_ANSWER_BYTES = 15 * 1024 * 1024;
 
 export interface KvServiceOptions extends PipelineDependencies {
   readonly kv: KeyValue;

@@ -39,8 +39,8 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
   {
     name: 'say that what was proposed was not applied',
     file: 'node/raft/proposing.ts',
-    find: "proposal.onFailed({ cause, outcome: 'UNKNOWN', leader });",
-    replace: "proposal.onFailed({ cause, outcome: 'NOT_APPLIED', leader });",
+    find: "proposal.onFailed({ cause, outcome: 'UNKNOWN', ...notLed });",
+    replace: "proposal.onFailed({ cause, outcome: 'NOT_APPLIED', ...notLed });",
     reason: 'the next leader may commit what a leader that was deposed has in its log',
     caughtBy: {
       seed: '5',
@@ -52,7 +52,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
   {
     name: 'say that what was proposed was applied',
     file: 'node/raft/proposing.ts',
-    find: "proposal.onFailed({ cause, outcome: 'UNKNOWN', leader });",
+    find: "proposal.onFailed({ cause, outcome: 'UNKNOWN', ...notLed });",
     replace:
       'proposal.onApplied({ version: 1, counter: undefined, existed: undefined, succeeded: true, results: [] });',
     reason: 'the next leader may replace what a leader that was deposed has in its log',
@@ -61,14 +61,14 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
   {
     name: 'free segments of groups not known yet',
     file: HOST,
-    find: '    if (!this.#isRecovered) return; // groups that are still to be added need their entries\n',
+    find: '    if (!this.#recovery.isOver) return; // groups that are still to be added need their entries\n',
     replace: '',
     reason: 'a group that is added late finds its entries gone',
     caughtBy: { seed: '30', nodes: 3, faults: CRASHES, checker: 'storage' },
   },
   {
     name: 'take the groups that are there for all',
-    file: 'node/raft/group-host.ts',
+    file: 'node/raft/recovery-wait.ts',
     find: `coordination.applied.index >= Math.min(this.#recoveredTo, coordination.lastIndex)`,
     replace: `coordination.applied.index >= 0`,
     reason: 'rows of a group that group 0 has yet to name are removed',
