@@ -42,7 +42,7 @@ export interface PeerDialOptions {
   /**
    * Whether the address is first tried with a bare connection. grpc-js leaves connections
    * that it gave up on to the system, which keeps them for minutes: they would heap up while
-   * a peer's machine is away.
+   * a peer's machine is away, or its process hangs.
    */
   readonly probes: boolean;
   readonly onOpen: () => void;
@@ -94,7 +94,8 @@ export class PeerDial {
       const port = Number(address.slice(address.lastIndexOf(':') + 1));
       const socket = (this.#probe = connect(port, hostOf(address)));
       socket.on('error', reject);
-      socket.once('connect', () => {
+      // The kernel of a process that hangs still accepts; a server of HTTP/2 speaks first, one of TLS does not.
+      socket.once(this.#options.tls === undefined ? 'data' : 'connect', () => {
         socket.destroy();
         resolve();
       });

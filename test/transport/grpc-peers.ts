@@ -171,13 +171,17 @@ export async function stallingWire(target: number) {
 /** Takes connections and never says anything. */
 export async function silentListener() {
   const sockets: Socket[] = [];
-  const server = createServer((socket) => sockets.push(socket.on('error', () => undefined)));
+  const server = createServer((socket) => sockets.push(socket.on('error', () => undefined).resume()));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     address: `127.0.0.1:${(server.address() as { port: number }).port}`,
     /** Connections that were made. */
     get taken(): number {
       return sockets.length;
+    },
+    /** Those that the other side has not ended. */
+    get open(): number {
+      return sockets.filter((socket) => !socket.readableEnded && !socket.destroyed).length;
     },
     [Symbol.dispose]: () => {
       sockets.forEach((socket) => socket.destroy());
