@@ -333,20 +333,6 @@ describe('transactions', () => {
     expect(result.succeeded).toBe(succeeded);
   });
 
-  test('reads of more than 8 MiB refuse all of it', async () => {
-    const [a, b] = keysByPartition().same;
-    await rig.put({ key: bytes(b), value: new Uint8Array(1_048_576) });
-    const gets = (count: number) => Array.from({ length: count }, () => get(b));
-    await expect(rig.transact({ thenOperations: [put(a, '1'), ...gets(9)] })).rejects.toMatchObject({
-      reason: 'BATCH_TOO_LARGE',
-      outcome: 'NOT_APPLIED',
-      actual: String(9 * 1_048_576),
-      limit: String(8 * 1_048_576),
-    });
-    expect((await rig.get({ key: bytes(a) })).entry).toBeUndefined();
-    expect((await rig.transact({ thenOperations: [put(a, '1'), ...gets(8)] })).results).toHaveLength(9);
-  });
-
   test('an operation that fails refuses all of it', async () => {
     const { same } = keysByPartition();
     const [a, b] = same;
