@@ -1,7 +1,7 @@
 import { Expiring } from './deadlines.ts';
 import type { HoldfastError } from './error.ts';
 import type { Answer, EncodableCall } from './pipeline-codec.ts';
-import type { RetriedCall } from './retry.ts';
+import type { Refusals, RetriedCall } from './retry.ts';
 
 const EMPTY = new Uint8Array(0);
 
@@ -60,7 +60,7 @@ export class PipelineCall extends Expiring implements EncodableCall, RetriedCall
   lost = false;
   reopened = false;
   unled: HoldfastError | undefined = undefined;
-  refusals = 0;
+  refusedBy: Refusals | undefined = undefined;
   settled = false;
   /** The leader that a node named for it, for the next attempt. */
   leader: string | undefined = undefined;

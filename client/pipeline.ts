@@ -103,7 +103,7 @@ export class Pipeline implements StreamOwner, CallOwner {
     const isUntaken = isRefusedStream(stream, error);
     for (const call of calls) call.lost ||= !isUntaken;
     this.#retryLater(
-      waiting.filter((call) => this.#mayGoOn(call, error)),
+      waiting.filter((call) => this.#mayGoOn(call, error, stream.endpoint)),
       error,
     );
     this.#schedule();
@@ -274,15 +274,15 @@ export class Pipeline implements StreamOwner, CallOwner {
     call.leader = error.leader;
     if (error.leader !== undefined) this.#core.endpoints.answered(error.leader);
     this.#isRouting ||= error.leader !== undefined;
-    if (error.reason === 'NOT_LEADER')
+    if (error.reason === 'NOT_LEADER' || error.reason === 'NO_LEADER')
       this.#directory.noteLeader(call.keyspace, call.hash, error.leader, this.#core.clock.monotonicMs());
-    return this.#mayGoOn(call, error);
+    return this.#mayGoOn(call, error, endpoint);
   }
 
   /** False: the call has ended. */
-  #mayGoOn(call: PipelineCall, error: HoldfastError): boolean {
+  #mayGoOn(call: PipelineCall, error: HoldfastError, endpoint: string): boolean {
     if (call.settled) return false;
-    if (judgeAttempt(error, call, this.#core.endpoints.all.length)) return true;
+    if (judgeAttempt(error, call, { endpoint, endpoints: this.#core.endpoints.all.length })) return true;
     this.#fail(call, error);
     return false;
   }

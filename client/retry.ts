@@ -9,6 +9,11 @@ const LAST_ELECTION_DELAY_MS = 100;
 /** Attempts after which a call still goes at once to the leader that a node named; nodes may name each other. */
 const FOLLOWED_HINTS = 2;
 
+/** A client of one node asks it so often before it believes that nobody leads. */
+const LEAST_REFUSALS = 3;
+/** What a message of an attempt says of its write, of which the call knows more. */
+const FATE = /( Nothing was written\.| The write may or may not have been kept\.)? \[\w+\]$/;
+
 /** What the retry rules ask about a call. */
 export interface RetryState {
   readonly isWrite: boolean;
@@ -20,39 +25,70 @@ export interface RetryState {
   readonly lost: boolean;
 }
 
+/** Attempts that failed, and the nodes that they were sent to. */
+export interface Refusals {
+  count: number;
+  readonly endpoints: Set<string>;
+}
+
+/** Where an attempt was sent, and how many nodes there are to send it to. */
+export interface AttemptPlace {
+  readonly endpoint: string;
+  readonly endpoints: number;
+}
+
 /** A call whose failed attempts are judged. */
 export interface RetriedCall extends RetryState {
   lost: boolean;
   /** `reopen` was called. */
   reopened: boolean;
-  /** What a node has said of a partition that nobody leads, unless one has named a leader since. */
+  /** What a node has said of a partition that nobody leads, unless one has shown since that somebody does. */
   unled: HoldfastError | undefined;
-  /** Attempts that failed since a node said that it has long been so. */
-  refusals: number;
+  /** Who has failed the call since a node said that it has long been so; undefined: none has said so. */
+  refusedBy: Refusals | undefined;
   /** Flags the request of a write as opening. */
   reopen(): void;
 }
 
 /**
  * Judges an attempt that failed: notes on the call what it means for the next one and for
- * the outcome. True: the call may be sent again; to as many nodes as there are `endpoints`
- * when one says that the partition has lost its majority. Every path of a call comes through here.
+ * the outcome. True: the call may be sent again; when a node says that the partition has lost
+ * its majority, until every node was asked. Every path of a call comes through here.
  */
-export function judgeAttempt(error: HoldfastError, call: RetriedCall, endpoints: number): boolean {
-  noteUnled(error, call);
+export function judgeAttempt(error: HoldfastError, call: RetriedCall, place: AttemptPlace): boolean {
+  noteUnled(error, call, place);
   if (mayReopen(error, call)) {
     call.reopened = true;
     call.reopen();
     return true;
   }
   if (leavesDoubt(error)) call.lost = true;
-  return mayRetry(error, call) && call.refusals < Math.max(2, endpoints);
+  return mayRetry(error, call) && !isRefusedByAll(call, place);
 }
 
-function noteUnled(error: HoldfastError, call: RetriedCall): void {
-  if (error.reason === 'NO_LEADER' || error.reason === 'NOT_LEADER') call.unled = error;
-  if (error.leader !== undefined) [call.unled, call.refusals] = [undefined, 0];
-  else if (call.unled?.reason === 'NO_LEADER') call.refusals += 1;
+function noteUnled(error: HoldfastError, call: RetriedCall, { endpoint }: AttemptPlace): void {
+  const isUnled = error.reason === 'NO_LEADER' || error.reason === 'NOT_LEADER';
+  const isUnreached = error.reason === 'UNAVAILABLE' && !leavesDoubt(error);
+  if (error.leader !== undefined || !(isUnled || isUnreached || isStartOrStop(error))) {
+    // Whoever refuses for another reason leads, or knows who does.
+    call.unled = call.refusedBy = undefined;
+    return;
+  }
+  if (isUnled) call.unled = error;
+  if (error.reason === 'NO_LEADER') call.refusedBy ??= { count: 0, endpoints: new Set() };
+  if (call.refusedBy === undefined || isStartOrStop(error)) return;
+  call.refusedBy.count += 1;
+  call.refusedBy.endpoints.add(endpoint);
+}
+
+/** Its node will soon know more, or another one will. */
+function isStartOrStop({ reason }: HoldfastError): boolean {
+  return reason === 'STARTING' || reason === 'SHUTTING_DOWN';
+}
+
+function isRefusedByAll({ refusedBy }: RetriedCall, { endpoints }: AttemptPlace): boolean {
+  if (refusedBy === undefined) return false;
+  return refusedBy.endpoints.size >= endpoints && refusedBy.count >= Math.max(LEAST_REFUSALS, endpoints);
 }
 
 /**
@@ -62,18 +98,20 @@ function noteUnled(error: HoldfastError, call: RetriedCall): void {
 export function endError(error: HoldfastError, call: RetriedCall, sent: boolean): HoldfastError {
   const { unled } = call;
   const outcome = finalOutcome(error, call, sent);
-  const isLess = error.reason === 'UNAVAILABLE' || error.reason === 'NOT_LEADER';
   const isOut = error.reason === 'DEADLINE_EXCEEDED' && sent && !call.lost;
-  if (unled === undefined || isOut || !(isLess || error.reason === 'DEADLINE_EXCEEDED'))
-    return error.withOutcome(outcome);
-  const told = unled.message.replace(
-    /( Nothing was written\.| The write may or may not have been kept\.)? \[\w+\]$/,
-    '',
-  );
+  // An error that may be retried ends the call only for want of time, or of nodes to ask.
+  const isUnanswered = error.reason === 'DEADLINE_EXCEEDED' || mayRetry(error, call);
+  if (unled === undefined || isOut || !isUnanswered) return error.withOutcome(outcome);
+  const told = unled.message.replace(FATE, '');
   const what = unled.reason === 'NO_LEADER' ? told : `no leader was found in time: ${told}`;
   const fates = { NOT_APPLIED: ' Nothing was written.', UNKNOWN: ' The write may have been kept.' };
-  const message = `${what}${outcome === undefined ? '' : fates[outcome]}`;
-  return new HoldfastError({ reason: 'NO_LEADER', message, outcome, cause: error });
+  return new HoldfastError({
+    reason: 'NO_LEADER',
+    message: `${what}${outcome === undefined ? '' : fates[outcome]}`,
+    outcome,
+    retryAfterMs: unled.retryAfterMs,
+    cause: error,
+  });
 }
 
 /** Whether the same call may be sent again after this error, by the table of reasons. */

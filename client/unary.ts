@@ -3,7 +3,7 @@ import { sleep } from './clock.ts';
 import { blamesEndpoint, cancelled, clientClosed, type ClientCore, deadlineExceeded } from './core.ts';
 import { Expiring } from './deadlines.ts';
 import { HoldfastError } from './error.ts';
-import { endError, judgeAttempt, type RetriedCall, retryDelayMs } from './retry.ts';
+import { endError, judgeAttempt, type Refusals, type RetriedCall, retryDelayMs } from './retry.ts';
 
 /** How a unary call is made. */
 export interface UnaryOptions {
@@ -62,7 +62,7 @@ async function attempts<I extends DescMessage, O extends DescMessage>(
       const error = asHoldfastError(cause);
       if (blamesEndpoint(error, task.attempts)) core.endpoints.failed(endpoint);
       else core.endpoints.answered(endpoint);
-      await task.onAttemptFailed(error);
+      await task.onAttemptFailed(error, endpoint);
     }
   }
 }
@@ -74,7 +74,7 @@ class UnaryTask extends Expiring implements RetriedCall {
   lost: boolean;
   reopened = false;
   unled: HoldfastError | undefined;
-  refusals = 0;
+  refusedBy: Refusals | undefined;
   settled = false;
   /** The leader that a node named. */
   leader: string | undefined;
@@ -121,7 +121,7 @@ class UnaryTask extends Expiring implements RetriedCall {
   }
 
   /** Ends the call, or returns when it is time for the next attempt. */
-  async onAttemptFailed(error: HoldfastError): Promise<void> {
+  async onAttemptFailed(error: HoldfastError, endpoint: string): Promise<void> {
     this.#onRefused?.(error.reason);
     if (this.settled) return;
     this.#outTo = undefined;
@@ -129,7 +129,8 @@ class UnaryTask extends Expiring implements RetriedCall {
     if (error.leader !== undefined) this.#core.endpoints.answered(error.leader);
     const delayMs = retryDelayMs(error, this.attempts, this.#core.random);
     const inTime = this.#core.clock.monotonicMs() + delayMs < this.deadlineMs;
-    if (!judgeAttempt(error, this, this.#core.endpoints.all.length) || this.#once || !inTime) {
+    const place = { endpoint, endpoints: this.#core.endpoints.all.length };
+    if (!judgeAttempt(error, this, place) || this.#once || !inTime) {
       this.#end(error, true);
       return;
     }

@@ -29,6 +29,7 @@ import { proposalError } from '../raft/propose.ts';
 import type { Proposal, ProposalFailure } from '../raft/state-machine.ts';
 import type { Admission } from './admission.ts';
 import type { GroupPlace, GroupRoutes } from './group-routes.ts';
+import { UnledWitnesses } from './unled-witnesses.ts';
 
 /** Commands of one call. */
 const BATCH_COMMANDS = 4_096;
@@ -91,8 +92,8 @@ interface Lane {
   readonly waiting: Pending[];
   /** Leaders that were followed since somebody took a command. */
   followed: number;
-  /** A node that was asked has said that nobody leads the group; of those that may be asked still, one may know more. */
-  unled: HoldfastError | undefined;
+  /** Who has said that nobody leads the group; of the others, one may know more. */
+  readonly witnesses: UnledWitnesses;
 }
 
 export class Forwarder {
@@ -159,7 +160,7 @@ export class Forwarder {
     this.#queuedBytes += bytes;
     const lane = this.#lanes.get(place.group);
     if (lane !== undefined) return insert(lane.waiting, pending);
-    const opened: Lane = { place, waiting: [pending], followed: 0, unled: undefined };
+    const opened: Lane = { place, waiting: [pending], followed: 0, witnesses: new UnledWitnesses() };
     this.#lanes.set(place.group, opened);
     clock.afterTurn(() => void this.#run(opened));
   }
@@ -180,7 +181,7 @@ export class Forwarder {
     const { isGone } = lane.place;
     for (const pending of lane.waiting.splice(0)) {
       if (isGone) this.#fail(pending, { cause: 'group gone', outcome: 'NOT_APPLIED' });
-      else if (pending.giveUpMs <= nowMs) this.#end(pending, lane.unled ?? this.#notLed(lane));
+      else if (pending.giveUpMs <= nowMs) this.#end(pending, this.#notLed(lane));
       else insert(lane.waiting, pending);
     }
   }
@@ -194,7 +195,7 @@ export class Forwarder {
 
   /** Asks one node. True: something came of it, and there is no need to wait. */
   async #attempt(lane: Lane): Promise<boolean> {
-    const target = this.#options.routes.next(lane.place);
+    const target = this.#options.routes.next(lane.place, lane.witnesses.asked);
     if (target === undefined) {
       this.#refuseUnled(lane);
       return false;
@@ -209,7 +210,7 @@ export class Forwarder {
     }
     const isNews = this.#options.routes.leads(lane.place, member);
     lane.followed = 0;
-    lane.unled = undefined;
+    lane.witnesses.forget();
     return batch.length > 0 ? this.#settle(lane, batch, results) : isNews;
   }
 
@@ -299,8 +300,8 @@ export class Forwarder {
     }
     if (isRefusedUntaken(error)) {
       for (const pending of batch) insert(lane.waiting, pending);
-      if (error.reason === 'NO_LEADER') lane.unled = error;
-      if (error.reason === 'NOT_LEADER')
+      lane.witnesses.note(member, error);
+      if (error.reason === 'NOT_LEADER' || error.reason === 'NO_LEADER')
         return routes.refused(lane.place, error.leader) && ++lane.followed <= FOLLOWED_HINTS;
       routes.failed(member);
       return false;
@@ -313,13 +314,13 @@ export class Forwarder {
 
   /** There is nobody left to ask: to wait for the deadline would tell the callers nothing more. */
   #refuseUnled(lane: Lane): void {
-    const error = lane.unled ?? this.#notLed(lane);
+    const error = this.#notLed(lane);
     if (error.reason === 'NO_LEADER') for (const pending of lane.waiting.splice(0)) this.#end(pending, error);
+    lane.witnesses.forget();
   }
 
-  #notLed({ place }: Lane): HoldfastError {
-    const { host } = this.#options;
-    return proposalError({ cause: 'not leader', outcome: 'NOT_APPLIED', ...host.notLed(place.group) });
+  #notLed({ place, witnesses }: Lane): HoldfastError {
+    return witnesses.error(this.#options.host.notLed(place.group));
   }
 
   async #pause(): Promise<void> {

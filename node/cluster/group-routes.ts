@@ -43,12 +43,13 @@ export class GroupRoutes {
     this.#clock = clock;
   }
 
-  /** Whom to ask next among the other nodes; undefined: nobody, for now. */
-  next(place: GroupPlace): Target | undefined {
+  /** Whom to ask next among the other nodes, but for those `asked`; undefined: nobody, for now. */
+  next(place: GroupPlace, asked?: ReadonlySet<number>): Target | undefined {
     const { group } = place;
+    const mayAsk = (member: Member) => this.#mayAsk(member) && asked?.has(member.id) !== true;
     for (const known of this.#known(group))
-      if (known !== undefined && this.#mayAsk(known)) return { member: known, isLeader: true };
-    const member = this.#someone(place, (other) => this.#mayAsk(other));
+      if (known !== undefined && mayAsk(known)) return { member: known, isLeader: true };
+    const member = this.#someone(place, mayAsk);
     return member && { member, isLeader: false };
   }
 

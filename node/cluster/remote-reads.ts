@@ -14,9 +14,10 @@ import {
   ReadRequestSchema,
   type ReadRangeResponse,
 } from '@holdfast/proto/raft/v1/forward';
-import { proposalError } from '../raft/propose.ts';
+import { isNotLed, proposalError } from '../raft/propose.ts';
 import type { ObserveForwarded } from './forwarder.ts';
 import type { GroupPlace, GroupRoutes } from './group-routes.ts';
+import { UnledWitnesses } from './unled-witnesses.ts';
 
 /** Keys of one call. */
 const BATCH_KEYS = 4_096;
@@ -132,16 +133,16 @@ export class RemoteReads {
     const { clock, routes, observe } = this.#options;
     const { signal } = this.#stopping;
     let last: HoldfastError | undefined;
-    let unled: HoldfastError | undefined;
+    const witnesses = new UnledWitnesses();
     for (let attempts = 0, followed = 0; ; attempts++) {
       const leftMs = deadlineMs - clock.monotonicMs();
-      if (attempts > 0 && leftMs <= Math.max(POLL_MS, ANSWER_MS))
-        throw unled ?? last ?? this.#unanswered(place);
+      if (attempts > 0 && leftMs <= Math.max(POLL_MS, ANSWER_MS)) throw last ?? this.#unanswered(place);
       if (place.isGone || signal.aborted) throw this.#unanswered(place);
-      const target = routes.next(place);
+      const target = routes.next(place, witnesses.asked);
       if (target === undefined) {
-        unled ??= asNoLeader(this.#unanswered(place));
-        if (unled !== undefined) throw unled; // there is nobody left to ask
+        const error = witnesses.error(routes.notLed(place));
+        if (error.reason === 'NO_LEADER') throw error.withOutcome(undefined); // nobody is left to ask
+        witnesses.forget();
       } else {
         const { member } = target;
         const timeoutMs = Math.max(1, Math.min(ATTEMPT_MS, leftMs));
@@ -154,10 +155,9 @@ export class RemoteReads {
           observe?.(operation, last.reason, 1);
           if (!mayAskAnother(last)) throw last;
           // One that had little time for it may be well.
-          if (last.reason !== 'NOT_LEADER' && timeoutMs < ATTEMPT_MS && last.code === 'DEADLINE_EXCEEDED')
-            throw last;
-          unled = asNoLeader(last) ?? unled;
-          if (last.reason !== 'NOT_LEADER') routes.failed(member);
+          if (!isNotLed(last) && timeoutMs < ATTEMPT_MS && last.code === 'DEADLINE_EXCEEDED') throw last;
+          witnesses.note(member, last);
+          if (!isNotLed(last)) routes.failed(member);
           else if (routes.refused(place, last.leader) && followed++ < FOLLOWED_HINTS) continue;
         }
       }
@@ -185,8 +185,4 @@ function batchSize(waiting: readonly WaitingRead[]): number {
     count++;
   }
   return count;
-}
-
-function asNoLeader(error: HoldfastError): HoldfastError | undefined {
-  return error.reason === 'NO_LEADER' ? error : undefined;
 }

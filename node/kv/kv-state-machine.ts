@@ -37,7 +37,13 @@ import {
   type Refusal,
   type TransactOutcome,
 } from './kv-outcome.ts';
-import { MAX_KEY_BYTES, MAX_TRANSACTION_ANSWER_BYTES, MAX_TTL_MS, MAX_VALUE_BYTES } from './limits.ts';
+import {
+  MAX_KEY_BYTES,
+  MAX_LOCK_NAME_BYTES,
+  MAX_TRANSACTION_ANSWER_BYTES,
+  MAX_TTL_MS,
+  MAX_VALUE_BYTES,
+} from './limits.ts';
 import { encodeOutcome } from './outcome-codec.ts';
 import { KvRowKeys, VersionCounter, decodeValue, valueRow, type StoredValue } from './kv-rows.ts';
 
@@ -97,8 +103,13 @@ export class KvStateMachine implements StateMachine {
     if (version === 1 && kind === CommandKind.mutate) return checkedMutate(decodeMutate(bytes));
     if (version !== 1 || kind !== CommandKind.transact)
       throw new RangeError(`command ${kind} of version ${version} is not taken from other nodes`);
-    const { comparisons, thenOperations, elseOperations } = decodeTransact(bytes).transact;
-    for (const { comparator } of comparisons) compares(comparator, 0);
+    const { context, transact } = decodeTransact(bytes);
+    const { comparisons, thenOperations, elseOperations } = transact;
+    checkFence(context);
+    for (const { comparator, key } of comparisons) {
+      compares(comparator, 0);
+      checkKeyBytes(key);
+    }
     for (const operation of [...thenOperations, ...elseOperations])
       if (operation.case === 'mutation') checkMutation(operation.mutation);
       else checkKeyBytes(operation.key);
@@ -366,6 +377,7 @@ function kept(outcome: MutationOutcome | TransactOutcome | Refusal): KeptResult 
 }
 
 function checkedMutate(decoded: DecodedMutate): DecodedMutate {
+  checkFence(decoded.context);
   checkMutation(decoded.mutation);
   return decoded;
 }
@@ -376,6 +388,11 @@ function checkMutation({ kind, key, value, ttlMs }: MutationCommand): void {
   checkKeyBytes(key);
   if (value.byteLength > MAX_VALUE_BYTES) throw new RangeError(`a value of ${value.byteLength} bytes`);
   if (ttlMs !== undefined && (ttlMs < 1 || ttlMs > MAX_TTL_MS)) throw new RangeError(`a TTL of ${ttlMs} ms`);
+}
+
+function checkFence({ fence }: WriteContext): void {
+  const bytes = fence === undefined ? 1 : Buffer.byteLength(fence.lock);
+  if (bytes < 1 || bytes > MAX_LOCK_NAME_BYTES) throw new RangeError(`a lock's name of ${bytes} bytes`);
 }
 
 function checkKeyBytes({ byteLength }: Uint8Array): void {

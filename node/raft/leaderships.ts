@@ -96,11 +96,12 @@ export class Leaderships {
   unled(group: number): UnledGroup | undefined {
     const replica = this.#options.replicas.get(group);
     const sinceMs = replica && this.#unledSinceMs.get(replica);
-    if (replica === undefined || sinceMs === undefined) return undefined;
+    if (replica === undefined || sinceMs === undefined || replica.core.leader !== 0) return undefined;
     const { self, clock, nameOf } = this.#options;
     const nowMs = clock.monotonicMs();
     if (nowMs - sinceMs < UNLED_MS) return undefined;
     const { voters } = replica.core.configuration;
+    if (!voters.includes(self)) return undefined; // who does not vote is no witness
     const isHeard = (voter: number) =>
       voter === self || nowMs - (this.#heardMs.get(voter) ?? -Infinity) < SILENT_MS;
     return {

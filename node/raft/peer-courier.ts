@@ -48,6 +48,8 @@ const ENVELOPE_BYTES = 4 * 1024 * 1024;
 const MAX_QUEUED_BYTES = 32 * 1024 * 1024;
 /** Entries of a turn that do not need a lane of their own. */
 const FEW_BYTES = 64 * 1024;
+/** With more waiting for a peer, entries stay off the lane of the control messages. */
+const FEW_QUEUED_BYTES = 256 * 1024;
 /** So long after entries that did, further ones follow them, so as not to overtake them. */
 const BULK_LASTS_MS = 20;
 const REFUSAL_EVERY_MS = 100;
@@ -91,7 +93,7 @@ export class PeerCourier {
   readonly #refusedAtMs = new Map<string, number>();
   /** Peers that have not said yet that they know this run of the node. */
   readonly #strangers: Set<string>;
-  /** When entries last went to a peer in a lane of their own. */
+  /** When more than a few entries last went to a peer. */
   readonly #bulkMs = new Map<string, number>();
   #probation: Timer | undefined;
 
@@ -165,18 +167,22 @@ export class PeerCourier {
     this.#sendEntries(peer, entries);
   }
 
+  /** What goes beside much that is on its way would overtake it, or hold up heartbeats. */
   #areFew(peer: string, entries: readonly GroupMessage[]): boolean {
     if (entries.length === 0) return true;
-    const nowMs = this.#options.clock.monotonicMs();
-    if (nowMs - (this.#bulkMs.get(peer) ?? -Infinity) < BULK_LASTS_MS) return false;
+    const { clock, transport } = this.#options;
     const bytes = entries.reduce((sum, { message }) => sum + messageBytes(message), 0);
-    return bytes <= FEW_BYTES && this.#options.transport.queuedBytes(peer) <= MAX_QUEUED_BYTES;
+    if (bytes > FEW_BYTES) {
+      this.#bulkMs.set(peer, clock.monotonicMs());
+      return false;
+    }
+    if (transport.queuedBytes(peer) > FEW_QUEUED_BYTES) return false;
+    return clock.monotonicMs() - (this.#bulkMs.get(peer) ?? -Infinity) >= BULK_LASTS_MS;
   }
 
   /** Invariant 3. */
   #sendEntries(peer: string, messages: readonly GroupMessage[]): void {
-    const { transport, onDropped, clock } = this.#options;
-    this.#bulkMs.set(peer, clock.monotonicMs());
+    const { transport, onDropped } = this.#options;
     if (transport.queuedBytes(peer) > MAX_QUEUED_BYTES) for (const message of messages) onDropped(message);
     else this.#sendEnvelopes(peer, messages, 'bulk');
   }

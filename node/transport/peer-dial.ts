@@ -17,6 +17,12 @@ const OPEN_MS = 1_500;
 /** How much a peer may send ahead of what was read: the bulk lane bears a longer way. */
 const WINDOW_BYTES: Readonly<Record<PeerLane, number>> = { control: 2 ** 20, bulk: 4 * 2 ** 20 };
 
+/** The client's preface and settings without a setting (RFC 9113, section 3.4), which a server answers. */
+const HTTP2_GREETING = Buffer.concat([
+  Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+  Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]),
+]);
+
 const CHANNEL_OPTIONS: grpc.ChannelOptions = {
   'grpc.keepalive_time_ms': 10_000,
   'grpc.keepalive_timeout_ms': 5_000,
@@ -94,7 +100,9 @@ export class PeerDial {
       const port = Number(address.slice(address.lastIndexOf(':') + 1));
       const socket = (this.#probe = connect(port, hostOf(address)));
       socket.on('error', reject);
-      // The kernel of a process that hangs still accepts; a server of HTTP/2 speaks first, one of TLS does not.
+      socket.once('close', () => reject(new Error(`${address} accepts connections and ends them`)));
+      if (this.#options.tls === undefined) socket.write(HTTP2_GREETING);
+      // The kernel of a process that hangs still accepts: who greets is there. One of TLS would say nothing yet.
       socket.once(this.#options.tls === undefined ? 'data' : 'connect', () => {
         socket.destroy();
         resolve();

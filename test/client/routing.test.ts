@@ -39,7 +39,7 @@ class Cluster {
   hint: (endpoint: string, partition: number) => string | undefined = (_, partition) =>
     this.leaders[partition];
   /** What nodes say that do not lead. */
-  refusal: 'NOT_LEADER' | 'NO_LEADER' = 'NOT_LEADER';
+  refusal: () => string = () => 'NOT_LEADER';
   /** Each call as it arrived: endpoint and key. */
   readonly seen: string[] = [];
   /** Writes in the order of their first arrival, by endpoint and key. */
@@ -97,7 +97,7 @@ class Cluster {
     const partition = partitionOf(key);
     if (this.leaders[partition] === endpoint) return this.kv.pipelineCall(request, call);
     const leader = this.hint(endpoint, partition) ?? '';
-    const error = { reason: this.refusal, code: 14, message: 'not here', outcome: 1, leader };
+    const error = { reason: this.refusal(), code: 14, message: 'not here', outcome: 1, leader };
     const value = { field: '', actual: '', limit: '', retryAfterMs: leader === '' ? 100 : 0, ...error };
     return {
       $typeName: 'holdfast.kv.v1.PipelineResult',
@@ -275,7 +275,7 @@ test('where nobody has led for long each node is asked once, and the call ends w
   const key = KEYS[0]![0]!;
   cluster.leaders[0] = 'nobody';
   cluster.hint = () => undefined;
-  cluster.refusal = 'NO_LEADER';
+  cluster.refusal = () => 'NO_LEADER';
   const call = watch(kv.put(key, '1', { timeout: 5_000 }));
   for (let ms = 0; ms < 1_000; ms += 5) {
     await cluster.clock.pass(5);
@@ -283,6 +283,22 @@ test('where nobody has led for long each node is asked once, and the call ends w
   }
   expect(cluster.take()).toEqual([`a:1 ${key}`, `b:2 ${key}`, `c:3 ${key}`]);
   expect(call.error).toMatchObject({ reason: 'NO_LEADER', outcome: 'NOT_APPLIED' });
+});
+
+test('what only starts may know more, and what refuses for another reason shows that somebody leads', async () => {
+  const { cluster, kv } = await setUp();
+  const key = KEYS[0]![0]!;
+  cluster.leaders[0] = 'nobody';
+  cluster.hint = () => undefined;
+  const said = ['NO_LEADER', 'STARTING', 'NO_LEADER', 'OVERLOADED', 'NO_LEADER', 'NO_LEADER'];
+  cluster.refusal = () => said.shift() ?? 'DISK_LOW';
+  const call = watch(kv.put(key, '1', { timeout: 8_000 }));
+  for (let ms = 0; ms < 8_000 && call.error === undefined; ms += 5) {
+    await cluster.clock.pass(5);
+    cluster.serve();
+  }
+  expect(said).toEqual([]);
+  expect(call.error).toMatchObject({ reason: 'DISK_LOW', outcome: 'NOT_APPLIED' });
 });
 
 test('when no leader is found in time the call says so, not that its time is over', async () => {

@@ -59,7 +59,7 @@ export class ClusterRig {
       replica: () => this.replica,
       isLeader: () => this.replica?.leader === 1,
       leaderOf: () => MEMBERS.find(({ id }) => id === this.replica?.leader),
-      notLed: () => ({ leader: undefined, unled: this.unled }),
+      notLed: () => ({ leader: MEMBERS.find(({ id }) => id === this.replica?.leader), unled: this.unled }),
       propose: (_: number, proposal: Proposal) => this.proposed.push(proposal),
     } as unknown as GroupHost;
     const { clock } = this;

@@ -69,17 +69,17 @@ export class Replicator {
 
   /** Somebody has entries that are committed and has not been told so. */
   get isCommitUntold(): boolean {
-    const { committed } = this.#replica.log;
-    for (const { state, match, told } of this.#followers.values())
-      if (state === 'replicate' && told < Math.min(match, committed)) return true;
+    for (const progress of this.#followers.values()) if (this.#isUntold(progress)) return true;
     return false;
   }
 
-  /** The next turn's messages say how far the log is committed, to everyone who was not told. */
+  /** The next turn's messages say how far the log is committed, to everyone who has it and was not told. */
   tellCommitted(): void {
-    const { committed } = this.#replica.log;
-    for (const progress of this.#followers.values())
-      if (progress.told < committed) progress.isProbeDue = true;
+    for (const progress of this.#followers.values()) if (this.#isUntold(progress)) progress.isProbeDue = true;
+  }
+
+  #isUntold({ state, match, told }: Progress): boolean {
+    return state === 'replicate' && told < Math.min(match, this.#replica.log.committed);
   }
 
   onAccepted(progress: Progress, index: number): boolean {
