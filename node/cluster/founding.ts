@@ -76,7 +76,21 @@ function planOf({ cluster, nodes }: Introduction): string {
 /** Invariant 2: numbers by order of names, the id a digest. */
 function foundedBy(founders: readonly Introduction[]): Membership {
   const sorted = [...founders].sort((a, b) => (a.name < b.name ? -1 : 1));
-  const members = sorted.map(({ name, nodeId }, at) => ({ id: at + 1, name, nodeId }));
+  const members = sorted.map(({ name, nodeId, grpc, http }, at): ClusterMember => ({
+    id: at + 1,
+    name,
+    nodeId,
+    grpc,
+    http,
+    state: 'active',
+    replaces: 0,
+  }));
   const text = [sorted[0]!.cluster, ...members.map(({ name, nodeId }) => `${name} ${nodeId}`)].join('\n');
-  return { clusterId: createHash('sha256').update(text).digest('hex').slice(0, 32), members };
+  return {
+    clusterId: createHash('sha256').update(text).digest('hex').slice(0, 32),
+    members,
+    version: 0,
+    nextId: members.length + 1,
+    founders: members.map(({ id }) => id),
+  };
 }

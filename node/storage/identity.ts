@@ -15,10 +15,29 @@ const identitySchema = z.object({
     .string()
     .regex(/^[0-9a-f]{32}$/)
     .optional(),
-  /** The members of the cluster; absent with a cluster: this node is the only one. */
+  /**
+   * The members of the cluster as this node has heard last; absent with a cluster: this node is
+   * the only one. What is absent of one is as cluster.yaml says, and it belongs wholly.
+   */
   members: z
-    .array(z.object({ id: z.number().int().positive(), name: z.string().min(1), node_id: z.string() }))
+    .array(
+      z.object({
+        id: z.number().int().positive(),
+        name: z.string().min(1),
+        node_id: z.string(),
+        grpc: z.string().optional(),
+        http: z.string().optional(),
+        state: z.enum(['joining', 'active', 'leaving']).optional(),
+        replaces: z.number().int().nonnegative().optional(),
+      }),
+    )
     .optional(),
+  /** Changes of the members up to there; absent: they have not changed. */
+  members_version: z.number().int().nonnegative().optional(),
+  /** The number of the next member; absent: the one after the greatest. */
+  next_member: z.number().int().positive().optional(),
+  /** Numbers of the voters that group 0 began with; absent: all members. */
+  founders: z.array(z.number().int().positive()).optional(),
   node_id: z.string().regex(/^[0-9a-f]{16}$/),
   node_name: z.string().min(1),
   /** Times the node was started with this directory. */

@@ -7,7 +7,12 @@ import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
 import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { ForwardService } from '@holdfast/proto/raft/v1/forward';
 import { Founder } from '../../../node/cluster/founder.ts';
-import { membershipOf, withMembership } from '../../../node/cluster/membership.ts';
+import {
+  membershipOf,
+  withMembership,
+  type Introduction,
+  type Membership,
+} from '../../../node/cluster/membership.ts';
 import { CONTENTS, type Engine } from '../../../node/main/engine.ts';
 import { statusSource } from '../../../node/main/node-status.ts';
 import type { FatalCause } from '../../../node/raft/group-host.ts';
@@ -211,18 +216,20 @@ export class WorldNode {
   async #open(): Promise<Engine> {
     const { disk, name } = this;
     const identity = await claimDirectory(disk, this.#fork('identity'), name, CONTENTS);
-    await this.#belong(identity);
-    return this.#openMember();
+    return this.#openMember(await this.#belong(identity));
   }
 
   /** As node/main/node.ts does: a new directory founds a cluster with the others, or waits. */
-  async #belong(identity: Identity): Promise<void> {
+  async #belong(identity: Identity): Promise<Membership> {
     const { disk, clock, process } = this;
     const { members } = this.#around;
     const { node_name: name, node_id: nodeId } = identity;
     const nodes = members.map((member) => member.name).sort();
     this.#founder = new Founder({
-      self: { name, nodeId, cluster: 'world', nodes, membership: membershipOf(identity) },
+      self: {
+        ...{ name, nodeId, cluster: 'world', nodes, grpc: this.member.address, http: '' },
+        membership: membershipOf(identity),
+      },
       addressOf: (node) => members.find((member) => member.name === node)!.address,
       transport: this.#calls(),
       clock,
@@ -231,7 +238,9 @@ export class WorldNode {
         if (this.process === process) this.#onWaiting(why);
       },
     });
-    this.clusterId = (await this.#founder.belong(new AbortController().signal)).clusterId;
+    const membership = await this.#founder.belong(new AbortController().signal);
+    this.clusterId = membership.clusterId;
+    return membership;
   }
 
   /** Nobody who is named is left out; a directory without what it once held is never let in again under its name. */
@@ -251,11 +260,11 @@ export class WorldNode {
     });
   }
 
-  #openMember(): Promise<Engine> {
-    const { network, settings, members } = this.#around;
+  #openMember(membership: Membership): Promise<Engine> {
+    const { network, settings } = this.#around;
     return openMember({
-      self: this.member.id,
-      members,
+      membership,
+      cluster: 'world',
       peers: network.transport(this.name, this.process),
       forwarding: this.#calls(),
       disk: this.disk,
@@ -331,13 +340,21 @@ export class WorldNode {
         }),
         deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
         deferredService(ForwardService, () => forwardService({ ...engine(), clock })),
-        clusterService(status),
-        bootstrapService(() => this.#founder!.introduction),
+        clusterService({ status, members: () => engine().changes, leaders: () => engine().transfer }),
+        bootstrapService(() => this.#introduction()),
       ],
       connectionInFlightBytes: settings.connectionInFlightBytes,
       sendQueueBytes: settings.sendQueueBytes,
     });
     links.listen(this.member.address, this.name, this.#server);
+  }
+
+  /** As node/main/node.ts does. */
+  #introduction(): Introduction {
+    const { introduction } = this.#founder!;
+    return this.engine === undefined
+      ? introduction
+      : { ...introduction, membership: this.engine.members.current };
   }
 
   #serve(engine: Engine): void {

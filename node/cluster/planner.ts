@@ -1,0 +1,89 @@
+/**
+ * Carries changes of members through, and keeps replicas balanced, while this node leads group
+ * 0. Knows nothing of earlier tasks: see `nextTask`.
+ */
+import type { Clock, Timer } from '@holdfast/client/clock';
+import type { GroupHost } from '../raft/group-host.ts';
+import { appliedConfiguration } from '../raft/group-replica.ts';
+import { COORDINATION_GROUP } from '../raft/members.ts';
+import { MEMBER_TABLE, type ClusterMembers } from './cluster-members.ts';
+import type { ClusterTree } from './cluster-tree.ts';
+import { placementChanges, type GroupPlacements } from './group-placements.ts';
+import { encodeTable } from './member-codec.ts';
+import type { MemberTable } from './membership.ts';
+import { nextTask, type ClusterTask } from './next-task.ts';
+import { heldGroups, type FirstPlacement } from './placed-groups.ts';
+
+/** Between two looks. */
+const EVERY_MS = 250;
+
+export interface PlannerOptions {
+  readonly host: GroupHost;
+  readonly tree: ClusterTree;
+  readonly members: ClusterMembers;
+  readonly placements: GroupPlacements;
+  /** Every group but group 0, as it was created. */
+  readonly groups: () => readonly FirstPlacement[];
+  readonly clock: Clock;
+}
+
+export class Planner {
+  readonly #options: PlannerOptions;
+  #timer: Timer | undefined;
+  #isStopped = false;
+
+  constructor(options: PlannerOptions) {
+    this.#options = options;
+    this.#schedule();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#timer?.cancel();
+  }
+
+  #schedule(): void {
+    this.#timer = this.#options.clock.setTimer(EVERY_MS, () => {
+      // What fails is tried again, or done by whoever leads next.
+      void this.#look()
+        .catch(() => undefined)
+        .then(() => {
+          if (!this.#isStopped) this.#schedule();
+        });
+    });
+  }
+
+  async #look(): Promise<void> {
+    const { host, members, placements, groups } = this.#options;
+    const replica = host.replica(COORDINATION_GROUP);
+    if (replica?.isLeader !== true || host.failure !== undefined) return;
+    const { written } = members;
+    const configuration = appliedConfiguration(replica.applied) ?? replica.core.configuration;
+    if (written === undefined) return;
+    const task = nextTask(written.table, configuration, heldGroups(groups(), placements));
+    if (task !== undefined) await this.#carryOut(task, written.modRevision);
+  }
+
+  async #carryOut(task: ClusterTask, modRevision: number): Promise<void> {
+    const { tree } = this.#options;
+    const comparison = { key: MEMBER_TABLE, modRevision };
+    if (task.kind === 'change members') {
+      await tree.transact(tableChange(task.table, modRevision), false);
+      return;
+    }
+    const { placements } = this.#options;
+    const moved = [...task.targets].map(
+      ([group, target]) => [group, { ...placements.of(group), target }] as const,
+    );
+    const { comparisons, changes } = placementChanges(tree, new Map(moved));
+    await tree.transact({ comparisons: [comparison, ...comparisons], changes }, false);
+  }
+}
+
+/** Puts a table in the place of the one that was last changed at a revision; 0: there is none. */
+export function tableChange(table: MemberTable, modRevision: number) {
+  return {
+    comparisons: [{ key: MEMBER_TABLE, modRevision }],
+    changes: [{ key: MEMBER_TABLE, value: encodeTable(table) }],
+  };
+}
