@@ -141,7 +141,11 @@ function described(member: MemberMessage | undefined): MemberDescription {
   }
   const { id, name, nodeId, endpoints, state, replaces } = member;
   return {
-    ...{ id, name, nodeId, grpc: endpoints?.grpc ?? '', http: endpoints?.http ?? '' },
+    id,
+    name,
+    nodeId,
+    grpc: endpoints?.grpc ?? '',
+    http: endpoints?.http ?? '',
     state: STATES[state] ?? 'unknown',
     replaces: replaces === 0 ? undefined : replaces,
   };

@@ -3,7 +3,7 @@
  * begins, `nextTask` of the planner carries through.
  *
  *  1. A number is given once: `nextId` only grows.
- *  2. One member joins at a time, and one leaves; both only where one takes the other's place.
+ *  2. One member joins at a time, and one leaves; a second one only if it is gone and replaced.
  *  3. What is refused changes nothing, and says what to do.
  */
 import { HoldfastError } from '@holdfast/client/error';
@@ -54,7 +54,8 @@ export function withoutMember(table: MemberTable, name: string): MemberTable {
 
 /** Takes in a node in place of a member, which leaves. Errors: as above. */
 export function withReplacement(table: MemberTable, oldName: string, candidate: Candidate): MemberTable {
-  checkQuiet(table);
+  // Whoever leaves may wait for the one that is gone.
+  checkQuiet({ ...table, members: table.members.filter(({ state }) => state !== 'leaving') });
   const old = knownMember(table, oldName, 'old_name');
   checkFree({ ...table, members: table.members.filter(({ id }) => id !== old.id) }, candidate);
   const leaving = changed(table, (one) => (one.id === old.id ? { ...one, state: 'leaving' } : one));

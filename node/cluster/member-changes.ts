@@ -97,7 +97,7 @@ export class MemberChanges {
       const next = withoutMember(table, name);
       const { state } = knownMember(table, name);
       if (state !== 'active') return next;
-      await this.#checkMajority(table, name);
+      await this.#checkRest(table, name);
       if (!mayKeepFewer) this.#checkCopies(table, name);
       return next;
     }, name);
@@ -204,6 +204,16 @@ export class MemberChanges {
     if (count > rest.length / 2) return;
     const away = rest.filter((_, at) => !alive[at]).map((member) => member.name);
     const message = `without ${name} there would be ${rest.length} members, of which ${count} answer: no majority. Start ${away.join(', ')} first.`;
+    throw refused('name', message, name);
+  }
+
+  /** What leaves needs somebody to take its replicas; a member that is away would be waited for without end. */
+  async #checkRest({ members }: MemberTable, name: string): Promise<void> {
+    const rest = members.filter((member) => member.name !== name);
+    const alive = await Promise.all(rest.map((member) => this.#isAlive(member)));
+    const away = rest.filter((_, at) => !alive[at]).map((member) => member.name);
+    if (away.length === 0) return;
+    const message = `${away.join(', ')} cannot be reached, and what ${name} holds has to go to the others. Start or replace ${away.join(', ')} first.`;
     throw refused('name', message, name);
   }
 

@@ -57,6 +57,19 @@ export function memberNamed({ members }: MemberTable, name: string): ClusterMemb
   return members.findLast((member) => member.name === name);
 }
 
+/**
+ * Where a member is reached. Those that founded the cluster move with cluster.yaml, the others
+ * are where they were said to be when they were added.
+ */
+export function addressOfMember(
+  { founders }: Pick<Membership, 'founders'>,
+  { id, name, grpc }: ClusterMember,
+  configured: ((name: string) => string | undefined) | undefined,
+): string {
+  const own = founders.includes(id) || grpc === '' ? configured?.(name) : undefined;
+  return own ?? grpc;
+}
+
 /** The cluster that a directory belongs to; undefined: none yet. */
 export function membershipOf(identity: Identity): Membership | undefined {
   const { cluster_id: clusterId, members, node_name: name, node_id } = identity;

@@ -24,6 +24,7 @@ export function nextTask(
   table: MemberTable,
   coordination: Configuration,
   groups: readonly HeldGroup[],
+  isAlive: (id: number) => boolean,
 ): ClusterTask | undefined {
   const joining = table.members.find(({ state }) => state === 'joining');
   if (joining !== undefined) {
@@ -33,6 +34,7 @@ export function nextTask(
   const targets = moveTargets(
     table.members.filter(({ state }) => state === 'active'),
     groups,
+    isAlive,
   );
   if (targets.size > 0) return { kind: 'move replicas', targets };
   const gone = table.members.find((member) => hasLeft(member, coordination, groups));

@@ -22,10 +22,14 @@ export interface PlacedGroup {
   readonly target: readonly number[];
 }
 
-/** The groups whose target is to be another. `members`: those that may hold replicas. */
+/**
+ * The groups whose target is to be another. `members`: those that may hold replicas. Nothing
+ * is moved to one that is away, unless there is no other.
+ */
 export function moveTargets(
   members: readonly Pick<Member, 'id' | 'name'>[],
   groups: readonly PlacedGroup[],
+  isAlive: (id: number) => boolean,
 ): Map<number, readonly number[]> {
   if (members.length === 0) return new Map();
   const ids = new Set(members.map(({ id }) => id));
@@ -42,15 +46,13 @@ export function moveTargets(
     const target = targets[at]!;
     while (target.length < Math.min(replication, ids.size)) {
       const clockwise = ring.from(arc).map((name) => idOf.get(name)!);
-      const id = leastLoaded(
-        clockwise.filter((one) => !target.includes(one)),
-        load,
-      );
+      const free = clockwise.filter((one) => !target.includes(one));
+      const id = leastLoaded(free.some(isAlive) ? free.filter(isAlive) : free, load);
       target.push(id);
       add(id, 1);
     }
   }
-  level(targets, load);
+  level(targets, load, isAlive);
   return new Map(
     groups.flatMap(({ group, target }, at) => {
       const next = targets[at]!;
@@ -61,10 +63,14 @@ export function moveTargets(
 }
 
 /** Moves replicas from whoever holds most to whoever holds least, as long as that makes them more alike. */
-function level(targets: readonly number[][], load: Map<number, number>): void {
+function level(
+  targets: readonly number[][],
+  load: Map<number, number>,
+  isAlive: (id: number) => boolean,
+): void {
   for (let moves = 0; moves < MOST_MOVES; moves++) {
     const byLoad = [...load].sort(([a, x], [b, y]) => x - y || a - b);
-    const move = findMove(targets, byLoad);
+    const move = findMove(targets, byLoad, isAlive);
     if (move === undefined) return;
     const { target, from, to } = move;
     target[target.indexOf(from)] = to;
@@ -76,10 +82,12 @@ function level(targets: readonly number[][], load: Map<number, number>): void {
 function findMove(
   targets: readonly number[][],
   byLoad: readonly (readonly [id: number, load: number])[],
+  isAlive: (id: number) => boolean,
 ): { target: number[]; from: number; to: number } | undefined {
   for (const [from, most] of [...byLoad].reverse()) {
     for (const [to, least] of byLoad) {
       if (most - least <= TOLERATED) break;
+      if (!isAlive(to)) continue;
       const target = targets.find((one) => one.includes(from) && !one.includes(to));
       if (target !== undefined) return { target, from, to };
     }

@@ -4,7 +4,7 @@
  */
 import type { Clock, Timer } from '@holdfast/client/clock';
 import type { GroupHost } from '../raft/group-host.ts';
-import { appliedConfiguration } from '../raft/group-replica.ts';
+import { appliedConfiguration, type GroupReplica } from '../raft/group-replica.ts';
 import { COORDINATION_GROUP } from '../raft/members.ts';
 import { MEMBER_TABLE, type ClusterMembers } from './cluster-members.ts';
 import type { ClusterTree } from './cluster-tree.ts';
@@ -16,6 +16,8 @@ import { heldGroups, type FirstPlacement } from './placed-groups.ts';
 
 /** Between two looks. */
 const EVERY_MS = 250;
+/** A member that was not heard of for so long is given no more replicas. */
+const AWAY_MS = 5_000;
 
 export interface PlannerOptions {
   readonly host: GroupHost;
@@ -31,6 +33,8 @@ export class Planner {
   readonly #options: PlannerOptions;
   #timer: Timer | undefined;
   #isStopped = false;
+  /** When each member was last heard of. */
+  readonly #heardMs = new Map<number, number>();
 
   constructor(options: PlannerOptions) {
     this.#options = options;
@@ -60,8 +64,21 @@ export class Planner {
     const { written } = members;
     const configuration = appliedConfiguration(replica.applied) ?? replica.core.configuration;
     if (written === undefined) return;
-    const task = nextTask(written.table, configuration, heldGroups(groups(), placements));
+    this.#noteAlive(replica);
+    const held = heldGroups(groups(), placements);
+    const task = nextTask(written.table, configuration, held, (id) => this.#isAlive(id));
     if (task !== undefined) await this.#carryOut(task, written.modRevision);
+  }
+
+  /** All members are in group 0, whose followers are heard of again and again. */
+  #noteAlive({ core }: GroupReplica): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    for (const [id, { isActive }] of core.status.followers) if (isActive) this.#heardMs.set(id, nowMs);
+  }
+
+  #isAlive(id: number): boolean {
+    const heardMs = this.#heardMs.get(id) ?? -Infinity;
+    return id === this.#options.host.self || this.#options.clock.monotonicMs() - heardMs < AWAY_MS;
   }
 
   async #carryOut(task: ClusterTask, modRevision: number): Promise<void> {

@@ -14,7 +14,13 @@ import { GroupRoutes } from '../cluster/group-routes.ts';
 import { LeaderBalancer } from '../cluster/leader-balancer.ts';
 import type { LeaderTransfer } from '../cluster/leader-transfer.ts';
 import type { MemberChanges } from '../cluster/member-changes.ts';
-import { memberNamed, withMembership, type ClusterMember, type Membership } from '../cluster/membership.ts';
+import {
+  addressOfMember,
+  memberNamed,
+  withMembership,
+  type ClusterMember,
+  type Membership,
+} from '../cluster/membership.ts';
 import { tableChange } from '../cluster/planner.ts';
 import { RemoteReads } from '../cluster/remote-reads.ts';
 import { Upkeep } from '../cluster/upkeep.ts';
@@ -440,9 +446,9 @@ class EngineAssembly {
     });
   }
 
-  /** A member and where it is reached: what is configured here counts more than what it said itself. */
-  #member({ id, name, grpc }: ClusterMember): Member {
-    return { id, name, address: this.#options.addressOf?.(name) ?? grpc };
+  #member(member: ClusterMember): Member {
+    const { id, name } = member;
+    return { id, name, address: addressOfMember(this.#membership, member, this.#options.addressOf) };
   }
 
   async #noteStart(): Promise<Identity> {

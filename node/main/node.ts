@@ -17,6 +17,7 @@ import { kvService } from '../services/kv-service.ts';
 import type { FatalCause } from '../raft/group-host.ts';
 import { Founder } from '../cluster/founder.ts';
 import {
+  addressOfMember,
   memberNamed,
   membershipOf,
   withMembership,
@@ -220,7 +221,10 @@ class Node implements RunningNode {
     const { clusterId } = membership;
     const configured = (name: string) => nodes.find((node) => node.name === name)?.grpc.text;
     let known = membership;
-    const addressOf = (name: string) => configured(name) ?? memberNamed(known, name)?.grpc;
+    const addressOf = (name: string) => {
+      const member = memberNamed(known, name);
+      return member && addressOfMember(known, member, configured);
+    };
     const link = linkToMembers({ self, clusterId, addressOf, clock, random, tls, logger: this.#logger });
     this.#serving!.addPeers(link);
     const stats = () => link.stats();

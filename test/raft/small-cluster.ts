@@ -49,8 +49,13 @@ export class SmallCluster {
     this.#links = isForwarding ? new SimulatedLinks(this.world, this.random.fork('links')) : undefined;
     const ids = Array.from({ length: size }, (_, at) => at + 1);
     const members = ids.map((id) => ({
-      ...{ id, name: `n${id}`, nodeId: '', grpc: `n${id}:1`, http: '' },
-      ...{ state: 'active' as const, replaces: 0 },
+      id,
+      name: `n${id}`,
+      nodeId: '',
+      grpc: `n${id}:1`,
+      http: '',
+      state: 'active' as const,
+      replaces: 0,
     }));
     this.#membership = { clusterId: '', members, version: 0, nextId: size + 1, founders: ids };
     this.nodes = members.map(({ id, name, grpc }) => {

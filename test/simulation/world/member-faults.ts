@@ -7,6 +7,7 @@
  * keeps them from the node while it comes back. More is not promised.
  */
 import type { DiskImage } from '../../../node/runtime/simulated/simulated-disk.ts';
+import { newestMembers } from './operator-faults.ts';
 import { isUp, someNode, type FaultKind, type FaultScene } from './fault.ts';
 import type { WorldNode } from './world-node.ts';
 
@@ -82,7 +83,11 @@ function isRemembered(scene: FaultScene, node: WorldNode, { starts }: Copy): boo
 
 function damageable(scene: FaultScene): WorldNode | undefined {
   if (!scene.mayDamage()) return undefined;
-  return someNode(scene, (node) => isUp(node) && !node.isDamaged);
+  // Whoever leaves would wait for a member that is lost, until an operator replaces that.
+  if (scene.nodes.some(({ mayBeRemoved }) => mayBeRemoved)) return undefined;
+  const active = newestMembers(scene.nodes).filter(({ state }) => state === 'active');
+  const isActive = ({ replica }: WorldNode) => active.some(({ id }) => id === replica);
+  return someNode(scene, (node) => isUp(node) && !node.isDamaged && isActive(node));
 }
 
 function lost(scene: FaultScene, node: WorldNode, what: string): 'done' {

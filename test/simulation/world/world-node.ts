@@ -55,12 +55,16 @@ export interface NodeSurroundings {
   readonly links: SimulatedLinks;
   readonly trace: Trace;
   readonly settings: WorldSettings;
+  /** All machines. */
   readonly members: readonly Member[];
+  /** Names of those that found the cluster. */
+  readonly founders: readonly string[];
   /** Something happened that no fault explains. */
   readonly onDefect: (checker: string, message: string) => void;
 }
 
-export type NodeState = 'down' | 'starting' | 'up' | 'stopping' | 'refused';
+/** `spare`: its directory is empty, and nobody has asked for it. */
+export type NodeState = 'down' | 'starting' | 'up' | 'stopping' | 'refused' | 'spare';
 
 export class WorldNode {
   readonly member: Member;
@@ -77,6 +81,10 @@ export class WorldNode {
   mustBeRefused = false;
   /** Its disk is or was so full that writes failed: whatever the process does of it is right. */
   isFull = false;
+  /** Somebody has asked to let it go: it may find itself removed. */
+  mayBeRemoved = false;
+  /** Its directory was emptied so that it could be added. */
+  wasSpare = false;
   /** Times that it came up, that it ended by itself, and that it refused to start. */
   starts = 0;
   selfEnded = 0;
@@ -85,7 +93,8 @@ export class WorldNode {
   forwarded = 0;
   readonly #around: NodeSurroundings;
   readonly #random: SeededRandom;
-  #state: NodeState = 'down';
+  #state: NodeState;
+  #replica = 0;
   #isPaused = false;
   #drift = 0;
   #stopping = new AbortController();
@@ -99,6 +108,7 @@ export class WorldNode {
 
   constructor(member: Member, random: SeededRandom, around: NodeSurroundings) {
     this.member = member;
+    this.#state = around.founders.includes(member.name) ? 'down' : 'spare';
     this.#around = around;
     this.#random = random;
     this.process = new SimulatedProcess(around.scheduler);
@@ -112,6 +122,39 @@ export class WorldNode {
 
   get state(): NodeState {
     return this.#state;
+  }
+
+  /** Its number as a replica, now or when it was last up; 0: it has none. */
+  get replica(): number {
+    return this.engine?.host.self ?? this.#replica;
+  }
+
+  /** It waits to be taken in, as a node does whose directory is new. */
+  get isWaiting(): boolean {
+    return this.#state === 'starting' && this.#founder?.introduction.membership === undefined;
+  }
+
+  /** A machine whose directory is empty is started, to be added. */
+  enlist(): void {
+    if (this.#state !== 'spare') return;
+    this.#state = 'down';
+    this.start();
+  }
+
+  /** It is no part of the cluster any more: its directory is emptied, and it may be added again. */
+  becomeSpare(): void {
+    if (this.#state === 'spare') return;
+    this.kill();
+    this.disk.restore({ directories: [], files: new Map() });
+    this.medium.empty();
+    this.damage = undefined;
+    this.mustBeRefused = false;
+    this.mayBeRemoved = false;
+    this.clusterId = undefined;
+    this.#replica = 0;
+    this.wasSpare = true;
+    this.#state = 'spare';
+    this.#around.trace.note(this.name, 'is a spare');
   }
 
   get isDamaged(): boolean {
@@ -222,12 +265,17 @@ export class WorldNode {
   /** As node/main/node.ts does: a new directory founds a cluster with the others, or waits. */
   async #belong(identity: Identity): Promise<Membership> {
     const { disk, clock, process } = this;
-    const { members } = this.#around;
+    const { members, founders } = this.#around;
     const { node_name: name, node_id: nodeId } = identity;
-    const nodes = members.map((member) => member.name).sort();
+    const nodes = [...new Set([...founders, name])].sort();
     this.#founder = new Founder({
       self: {
-        ...{ name, nodeId, cluster: 'world', nodes, grpc: this.member.address, http: '' },
+        name,
+        nodeId,
+        cluster: 'world',
+        nodes,
+        grpc: this.member.address,
+        http: '',
         membership: membershipOf(identity),
       },
       addressOf: (node) => members.find((member) => member.name === node)!.address,
@@ -245,10 +293,12 @@ export class WorldNode {
 
   /** Nobody who is named is left out; a directory without what it once held is never let in again under its name. */
   #onWaiting(why: string): void {
-    if (why.includes('has to be added to it')) {
+    const isGuest = !this.#around.founders.includes(this.name) || this.wasSpare;
+    if (isGuest && !this.mustBeRefused) return;
+    if (why.includes('has to be added to it') && !this.mustBeRefused) {
       this.#around.onDefect('founding', `${this.name} is left out: ${why}`);
     }
-    if (!why.includes('with other data')) return;
+    if (!why.includes('with other data') && !why.includes('has to be added to it')) return;
     if (!this.mustBeRefused) this.#around.onDefect('founding', `${this.name} waits for no reason: ${why}`);
     const { process } = this;
     process.after(0, () => {
@@ -390,7 +440,8 @@ export class WorldNode {
   /** As node/main/node.ts does: a disk that failed ends the process, damage is served no more. */
   #onStorageFailure(cause: FatalCause, error: Error): void {
     this.#around.trace.note(this.name, `${cause}: ${error.message}`);
-    const isExplained = cause === 'storage failed' ? this.#diskHasFailed() : this.isDamaged;
+    const isRemoved = cause === 'removed' && this.mayBeRemoved;
+    const isExplained = cause === 'storage failed' ? this.#diskHasFailed() : this.isDamaged || isRemoved;
     if (!isExplained) {
       this.#around.onDefect('storage', `${this.name}: ${cause} for no reason: ${error.stack}`);
     }
@@ -400,6 +451,7 @@ export class WorldNode {
       if (this.process !== process) return;
       this.#dieOf(cause, error);
       if (cause === 'storage failed') return;
+      if (isRemoved) return this.becomeSpare();
       this.refusals++;
       this.#state = 'refused';
     });
@@ -408,7 +460,9 @@ export class WorldNode {
   #onStartFailed(error: Error): void {
     this.#around.trace.note(this.name, `cannot start: ${error.message}`);
     const isRefusal = error.name === 'DataDamaged' || error.name === 'IdentityError';
-    if (isRefusal && this.isDamaged) {
+    if (isRefusal && this.mayBeRemoved && error.message.includes('was removed from the cluster')) {
+      this.becomeSpare();
+    } else if (isRefusal && this.isDamaged) {
       this.kill();
       this.refusals++;
       this.#state = 'refused';
@@ -436,6 +490,7 @@ export class WorldNode {
     void network.transport(this.name, this.process).close();
     this.process.kill();
     this.#runs++;
+    this.#replica = this.engine?.host.self ?? this.#replica;
     this.process = new SimulatedProcess(scheduler);
     this.clock = new SimulatedClock(this.process, {
       wallStartMs: wallMs - scheduler.nowMs(),
