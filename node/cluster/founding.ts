@@ -65,7 +65,8 @@ function strangerTo(self: Introduction, { name: peer, membership }: Introduction
   }
   return (
     `the cluster that ${peer} belongs to knows ${self.name} with other data. A node that lost its data must not ` +
-    'vote under its old name: stop it, restore its data directory as it was, and start it again'
+    'vote as the member that it was: it is taken in as a new one in its place, as soon as the cluster misses that ' +
+    'and no other change of members is under way. If the data is not lost, stop the node now and give it its directory back'
   );
 }
 

@@ -108,9 +108,8 @@ function checkFree({ members }: MemberTable, { name, nodeId, grpc, http }: Candi
     const message = `there is a member "${same.name}" already. Give the new node another name, or replace that member.`;
     throw refusal('MEMBER_EXISTS', 'name', message, name);
   }
-  const inUse = members.find((member) =>
-    [member.grpc, member.http].some((one) => one === grpc || one === http),
-  );
+  const asked = [grpc, http].filter((address) => address !== '');
+  const inUse = members.find((member) => asked.includes(member.grpc) || asked.includes(member.http));
   if (inUse === undefined) return;
   throw refused('endpoints', `${inUse.name} has one of these addresses. Give each node its own.`, grpc);
 }

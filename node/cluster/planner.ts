@@ -10,6 +10,7 @@ import { MEMBER_TABLE, type ClusterMembers } from './cluster-members.ts';
 import type { ClusterTree } from './cluster-tree.ts';
 import { placementChanges, type GroupPlacements } from './group-placements.ts';
 import { encodeTable } from './member-codec.ts';
+import { tableWithReturned, type LostDataOptions } from './lost-data.ts';
 import type { MemberTable } from './membership.ts';
 import { nextTask, type ClusterTask } from './next-task.ts';
 import { heldGroups, type FirstPlacement } from './placed-groups.ts';
@@ -19,7 +20,7 @@ const EVERY_MS = 250;
 /** A member that was not heard of for so long is given no more replicas. */
 const AWAY_MS = 5_000;
 
-export interface PlannerOptions {
+export interface PlannerOptions extends LostDataOptions {
   readonly host: GroupHost;
   readonly tree: ClusterTree;
   readonly members: ClusterMembers;
@@ -33,6 +34,8 @@ export class Planner {
   readonly #options: PlannerOptions;
   #timer: Timer | undefined;
   #isStopped = false;
+  /** Since when this node leads group 0; undefined: it does not. */
+  #ledSinceMs: number | undefined;
   /** When each member was last heard of. */
   readonly #heardMs = new Map<number, number>();
 
@@ -60,14 +63,22 @@ export class Planner {
   async #look(): Promise<void> {
     const { host, members, placements, groups } = this.#options;
     const replica = host.replica(COORDINATION_GROUP);
-    if (replica?.isLeader !== true || host.failure !== undefined) return;
+    if (replica?.isLeader !== true || host.failure !== undefined) {
+      this.#ledSinceMs = undefined;
+      return;
+    }
+    const nowMs = this.#options.clock.monotonicMs();
+    this.#ledSinceMs ??= nowMs;
     const { written } = members;
     const configuration = appliedConfiguration(replica.applied) ?? replica.core.configuration;
     if (written === undefined) return;
     this.#noteAlive(replica);
     const held = heldGroups(groups(), placements);
     const task = nextTask(written.table, configuration, held, (id) => this.#isAlive(id));
-    if (task !== undefined) await this.#carryOut(task, written.modRevision);
+    if (task !== undefined) return this.#carryOut(task, written.modRevision);
+    const isAway = (id: number) => nowMs - this.#ledSinceMs! > AWAY_MS && !this.#isAlive(id);
+    const table = await tableWithReturned(written.table, isAway, this.#options);
+    if (table !== undefined) await this.#carryOut({ kind: 'change members', table }, written.modRevision);
   }
 
   /** All members are in group 0, whose followers are heard of again and again. */

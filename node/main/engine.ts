@@ -398,7 +398,8 @@ class EngineAssembly {
       recovered,
       onFailure: (cause, error) => {
         this.#fatal ??= error;
-        if (cause === 'not known again' || cause === 'removed') this.#condemn(error.message);
+        if (cause === 'not known again') this.#keep({ condemned: error.message });
+        if (cause === 'removed') this.#keep({ removed: error.message });
         onFailure(cause, error);
       },
       ...(raft && { settings: raft }),
@@ -463,8 +464,8 @@ class EngineAssembly {
   }
 
   /** Remembered, so that a restart does not find a peer that knows less. */
-  #condemn(why: string): void {
-    this.#identity = { ...this.#identity, condemned: why };
+  #keep(verdict: Partial<Pick<Identity, 'condemned' | 'removed'>>): void {
+    this.#identity = { ...this.#identity, ...verdict };
     this.#saveIdentity().catch(() => undefined); // the process is ending: it says why once more when asked again
   }
 

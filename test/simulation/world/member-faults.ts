@@ -1,6 +1,7 @@
 /**
  * Faults that only a cluster survives: a node whose data is gone or is that of an earlier
- * time. Such a node must not vote under its old name. Never of a majority.
+ * time. Such a node must not vote as the member that it was: emptied, it is taken in as a new
+ * one by itself. Never of a majority.
  *
  * That data is gone everybody notices. That it is earlier only those can who remember what
  * the node promised since: so nobody else has restarted since the copy was made, and nothing
@@ -21,7 +22,8 @@ const wipe: FaultKind = {
     node.kill();
     node.disk.restore({ directories: [], files: new Map() });
     node.medium.empty();
-    node.mustBeRefused = true;
+    node.wasWiped = true;
+    node.lostReplica = node.replica;
     return lost(scene, node, 'its directory is empty');
   },
 };

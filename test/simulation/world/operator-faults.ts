@@ -27,6 +27,14 @@ export function hasBeenReplaced(node: WorldNode, nodes: readonly WorldNode[]): b
   return members.length > 0 && !members.some(({ id }) => id === node.replica);
 }
 
+/** It was emptied and has come back, and nothing is left of the member that it was. */
+export function isBackAnew(
+  { wasWiped, state, lostReplica }: WorldNode,
+  nodes: readonly WorldNode[],
+): boolean {
+  return wasWiped && state === 'up' && !newestMembers(nodes).some(({ id }) => id === lostReplica);
+}
+
 const addMember: FaultKind = {
   name: 'add-member',
   leastNodes: 4,

@@ -83,6 +83,10 @@ export class WorldNode {
   isFull = false;
   /** Somebody has asked to let it go: it may find itself removed. */
   mayBeRemoved = false;
+  /** Its directory was emptied, and it is to come back as a new member. */
+  wasWiped = false;
+  /** The member that it was before. */
+  lostReplica = 0;
   /** Its directory was emptied so that it could be added. */
   wasSpare = false;
   /** Times that it came up, that it ended by itself, and that it refused to start. */
@@ -153,6 +157,7 @@ export class WorldNode {
     this.clusterId = undefined;
     this.#replica = 0;
     this.wasSpare = true;
+    this.wasWiped = false;
     this.#state = 'spare';
     this.#around.trace.note(this.name, 'is a spare');
   }
@@ -293,7 +298,7 @@ export class WorldNode {
 
   /** Nobody who is named is left out; a directory without what it once held is never let in again under its name. */
   #onWaiting(why: string): void {
-    const isGuest = !this.#around.founders.includes(this.name) || this.wasSpare;
+    const isGuest = !this.#around.founders.includes(this.name) || this.wasSpare || this.wasWiped;
     if (isGuest && !this.mustBeRefused) return;
     if (why.includes('has to be added to it') && !this.mustBeRefused) {
       this.#around.onDefect('founding', `${this.name} is left out: ${why}`);
@@ -407,7 +412,15 @@ export class WorldNode {
       : { ...introduction, membership: this.engine.members.current };
   }
 
+  /** With an empty directory, it has come back as another member, and all that the old one held is elsewhere. */
+  noteBack(): void {
+    this.wasWiped = false;
+    this.damage = undefined;
+  }
+
   #serve(engine: Engine): void {
+    if (this.wasWiped && engine.host.self === this.lostReplica)
+      this.#around.onDefect('identity', `${this.name} is number ${this.lostReplica} again, without its data`);
     this.engine = engine;
     this.#state = 'up';
     this.starts++;

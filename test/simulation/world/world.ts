@@ -206,8 +206,11 @@ export class World {
     this.links.observe = (_from, _to, frame) => {
       if ('bytes' in frame && typeof frame.bytes === 'object') this.trace.number(crc32(frame.bytes));
     };
-    // Members come and go where there are spares, but at least three are left.
-    const watch = new WireWatch(this.settings.spares > 0 ? 2 : members.length - 1);
+    let fewest = this.settings.nodes;
+    const watch = new WireWatch(() => {
+      fewest = Math.min(fewest, this.members().length || fewest);
+      return fewest - 1;
+    });
     this.network.observe = (from, _to, message) => {
       this.trace.number(crc32(message));
       try {
