@@ -15,9 +15,13 @@ import type { ClusterMember, MemberTable } from './membership.ts';
 import { isHolding, type HeldGroup } from './placed-groups.ts';
 import { moveTargets } from './placement-targets.ts';
 
-export type ClusterTask =
-  | { readonly kind: 'change members'; readonly table: MemberTable }
-  | { readonly kind: 'move replicas'; readonly targets: ReadonlyMap<number, readonly number[]> };
+/** What is to be written, all at once. */
+export interface ClusterTask {
+  /** Undefined: as it is. */
+  readonly table?: MemberTable;
+  /** Who is to hold groups from now on; of the others, who is to so far. */
+  readonly targets: ReadonlyMap<number, readonly number[]>;
+}
 
 /** The next task; undefined: all is done, or has to come first elsewhere. */
 export function nextTask(
@@ -28,17 +32,19 @@ export function nextTask(
 ): ClusterTask | undefined {
   const joining = table.members.find(({ state }) => state === 'joining');
   if (joining !== undefined) {
-    const hasJoined = isSettledIn(coordination, joining);
-    return hasJoined ? { kind: 'change members', table: withActive(table, joining.id) } : undefined;
+    if (!isSettledIn(coordination, joining)) return undefined;
+    const next = withActive(table, joining.id);
+    return { table: next, targets: targetsIn(next, groups, isAlive) };
   }
-  const targets = moveTargets(
-    table.members.filter(({ state }) => state === 'active'),
-    groups,
-    isAlive,
-  );
-  if (targets.size > 0) return { kind: 'move replicas', targets };
+  const targets = targetsIn(table, groups, isAlive);
+  if (targets.size > 0) return { targets };
   const gone = table.members.find((member) => hasLeft(member, coordination, groups));
-  return gone && { kind: 'change members', table: withoutRow(table, gone.id) };
+  return gone && { table: withoutRow(table, gone.id), targets };
+}
+
+function targetsIn({ members }: MemberTable, groups: readonly HeldGroup[], isAlive: (id: number) => boolean) {
+  const eligible = members.filter(({ state }) => state === 'active');
+  return moveTargets(eligible, groups, isAlive);
 }
 
 /** Who is to vote in group 0. Invariant 2. */

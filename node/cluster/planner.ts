@@ -78,7 +78,7 @@ export class Planner {
     if (task !== undefined) return this.#carryOut(task, written.modRevision);
     const isAway = (id: number) => nowMs - this.#ledSinceMs! > AWAY_MS && !this.#isAlive(id);
     const table = await tableWithReturned(written.table, isAway, this.#options);
-    if (table !== undefined) await this.#carryOut({ kind: 'change members', table }, written.modRevision);
+    if (table !== undefined) await this.#carryOut({ table, targets: new Map() }, written.modRevision);
   }
 
   /** All members are in group 0, whose followers are heard of again and again. */
@@ -92,19 +92,19 @@ export class Planner {
     return id === this.#options.host.self || this.#options.clock.monotonicMs() - heardMs < AWAY_MS;
   }
 
-  async #carryOut(task: ClusterTask, modRevision: number): Promise<void> {
-    const { tree } = this.#options;
-    const comparison = { key: MEMBER_TABLE, modRevision };
-    if (task.kind === 'change members') {
-      await tree.transact(tableChange(task.table, modRevision), false);
-      return;
-    }
-    const { placements } = this.#options;
-    const moved = [...task.targets].map(
+  /** All or nothing, and only if the table and the placements are what the task was made from. */
+  async #carryOut({ table, targets }: ClusterTask, modRevision: number): Promise<void> {
+    const { tree, placements } = this.#options;
+    const moved = [...targets].map(
       ([group, target]) => [group, { ...placements.of(group), target }] as const,
     );
     const { comparisons, changes } = placementChanges(tree, new Map(moved));
-    await tree.transact({ comparisons: [comparison, ...comparisons], changes }, false);
+    const own = table && tableChange(table, modRevision).changes;
+    const comparison = { key: MEMBER_TABLE, modRevision };
+    await tree.transact(
+      { comparisons: [comparison, ...comparisons], changes: [...(own ?? []), ...changes] },
+      false,
+    );
   }
 }
 

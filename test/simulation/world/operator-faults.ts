@@ -22,9 +22,17 @@ export function newestMembers(nodes: readonly WorldNode[]): readonly ClusterMemb
 
 /** It lost its data for good, and another node has its place. */
 export function hasBeenReplaced(node: WorldNode, nodes: readonly WorldNode[]): boolean {
-  if (node.state !== 'refused' || node.damage === undefined || node.damage.repair !== undefined) return false;
   const members = newestMembers(nodes);
-  return members.length > 0 && !members.some(({ id }) => id === node.replica);
+  if (!isLost(node) || members.length === 0) return false;
+  const { name, replica, lostReplica, isWaiting, state } = node;
+  if (state !== 'refused' && (!isWaiting || members.some((member) => member.name === name))) return false;
+  return !members.some(({ id }) => id === (node.wasWiped ? lostReplica : replica));
+}
+
+/** Its data is gone for good, and it is not back yet. */
+function isLost({ state, damage, wasWiped }: WorldNode): boolean {
+  if (damage === undefined || damage.repair !== undefined) return false;
+  return state === 'refused' || (wasWiped && state !== 'up');
 }
 
 /** It was emptied and has come back, and nothing is left of the member that it was. */
@@ -78,9 +86,7 @@ const replaceMember: FaultKind = {
   everyMs: [500, 3_000],
   inject(scene) {
     const members = newestMembers(scene.nodes);
-    const lost = scene.nodes.find(
-      (node) => node.state === 'refused' && node.damage?.repair === undefined && isIn(members, node),
-    );
+    const lost = scene.nodes.find((node) => isLost(node) && isIn(members, node));
     const spare = someSpare(scene);
     if (lost === undefined || spare === undefined) return undefined;
     spare.enlist();
