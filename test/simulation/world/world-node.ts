@@ -454,7 +454,9 @@ export class WorldNode {
   #onStorageFailure(cause: FatalCause, error: Error): void {
     this.#around.trace.note(this.name, `${cause}: ${error.message}`);
     const isRemoved = cause === 'removed' && this.mayBeRemoved;
-    const isExplained = cause === 'storage failed' ? this.#diskHasFailed() : this.isDamaged || isRemoved;
+    // Who begins with nothing, under a number of its own, promised nothing.
+    const isLost = this.isDamaged && (cause !== 'not known again' || !this.wasWiped);
+    const isExplained = cause === 'storage failed' ? this.#diskHasFailed() : isLost || isRemoved;
     if (!isExplained) {
       this.#around.onDefect('storage', `${this.name}: ${cause} for no reason: ${error.stack}`);
     }
