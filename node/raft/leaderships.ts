@@ -98,7 +98,8 @@ export class Leaderships {
   unled(group: number): UnledGroup | undefined {
     const replica = this.#options.replicas.get(group);
     const sinceMs = replica && this.#unledSinceMs.get(replica);
-    if (replica === undefined || sinceMs === undefined) return undefined;
+    // One that was taken out of its group does not know who leads it.
+    if (replica === undefined || sinceMs === undefined || replica.isResting) return undefined;
     const { self, clock, nameOf } = this.#options;
     const nowMs = clock.monotonicMs();
     if (nowMs - sinceMs < UNLED_MS) return undefined;
