@@ -36,7 +36,7 @@ import { NodeCalls } from './node-calls.ts';
 import { parseNetworkAddress } from './network-address.ts';
 import { counters, gauges, statusSource, type NodeFacts } from './node-status.ts';
 import { Serving } from './serving.ts';
-import { isKnownByMajority, setAside } from './set-aside.ts';
+import { canBeSpared, setAside } from './set-aside.ts';
 import { diskFailed, startError } from './start-error.ts';
 import { VERSION } from './version.ts';
 
@@ -108,7 +108,7 @@ async function beginEmpty(
   const calls = new NodeCalls(settings.tls, ports.clock);
   try {
     calls.open();
-    if (!(await isKnownByMajority(ports.disk, calls, config))) return false;
+    if (!(await canBeSpared(ports.disk, calls, config))) return false;
     const folder = await setAside(ports.disk);
     const facts = { err: damage, kept_in: join(dataDirectory, folder) };
     logger.error(facts, 'the data is put aside, and the node begins empty: others have what it held');

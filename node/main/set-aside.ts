@@ -19,11 +19,7 @@ const MOST_KEPT = 3;
 const FOLDER = 'damaged-';
 
 /** Whether a majority of the members is there and knows the node by this directory. Invariant 1. */
-export async function isKnownByMajority(
-  disk: Disk,
-  calls: NodeCalls,
-  config: ClusterConfig,
-): Promise<boolean> {
+export async function canBeSpared(disk: Disk, calls: NodeCalls, config: ClusterConfig): Promise<boolean> {
   const identity = await readIdentity(disk).catch(() => undefined);
   const membership = identity && membershipOf(identity);
   if (identity === undefined || membership === undefined) return false;

@@ -16,7 +16,8 @@ const STORED = 'i';
 /** Waits until all replicas of each group have applied the same entries, then compares their rows. */
 export async function compareReplicas(world: World, withinMs: number): Promise<void> {
   const boundMs = world.scheduler.nowMs() + withinMs;
-  const isBack = (node: WorldNode) => node.state === 'up' || isGone(node) || isOutside(world, node);
+  const isBack = (node: WorldNode) =>
+    (node.state === 'up' && isMember(world, node)) || isGone(node) || isOutside(world, node);
   if (!(await world.until(() => world.members().every(({ state }) => state === 'active'), withinMs))) {
     const members = world.members().map(({ name, state }) => `${name} is ${state}`);
     throw new CheckFailure('liveness', `a change of members does not come to its end: ${members.join(', ')}`);
@@ -44,6 +45,11 @@ export async function compareReplicas(world: World, withinMs: number): Promise<v
 /** It lost its data for good. */
 function isGone({ state, damage }: WorldNode): boolean {
   return state === 'refused' && damage !== undefined && damage.repair === undefined;
+}
+
+/** Who was removed is to end. */
+function isMember(world: World, { replica }: WorldNode): boolean {
+  return world.members().some(({ id }) => id === replica);
 }
 
 /** It is no member, and does not take part. */
