@@ -3,7 +3,8 @@
  * aside, and the node begins empty. The cluster takes it in as a new member in its old place.
  *
  *  1. Only if a majority of the members is there, and knows the node by this directory: what it
- *     held is on others, and enough of them decide.
+ *     held is on others, and enough of them decide. And only if nobody else is being replaced:
+ *     until that is through, what is damaged here may be the copy that is needed.
  *  2. Nothing is removed. After `MOST_KEPT` times somebody has to look at the disk.
  *  3. The identity goes last: what is interrupted is found damaged again, and goes on.
  */
@@ -18,7 +19,7 @@ import type { NodeCalls } from './node-calls.ts';
 const MOST_KEPT = 3;
 const FOLDER = 'damaged-';
 
-/** Whether a majority of the members is there and knows the node by this directory. Invariant 1. */
+/** Whether the others can do without what this directory holds. Invariant 1. */
 export async function canBeSpared(disk: Disk, calls: NodeCalls, config: ClusterConfig): Promise<boolean> {
   const identity = await readIdentity(disk).catch(() => undefined);
   const membership = identity && membershipOf(identity);
@@ -29,10 +30,10 @@ export async function canBeSpared(disk: Disk, calls: NodeCalls, config: ClusterC
   const answers = await Promise.all(
     others.map((other) => askIntroduction(calls, addressOfMember(membership, other, configured), name)),
   );
-  const knowing = answers.filter(
-    (answer) => answer?.membership && knows(answer.membership, membership, nodeId),
-  );
-  return knowing.length > membership.members.length / 2;
+  const tables = answers.flatMap((answer) => answer?.membership ?? []);
+  const knowing = tables.filter((table) => knows(table, membership, nodeId));
+  const isQuiet = tables.every(({ members }) => members.every(({ state }) => state === 'active'));
+  return isQuiet && knowing.length > membership.members.length / 2;
 }
 
 /** Puts what a directory holds aside; returns the folder. Error: it was done too often. Invariants 2, 3. */

@@ -46,7 +46,7 @@ export function isBackAnew(
 const addMember: FaultKind = {
   name: 'add-member',
   leastNodes: 4,
-  everyMs: [500, 4_000],
+  everyMs: [3_000, 12_000],
   inject(scene) {
     const spare = someSpare(scene);
     if (spare === undefined) return undefined;
@@ -83,7 +83,7 @@ const removeMember: FaultKind = {
 const replaceMember: FaultKind = {
   name: 'replace-member',
   leastNodes: 4,
-  everyMs: [500, 3_000],
+  everyMs: [100, 800],
   inject(scene) {
     const members = newestMembers(scene.nodes);
     const lost = scene.nodes.find((node) => isLost(node) && isIn(members, node));
