@@ -6,6 +6,7 @@ import {
 } from '@holdfast/proto/cluster/v1/cluster';
 import { DescribeKeyspaceRequestSchema, KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
 import type { Clock } from './clock.ts';
+import { Cluster } from './cluster.ts';
 import { clientClosed, type ClientCore } from './core.ts';
 import { Deadlines } from './deadlines.ts';
 import { type Duration, durationMs, timeoutMs } from './duration.ts';
@@ -33,6 +34,8 @@ export interface Ports {
  * the process does, and keeps it alive until it is closed.
  */
 export class Holdfast implements AsyncDisposable {
+  /** Lists and changes the members of the cluster. */
+  readonly cluster: Cluster;
   /** Creates, describes, lists and drops keyspaces. */
   readonly keyspaces: Keyspaces;
   readonly #core: ClientCore;
@@ -55,6 +58,7 @@ export class Holdfast implements AsyncDisposable {
     };
     this.#directory = new PartitionDirectory((name) => this.#describe(name));
     this.#pipeline = new Pipeline(this.#core, this.#directory);
+    this.cluster = new Cluster(this.#core);
     this.keyspaces = new Keyspaces(this.#core);
   }
 

@@ -3,6 +3,14 @@
  * keyspace. Every failure is a `HoldfastError` with a stable `reason`.
  */
 export type { Clock, Timer } from './clock.ts';
+export {
+  Cluster,
+  type MemberDescription,
+  type MemberList,
+  type MemberStatus,
+  type NewMember,
+  type TransferOptions,
+} from './cluster.ts';
 export { connect } from './connect.ts';
 export type { Duration } from './duration.ts';
 export { Entry } from './entry.ts';

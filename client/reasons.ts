@@ -82,6 +82,16 @@ export const REASONS = {
   KEYSPACE_UNKNOWN: never(S.NOT_FOUND, 'No keyspace has this name; somebody has to create it first.'),
   KEYSPACE_NAME_INVALID: never(S.INVALID_ARGUMENT, 'A keyspace name is not [a-z0-9._-]{1,64}.'),
   KEYSPACE_EXISTS: never(S.ALREADY_EXISTS, 'A keyspace has this name already; it stays so until dropped.'),
+  MEMBER_UNKNOWN: never(S.NOT_FOUND, 'No member of the cluster has this name.'),
+  MEMBER_EXISTS: never(S.ALREADY_EXISTS, 'A member of the cluster has this name, or this node is one.'),
+  MEMBER_CHANGE_RUNNING: never(
+    S.FAILED_PRECONDITION,
+    'Members change one at a time, and a change is being carried through; that takes minutes, not a call.',
+  ),
+  MEMBER_CHANGE_REFUSED: never(
+    S.FAILED_PRECONDITION,
+    'The members cannot be changed so as things are; the message says what has to be done first.',
+  ),
   MODE_UNSUPPORTED: never(S.UNIMPLEMENTED, 'The keyspace mode, or the operation in it, is not served.'),
   NOT_A_COUNTER: decided(
     S.FAILED_PRECONDITION,

@@ -3,21 +3,14 @@
  * `decideFounding` says what it belongs to, and has that made durable before it is told to
  * anybody or acted upon.
  */
-import { create } from '@bufbuild/protobuf';
 import { sleep, type Clock } from '@holdfast/client/clock';
 import type { Transport } from '@holdfast/client/transport';
-import {
-  BootstrapService,
-  IntroduceRequestSchema,
-  type IntroduceResponse,
-} from '@holdfast/proto/raft/v1/bootstrap';
 import { decideFounding } from './founding.ts';
-import { isMembership, type Introduction, type Membership } from './membership.ts';
+import { askIntroduction } from './introduce.ts';
+import type { Introduction, Membership } from './membership.ts';
 
 /** Between two rounds of questions. */
 const ASK_EVERY_MS = 200;
-/** A node that has not answered by then is asked again. */
-const ANSWER_MS = 1_000;
 
 export interface FounderOptions {
   /** This node, and what its directory says. */
@@ -80,21 +73,10 @@ export class Founder {
 
   async #ask(name: string, signal: AbortSignal): Promise<void> {
     const { transport, addressOf, self } = this.#options;
-    const request = create(IntroduceRequestSchema, { from: self.name });
-    const options = { timeoutMs: ANSWER_MS, signal };
-    try {
-      const answer = await transport.unary(
-        addressOf(name),
-        BootstrapService.method.introduce,
-        request,
-        options,
-      );
-      const introduction = introductionOf(answer);
-      if (introduction?.name === name) this.#heard.set(name, introduction);
-      else this.#heard.delete(name);
-    } catch {
-      this.#heard.delete(name); // whoever comes back may come back with other data
-    }
+    const introduction = await askIntroduction(transport, addressOf(name), self.name, signal);
+    // Whoever comes back may come back with other data.
+    if (introduction?.name === name) this.#heard.set(name, introduction);
+    else this.#heard.delete(name);
   }
 
   #tell(why: string): void {
@@ -102,19 +84,4 @@ export class Founder {
     this.#why = why;
     this.#options.onWaiting(why);
   }
-}
-
-/** Undefined: what cannot be true, such as a cluster that its own teller does not belong to. */
-function introductionOf({
-  name,
-  nodeId,
-  cluster,
-  nodes,
-  membership,
-}: IntroduceResponse): Introduction | undefined {
-  const self = { name, nodeId, cluster, nodes };
-  if (membership === undefined) return { ...self, membership };
-  const { clusterId, members } = membership;
-  const isMember = members.some((member) => member.name === name && member.nodeId === nodeId);
-  return isMember && isMembership({ clusterId, members }) ? { ...self, membership } : undefined;
 }

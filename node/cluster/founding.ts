@@ -65,7 +65,8 @@ function strangerTo(self: Introduction, { name: peer, membership }: Introduction
   }
   return (
     `the cluster that ${peer} belongs to knows ${self.name} with other data. A node that lost its data must not ` +
-    'vote under its old name: stop it, restore its data directory as it was, and start it again'
+    'vote as the member that it was: it is taken in as a new one in its place, as soon as the cluster misses that ' +
+    'and no other change of members is under way. If the data is not lost, stop the node now and give it its directory back'
   );
 }
 
@@ -76,7 +77,21 @@ function planOf({ cluster, nodes }: Introduction): string {
 /** Invariant 2: numbers by order of names, the id a digest. */
 function foundedBy(founders: readonly Introduction[]): Membership {
   const sorted = [...founders].sort((a, b) => (a.name < b.name ? -1 : 1));
-  const members = sorted.map(({ name, nodeId }, at) => ({ id: at + 1, name, nodeId }));
+  const members = sorted.map(({ name, nodeId, grpc, http }, at): ClusterMember => ({
+    id: at + 1,
+    name,
+    nodeId,
+    grpc,
+    http,
+    state: 'active',
+    replaces: 0,
+  }));
   const text = [sorted[0]!.cluster, ...members.map(({ name, nodeId }) => `${name} ${nodeId}`)].join('\n');
-  return { clusterId: createHash('sha256').update(text).digest('hex').slice(0, 32), members };
+  return {
+    clusterId: createHash('sha256').update(text).digest('hex').slice(0, 32),
+    members,
+    version: 0,
+    nextId: members.length + 1,
+    founders: members.map(({ id }) => id),
+  };
 }

@@ -7,6 +7,7 @@ import { ByteReader, ByteWriter } from '../storage/byte-codec.ts';
 import { binaryBytes, groupPrefix, prefixEnd, type RowKey } from '../storage/row-key.ts';
 import type { LiveRow, RowStore } from '../storage/row-store.ts';
 import type { Command } from '../raft/entry.ts';
+import { COORDINATION_GROUP } from '../raft/members.ts';
 import type { StateMachine } from '../raft/state-machine.ts';
 import {
   TreeCommandKind,
@@ -16,9 +17,6 @@ import {
   type TreeOutcome,
   type TreeTransaction,
 } from './tree-command.ts';
-
-/** Group of the coordination tree. */
-export const COORDINATION_GROUP = 0;
 
 /** A key of the tree. */
 export interface TreeNode {

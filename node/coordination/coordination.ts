@@ -4,9 +4,10 @@ import type { GroupHost } from '../raft/group-host.ts';
 import type { GroupReplica } from '../raft/group-replica.ts';
 import type { ForwardedCommand, Forwarder } from '../cluster/forwarder.ts';
 import type { GroupPlace } from '../cluster/group-routes.ts';
+import { COORDINATION_GROUP } from '../raft/members.ts';
 import { propose } from '../raft/propose.ts';
 import type { RowStore } from '../storage/row-store.ts';
-import { COORDINATION_GROUP, ConfigTree, type TreeNode } from './config-tree.ts';
+import { ConfigTree, type TreeNode } from './config-tree.ts';
 import {
   decodeOutcome,
   encodeTransaction,
@@ -45,6 +46,7 @@ export class Coordination {
     this.#host = host;
     this.#clock = clock;
     this.#forwarder = forwarder;
+    // All members have a replica, so it matters little who is asked first.
     this.#place = { group: COORDINATION_GROUP, replicas: voters, isGone: false };
     const tell = (change: TreeChange) => this.#tell(change);
     const tellReplaced = () => {

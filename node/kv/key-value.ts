@@ -136,7 +136,7 @@ export class KeyValue {
       return this.#readOnTime(key, place);
     const reads = isRouted ? undefined : others?.reads;
     const readElsewhere = () => reads!.read(partition, key, deadlineMs).then(storedValue);
-    if (partition.replica === undefined) {
+    if (!partition.isServed) {
       if (reads === undefined) throw this.#noReplica(partition).withOutcome(undefined);
       return readElsewhere();
     }
@@ -183,7 +183,7 @@ export class KeyValue {
     const { host } = this.#options;
     this.#assertServing();
     this.#assertPresent(partition);
-    if (partition.replica === undefined)
+    if (!partition.isServed)
       throw proposalError({ cause: 'no replica', outcome: 'NOT_APPLIED' }).withOutcome(undefined);
     if (!host.canReadNow(partition.group)) await awaitRead(host, partition.group);
   }
@@ -228,7 +228,7 @@ export class KeyValue {
     const { host, admission, others } = this.#options;
     if (!isRouted && others !== undefined) return others.forwarder.propose(partition, proposal);
     this.#assertPresent(partition);
-    if (partition.replica === undefined) throw this.#noReplica(partition);
+    if (!partition.isServed && !host.isLeader(partition.group)) throw this.#noReplica(partition);
     const refusal = admission(proposal.bytes.byteLength, proposal.grows);
     if (refusal !== undefined) throw refusal;
     host.propose(partition.group, proposal);

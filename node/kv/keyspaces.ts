@@ -7,10 +7,15 @@ import { HoldfastError } from '@holdfast/client/error';
 import { PartitionTable, partitionArcs } from '@holdfast/client/partition-table';
 import type { Clock } from '@holdfast/client/clock';
 import { KeyspaceMode, KeyspaceSchema, type Keyspace } from '@holdfast/proto/kv/v1/keyspace';
+import type { ClusterTree } from '../cluster/cluster-tree.ts';
+import { placementKey, type GroupPlacements } from '../cluster/group-placements.ts';
+import { MEMBER_TABLE } from '../cluster/cluster-members.ts';
 import type { GroupPlace } from '../cluster/group-routes.ts';
+import { targetOf } from '../cluster/placed-groups.ts';
 import { placeReplicas } from '../cluster/placement.ts';
 import type { GroupHost } from '../raft/group-host.ts';
 import type { GroupReplica } from '../raft/group-replica.ts';
+import { COORDINATION_GROUP, type Member } from '../raft/members.ts';
 import { groupPrefix, prefixEnd } from '../storage/row-key.ts';
 import type { RowStore } from '../storage/row-store.ts';
 import { awaitRead } from '../raft/propose.ts';
@@ -18,8 +23,6 @@ import { KvRowKeys } from './kv-rows.ts';
 import { KvStateMachine } from './kv-state-machine.ts';
 import { MAX_GROUPS, checkKeyspaceName, refuse, type KeyspaceLimits } from './limits.ts';
 
-/** Group whose tree names the keyspaces. */
-const COORDINATION_GROUP = 0;
 const PREFIX = '/holdfast/keyspaces/';
 /** Names of keyspaces that were dropped: their versions are not used again. */
 const DROPPED = '/holdfast/dropped-keyspaces/';
@@ -31,38 +34,40 @@ const ATTEMPTS = 20;
 /** No partition gives out more versions in a millisecond, so what an earlier keyspace used lies below. */
 const VERSIONS_PER_MS = 1_024n;
 
-/** What keyspaces need of the coordination tree. */
-export interface KeyspaceTree {
-  get(key: string): { readonly value: Uint8Array; readonly modRevision: number } | undefined;
-  list(prefix: string): Promise<readonly { readonly key: string; readonly value: Uint8Array }[]>;
-  /** Here or, with `anywhere`, wherever it is led. */
-  transact(
-    transaction: {
-      comparisons: readonly { key: string; modRevision: number }[];
-      changes: readonly { key: string; value: Uint8Array | undefined }[];
-    },
-    anywhere: boolean,
-  ): Promise<{ readonly succeeded: boolean }>;
-  watch(watcher: {
-    readonly prefix: string;
-    onChange(change: { key: string; value: Uint8Array | undefined }): void;
-    onReplaced(): void;
-  }): void;
-}
-
 /** One partition, with its replica where this node has one. */
 export class Partition implements GroupPlace {
   readonly group: number;
-  readonly replicas: readonly number[];
+  /** First hash of its arc. */
+  readonly arc: number;
+  /** Copies that it is to have. */
+  readonly replication: number;
+  /** Who it was created with: the voters that its log begins with. */
+  readonly firstReplicas: readonly number[];
+  /** Who votes in it, by what was heard last. */
+  replicas: readonly number[];
   replica: GroupReplica<KvStateMachine> | undefined;
+  /** The replica here only follows, or was taken out: it may lag far behind, and serves nobody. */
+  isAside = false;
   isGone = false;
   /** The names that rows have in the first generation of a replica. */
   readonly firstKeys: KvRowKeys;
 
-  constructor(group: number, replicas: readonly number[]) {
+  constructor(
+    group: number,
+    firstReplicas: readonly number[],
+    { firstHash, replication }: { readonly firstHash: number; readonly replication: number },
+  ) {
     this.group = group;
-    this.replicas = replicas;
+    this.arc = firstHash;
+    this.replication = replication;
+    this.firstReplicas = firstReplicas;
+    this.replicas = firstReplicas;
     this.firstKeys = new KvRowKeys(group, 0);
+  }
+
+  /** Whether there is a replica here that may serve. */
+  get isServed(): boolean {
+    return this.replica !== undefined && !this.isAside;
   }
 
   /** Another one after a snapshot: not to be kept across an `await`. */
@@ -90,7 +95,11 @@ export interface KeyspaceSettings {
 }
 
 export interface KeyspacesOptions {
-  readonly tree: KeyspaceTree;
+  readonly tree: ClusterTree;
+  /** Undefined: replicas stay where they are. */
+  readonly placements?: GroupPlacements;
+  /** The nodes that may hold replicas of new partitions; default: all. */
+  readonly eligible?: () => readonly Member[];
   readonly host: GroupHost;
   readonly rows: RowStore;
   readonly clock: Clock;
@@ -122,6 +131,8 @@ export class Keyspaces {
       onChange: ({ key, value }) => keyspaces.#change(key.slice(PREFIX.length), value),
       onReplaced: () => keyspaces.#follow(),
     });
+    if (options.placements !== undefined)
+      options.placements.onChange = (group) => keyspaces.#notePlacement(group);
     // Whoever was made a member of a group later hears of it from the others.
     options.host.onUnknownGroup = (group) => {
       keyspaces.#openReplica(group);
@@ -174,6 +185,11 @@ export class Keyspaces {
     await this.#reading;
   }
 
+  /** The partitions of all keyspaces. */
+  partitions(): Partition[] {
+    return [...this.#byGroup.values()].map(({ partition }) => partition);
+  }
+
   /** The partition that a group is. */
   partition(group: number): Partition | undefined {
     return this.#byGroup.get(group)?.partition;
@@ -214,7 +230,8 @@ export class Keyspaces {
       });
       const key = PREFIX + settings.name;
       const transaction = {
-        comparisons: [{ key, modRevision: 0 }, group.comparison, id.comparison],
+        // Nobody is to get a replica who is about to leave.
+        comparisons: [{ key, modRevision: 0 }, group.comparison, id.comparison, compared(tree, MEMBER_TABLE)],
         changes: [
           { key, value: toBinary(KeyspaceSchema, descriptor) },
           group.advance(settings.partitions),
@@ -234,9 +251,13 @@ export class Keyspaces {
       const key = PREFIX + name;
       const node = this.#options.tree.get(key);
       const comparisons = [{ key, modRevision: node?.modRevision ?? 0 }];
+      const placed = this.#open.get(name)?.partitions.map(({ group }) => placementKey(group)) ?? [];
       const changes = [
         { key, value: undefined },
         { key: DROPPED + name, value: Buffer.from('1') },
+        ...placed
+          .filter((one) => this.#options.tree.get(one) !== undefined)
+          .map((one) => ({ key: one, value: undefined })),
       ];
       const { succeeded } = await this.#options.tree.transact({ comparisons, changes }, anywhere);
       return succeeded ? true : undefined;
@@ -307,12 +328,15 @@ export class Keyspaces {
 
   /** Where the partitions of a new keyspace go. */
   #placed({ partitions, replication }: KeyspaceSettings): number[][] {
-    const held = [...this.#open.values()].flatMap(({ descriptor }) => descriptor.partitions);
+    const { placements } = this.#options;
+    const held = this.partitions().map((partition) =>
+      placements === undefined ? partition.firstReplicas : targetOf(partition, placements),
+    );
     return placeReplicas({
-      members: this.#options.host.members,
+      members: this.#options.eligible?.() ?? this.#options.host.members,
       arcs: partitionArcs(partitions).map(({ firstHash }) => firstHash),
       replication,
-      held: held.map(({ firstReplicas }) => firstReplicas),
+      held,
     });
   }
 
@@ -330,9 +354,13 @@ export class Keyspaces {
     const partitions = table.arcs.map((arc): Partition => {
       const group = Number(arc.group);
       const recorded = firstReplicas.get(arc.group) ?? [];
-      const partition = new Partition(group, recorded.length === 0 ? FIRST_NODE : recorded);
+      const { firstHash } = arc;
+      const { replication } = descriptor;
+      const first = recorded.length === 0 ? FIRST_NODE : recorded;
+      const partition = new Partition(group, first, { firstHash, replication });
       this.#byGroup.set(group, { keyspace: descriptor, partition });
-      if (partition.replicas.includes(host.self) || host.hasRemains(group)) this.#openReplica(group);
+      if (first.includes(host.self) || host.hasRemains(group)) this.#openReplica(group);
+      this.#notePlacement(group);
       return partition;
     });
     this.#open.set(descriptor.name, {
@@ -353,9 +381,25 @@ export class Keyspaces {
     const versionsAbove = Number(known.keyspace.versionsAbove);
     known.partition.replica = host.addGroup(
       group,
-      known.partition.replicas,
+      known.partition.firstReplicas,
       (generation) => new KvStateMachine(group, generation, rows, versionsAbove),
     );
+    this.#notePlacement(group);
+  }
+
+  /** Whether the replica here is of use, and who else has one. One that was taken out of its group waits for nobody. */
+  #notePlacement(group: number): void {
+    const { host, placements } = this.#options;
+    const partition = this.#byGroup.get(group)?.partition;
+    if (placements === undefined || partition === undefined) return;
+    const { index, voters, learners, target } = placements.of(group);
+    if (index === 0) return;
+    partition.replicas = voters;
+    partition.isAside = !voters.includes(host.self);
+    const isWanted = [voters, learners, target].some((ids) => ids.includes(host.self));
+    if (partition.replica === undefined) return;
+    partition.replica.isResting = !isWanted;
+    if (!isWanted) partition.replica.reads.fail(); // whoever waits is served elsewhere
   }
 
   #remove(name: string): void {
@@ -419,8 +463,13 @@ function describe(settings: KeyspaceSettings, birth: Birth): Keyspace {
   });
 }
 
+/** That a key is as it is now. */
+function compared(tree: ClusterTree, key: string): { key: string; modRevision: number } {
+  return { key, modRevision: tree.get(key)?.modRevision ?? 0 };
+}
+
 /** A counter in the tree; numbers start at 1 and are never given out twice. */
-function counter(tree: KeyspaceTree, key: string) {
+function counter(tree: ClusterTree, key: string) {
   const node = tree.get(key);
   const next = node === undefined ? 1 : Number(Buffer.from(node.value).toString());
   return {

@@ -117,7 +117,7 @@ async function isReadableHere(
   if (host.canReadNow(partition.group)) return true;
   if (maxStalenessMs !== undefined && isFresh(host, partition.group, clock.monotonicMs() - maxStalenessMs))
     return true;
-  if (partition.replica === undefined && reads !== undefined) return false;
+  if (!partition.isServed && reads !== undefined) return false;
   try {
     await awaitRead(host, partition.group);
     return true;

@@ -3,7 +3,6 @@ import type { Clock } from '@holdfast/client/clock';
 import type { Random } from '@holdfast/client/random';
 import { StatusCode } from '@holdfast/client/reasons';
 import type { Membership } from '../cluster/membership.ts';
-import type { Member } from '../raft/members.ts';
 import type { Logger } from '../observe/logger.ts';
 import type { CounterSource, GaugeSource } from '../observe/metrics.ts';
 import { IdentityError } from '../storage/identity.ts';
@@ -11,39 +10,35 @@ import { GrpcPeerTransport, type PeerLinkStats } from '../transport/grpc-peer-tr
 import type { TlsSettings } from '../transport/tls-files.ts';
 import type { ClusterConfig } from './cluster-file.ts';
 
-/** The members with the addresses that cluster.yaml gives them. Error: IdentityError, for one that it does not have. */
-export function membersOf({ members }: Membership, { nodes, path }: ClusterConfig): Member[] {
-  return members.map(({ id, name }) => {
-    const node = nodes.find((one) => one.name === name);
-    if (node !== undefined) return { id, name, address: node.grpc.text };
-    throw new IdentityError(
-      `the data belongs to a cluster with the member "${name}", which ${path} does not have. Put it back, with its addresses.`,
-    );
-  });
+/** Error: IdentityError, for a member of which neither it nor cluster.yaml says where it is. */
+export function checkAddresses({ members }: Membership, { nodes, path }: ClusterConfig): void {
+  const lost = members.find(({ name, grpc }) => grpc === '' && !nodes.some((node) => node.name === name));
+  if (lost === undefined) return;
+  throw new IdentityError(
+    `the data belongs to a cluster with the member "${lost.name}", which ${path} does not have. Put it back, with its addresses.`,
+  );
 }
 
 export interface LinkOptions {
   readonly self: string;
-  readonly membership: Membership;
-  readonly members: readonly Member[];
+  readonly clusterId: string;
+  /** `host:port` of a member's gRPC port; undefined when it is not known. */
+  readonly addressOf: (name: string) => string | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly tls: TlsSettings | undefined;
   readonly logger: Logger;
 }
 
-/** The link to the other members; undefined: there is none. */
-export function linkToMembers(options: LinkOptions): GrpcPeerTransport | undefined {
-  const { self, membership, members, clock, random, tls, logger } = options;
-  if (members.length === 1) return undefined;
-  const addresses = new Map(members.map(({ name, address }) => [name, address]));
+/** The link to the other members, who are those that it is started with. */
+export function linkToMembers(options: LinkOptions): GrpcPeerTransport {
+  const { self, clusterId, addressOf, clock, random, tls, logger } = options;
   const link: GrpcPeerTransport = new GrpcPeerTransport({
     clock,
     random,
     self,
-    clusterId: Buffer.from(membership.clusterId, 'hex'),
-    addressOf: (peer) => addresses.get(peer),
-    peers: members.map(({ name }) => name),
+    clusterId: Buffer.from(clusterId, 'hex'),
+    addressOf,
     tls,
     onLinkBroken: (peer, error, lane) => {
       const facts = { peer, lane, why: error.message };

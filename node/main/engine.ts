@@ -8,9 +8,22 @@ import type { Random } from '@holdfast/client/random';
 import type { Transport } from '@holdfast/client/transport';
 import { admission, type Admission } from '../cluster/admission.ts';
 import { Forwarder, type ObserveForwarded } from '../cluster/forwarder.ts';
+import { ClusterMembers, MEMBER_TABLE } from '../cluster/cluster-members.ts';
+import { GroupPlacements } from '../cluster/group-placements.ts';
 import { GroupRoutes } from '../cluster/group-routes.ts';
 import { LeaderBalancer } from '../cluster/leader-balancer.ts';
+import type { LeaderTransfer } from '../cluster/leader-transfer.ts';
+import type { MemberChanges } from '../cluster/member-changes.ts';
+import {
+  addressOfMember,
+  memberNamed,
+  withMembership,
+  type ClusterMember,
+  type Membership,
+} from '../cluster/membership.ts';
+import { tableChange } from '../cluster/planner.ts';
 import { RemoteReads } from '../cluster/remote-reads.ts';
+import { Upkeep } from '../cluster/upkeep.ts';
 import { Coordination } from '../coordination/coordination.ts';
 import { KeyValue, type OtherNodes } from '../kv/key-value.ts';
 import { Keyspaces } from '../kv/keyspaces.ts';
@@ -57,8 +70,16 @@ export interface EngineOptions {
   readonly segmentBytes: number;
   readonly minFreeBytes: number;
   readonly queueBytes: number;
-  /** The nodes of the cluster, this one too; default: this one alone. */
-  readonly members?: readonly Member[];
+  /** The cluster that the directory belongs to; default: this node alone. */
+  readonly membership?: Membership | undefined;
+  /** Name of the cluster in cluster.yaml, which nodes that are added must have as well; default: any. */
+  readonly cluster?: string;
+  /** Where a node is reached that was configured here; others are where they say. */
+  readonly addressOf?: (name: string) => string | undefined;
+  /** What is wrong with an address of a node; default: nothing. */
+  readonly addressProblem?: (address: string) => string | undefined;
+  /** Told of the members, when the engine opens and whenever they change. */
+  readonly onMembers?: (membership: Membership) => void;
   /** The way to the others; undefined when there are none. */
   readonly peers?: PeerTransport | undefined;
   /** How calls that belong elsewhere reach the others; the engine closes it. Undefined: callers are told to go there. */
@@ -105,6 +126,9 @@ export interface Engine {
   readonly log: WriteAheadLog;
   readonly rows: RowStore;
   readonly host: GroupHost;
+  readonly members: ClusterMembers;
+  readonly changes: MemberChanges;
+  readonly transfer: LeaderTransfer;
   readonly space: SpaceGuard;
   readonly keyspaces: Keyspaces;
   readonly kv: KeyValue;
@@ -161,12 +185,14 @@ class EngineAssembly {
   #log: WriteAheadLog | undefined;
   #host: GroupHost | undefined;
   #stopBootstrap: () => void = () => undefined;
+  readonly #membership: Membership;
 
   constructor(options: EngineOptions, identity: Identity, store: OrderedStore, startedMs: number) {
     this.#options = options;
     this.#identity = identity;
     this.#store = store;
     this.#startedMs = startedMs;
+    this.#membership = options.membership ?? aloneIn(identity);
   }
 
   async open(): Promise<Engine> {
@@ -179,15 +205,17 @@ class EngineAssembly {
     const admit = admission(host, () => space);
     const routes = new GroupRoutes(host, clock);
     const others = this.#others(host, routes, admit);
-    const coordination = new Coordination(
-      host,
-      rows,
-      clock,
-      host.members.map(({ id }) => id),
-      others?.forwarder,
-    );
+    const coordination = new Coordination(host, rows, clock, this.#membership.founders, others?.forwarder);
+    const members = this.#followMembers(coordination, host);
+    const placements = await GroupPlacements.open(coordination);
     const keyspaces = await Keyspaces.open({
       tree: coordination,
+      placements,
+      eligible: () =>
+        membersOf(
+          members.current.members.filter(({ state }) => state === 'active'),
+          host,
+        ),
       host,
       rows,
       clock,
@@ -202,8 +230,8 @@ class EngineAssembly {
     if (host.members.length === 1) {
       await recovery;
       await Promise.all(host.replicas.map(({ group }) => awaitRead(host, group)));
-      await bootstrap(coordination, keyspaces);
-    } else this.#stopBootstrap = keepBootstrapping(clock, coordination, keyspaces);
+      await bootstrap(coordination, keyspaces, members);
+    } else this.#stopBootstrap = keepBootstrapping(clock, coordination, keyspaces, members);
     const identity = await this.#noteStart();
     const reclaimer = new SpaceReclaimer(rows, clock);
     const guard = (space = await SpaceGuard.start({
@@ -230,13 +258,15 @@ class EngineAssembly {
       replayedEntries: host.replayedEntries,
       tornBytes,
     };
-    const balancer = host.members.length === 1 ? undefined : new LeaderBalancer(host, clock, random);
+    const balancer = new LeaderBalancer(host, clock, random);
+    const upkeep = this.#createUpkeep({ host, tree: coordination, members, placements, keyspaces });
     const handOver = () => {
-      balancer?.stop();
+      balancer.stop();
       return host.handOverAll();
     };
     const stop = async () => {
-      balancer?.stop();
+      balancer.stop();
+      upkeep.stop();
       this.#stopBootstrap();
       guard.stop();
       others?.forwarder.stop();
@@ -254,6 +284,9 @@ class EngineAssembly {
       log,
       rows,
       host,
+      members,
+      changes: upkeep.changes,
+      transfer: upkeep.transfer,
       space: guard,
       keyspaces,
       kv,
@@ -346,9 +379,10 @@ class EngineAssembly {
 
   #openHost(log: WriteAheadLog, rows: RowStore, recovered: RecoveredGroups): GroupHost {
     const { clock, random, nodeName, queueBytes, onFailure, observe, peers, raft } = this.#options;
-    const members = this.#options.members ?? [{ id: 1, name: nodeName, address: '' }];
-    const self = members.find(({ name }) => name === nodeName);
-    if (self === undefined) throw new IdentityError(`"${nodeName}" is not among the members of the cluster.`);
+    const members = this.#membership.members.map((member) => this.#member(member));
+    const own = memberNamed(this.#membership, nodeName);
+    if (own === undefined) throw new IdentityError(`"${nodeName}" is not among the members of the cluster.`);
+    const self = this.#member(own);
     this.#host = new GroupHost({
       log,
       rows,
@@ -364,7 +398,8 @@ class EngineAssembly {
       recovered,
       onFailure: (cause, error) => {
         this.#fatal ??= error;
-        if (cause === 'not known again') this.#condemn(error.message);
+        if (cause === 'not known again') this.#keep({ condemned: error.message });
+        if (cause === 'removed') this.#keep({ removed: error.message });
         onFailure(cause, error);
       },
       ...(raft && { settings: raft }),
@@ -372,6 +407,49 @@ class EngineAssembly {
       ...(observe && { observe }),
     });
     return this.#host;
+  }
+
+  /** The members as they change, told to whoever has to do with them, and kept in the directory. */
+  #followMembers(tree: Coordination, host: GroupHost): ClusterMembers {
+    const tell = (membership: Membership) => {
+      host.setMembers(membership.members.map((member) => this.#member(member)));
+      this.#options.onMembers?.(membership);
+    };
+    tell(this.#membership);
+    return new ClusterMembers(tree, this.#membership, (membership) => {
+      tell(membership);
+      if (this.#identity.cluster_id === undefined) return; // nobody has founded anything: a test
+      this.#identity = withMembership(this.#identity, membership);
+      this.#saveIdentity().catch((error: unknown) => host.stopServing('storage failed', error as Error));
+    });
+  }
+
+  #createUpkeep(parts: {
+    host: GroupHost;
+    tree: Coordination;
+    members: ClusterMembers;
+    placements: GroupPlacements;
+    keyspaces: Keyspaces;
+  }): Upkeep {
+    const { clock, random, nodeName: self, cluster, forwarding: transport, addressProblem } = this.#options;
+    const { keyspaces, host } = parts;
+    return new Upkeep({
+      ...parts,
+      self,
+      cluster,
+      transport,
+      clock,
+      random,
+      groups: () => keyspaces.partitions(),
+      addressOf: (member) => this.#member(member).address,
+      addressProblem: addressProblem ?? (() => undefined),
+      onRemoved: (error) => host.stopServing('removed', error),
+    });
+  }
+
+  #member(member: ClusterMember): Member {
+    const { id, name } = member;
+    return { id, name, address: addressOfMember(this.#membership, member, this.#options.addressOf) };
   }
 
   async #noteStart(): Promise<Identity> {
@@ -386,8 +464,8 @@ class EngineAssembly {
   }
 
   /** Remembered, so that a restart does not find a peer that knows less. */
-  #condemn(why: string): void {
-    this.#identity = { ...this.#identity, condemned: why };
+  #keep(verdict: Partial<Pick<Identity, 'condemned' | 'removed'>>): void {
+    this.#identity = { ...this.#identity, ...verdict };
     this.#saveIdentity().catch(() => undefined); // the process is ending: it says why once more when asked again
   }
 
@@ -399,8 +477,25 @@ class EngineAssembly {
   }
 }
 
-/** A new cluster begins with one keyspace. Dropped, it does not come back. */
-async function bootstrap(coordination: Coordination, keyspaces: Keyspaces): Promise<void> {
+/** What a node alone belongs to. */
+function aloneIn({ cluster_id: clusterId = '', node_name: name, node_id: nodeId }: Identity): Membership {
+  const self = { id: 1, name, nodeId, grpc: '', http: '', state: 'active', replaces: 0 } as const;
+  return { clusterId, members: [self], version: 0, nextId: 2, founders: [1] };
+}
+
+/** Those of the host's members that are among some. */
+function membersOf(some: readonly ClusterMember[], { members }: GroupHost): Member[] {
+  return members.filter(({ id }) => some.some((one) => one.id === id));
+}
+
+/** A new cluster begins with its members and one keyspace. Dropped, it does not come back. */
+async function bootstrap(
+  coordination: Coordination,
+  keyspaces: Keyspaces,
+  members: ClusterMembers,
+): Promise<void> {
+  if (members.written === undefined)
+    await coordination.transact(tableChange({ ...members.current, version: 1 }, 0));
   if (coordination.get(BOOTSTRAPPED) !== undefined) return;
   const known = keyspaces.list().some(({ name }) => name === 'default');
   if (!known) {
@@ -419,12 +514,17 @@ async function bootstrap(coordination: Coordination, keyspaces: Keyspaces): Prom
 }
 
 /** Has whoever leads group 0 do it; one that fails halfway is followed by another. Returns how to stop. */
-function keepBootstrapping(clock: Clock, coordination: Coordination, keyspaces: Keyspaces): () => void {
+function keepBootstrapping(
+  clock: Clock,
+  coordination: Coordination,
+  keyspaces: Keyspaces,
+  members: ClusterMembers,
+): () => void {
   let isStopped = false;
   let timer: Timer;
   const attempt = async () => {
     // What fails here is tried again, or has stopped the node.
-    if (coordination.isLeader) await bootstrap(coordination, keyspaces).catch(() => undefined);
+    if (coordination.isLeader) await bootstrap(coordination, keyspaces, members).catch(() => undefined);
     if (!isStopped && !isBootstrapped(coordination))
       timer = clock.setTimer(BOOTSTRAP_EVERY_MS, () => void attempt());
   };
@@ -437,7 +537,7 @@ function keepBootstrapping(clock: Clock, coordination: Coordination, keyspaces: 
 
 function isBootstrapped(coordination: Coordination): boolean {
   try {
-    return coordination.get(BOOTSTRAPPED) !== undefined;
+    return [MEMBER_TABLE, BOOTSTRAPPED].every((key) => coordination.get(key) !== undefined);
   } catch {
     return true; // the store is damaged, which the scrubber or the next read will say
   }

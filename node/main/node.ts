@@ -16,18 +16,27 @@ import { keyspaceService } from '../services/keyspace-service.ts';
 import { kvService } from '../services/kv-service.ts';
 import type { FatalCause } from '../raft/group-host.ts';
 import { Founder } from '../cluster/founder.ts';
-import { membershipOf, withMembership, type Membership } from '../cluster/membership.ts';
+import {
+  addressOfMember,
+  memberNamed,
+  membershipOf,
+  withMembership,
+  type Introduction,
+  type Membership,
+} from '../cluster/membership.ts';
 import { bootstrapService } from '../services/bootstrap-service.ts';
 import { deferredService } from '../services/deferred-service.ts';
-import { claimDirectory, writeIdentity, type Identity } from '../storage/identity.ts';
+import { claimDirectory, DirectoryCondemned, writeIdentity, type Identity } from '../storage/identity.ts';
 import { verifyLevelFiles, verifyNextTable } from '../storage/level-verifier.ts';
 import { CallEdge } from '../transport/call-edge.ts';
-import { linkCounters, linkGauges, linkToMembers, membersOf } from './cluster-link.ts';
+import { checkAddresses, linkCounters, linkGauges, linkToMembers } from './cluster-link.ts';
 import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
-import { CONTENTS, openEngine, type Engine } from './engine.ts';
+import { CONTENTS, DataDamaged, openEngine, type Engine } from './engine.ts';
 import { NodeCalls } from './node-calls.ts';
+import { parseNetworkAddress } from './network-address.ts';
 import { counters, gauges, statusSource, type NodeFacts } from './node-status.ts';
 import { Serving } from './serving.ts';
+import { canBeSpared, setAside } from './set-aside.ts';
 import { diskFailed, startError } from './start-error.ts';
 import { VERSION } from './version.ts';
 
@@ -62,17 +71,51 @@ export async function runNode(options: RunNodeOptions): Promise<RunningNode> {
   const settings = options.config.nodes.find(({ name }) => name === options.node)!;
   const logger = createLogger(settings.name, options.config.log.level);
   try {
-    const ports = await takeDirectory(options.dataDirectory);
-    const node = new Node(options, settings, logger, ports);
-    try {
-      await node.start();
-    } catch (error) {
-      await node.abandon();
-      throw node.diskFailure ?? error; // what failed for lack of a disk says less than the disk did
-    }
-    return node;
+    return await startedNode(options, settings, logger).catch(async (error: unknown) => {
+      if (!isDamage(error) || !(await beginEmpty(options, settings, logger, error))) throw error;
+      return startedNode(options, settings, logger);
+    });
   } catch (error) {
     throw startError(error, addresses(settings), options.dataDirectory);
+  }
+}
+
+async function startedNode(options: RunNodeOptions, settings: NodeConfig, logger: Logger): Promise<Node> {
+  const ports = await takeDirectory(options.dataDirectory);
+  const node = new Node(options, settings, logger, ports);
+  try {
+    await node.start();
+    return node;
+  } catch (error) {
+    await node.abandon();
+    throw node.diskFailure ?? error; // what failed for lack of a disk says less than the disk did
+  }
+}
+
+/** What a copy of the directory from another time, or a disk that changes bytes, comes to. */
+function isDamage(error: unknown): error is Error {
+  return error instanceof DataDamaged || error instanceof DirectoryCondemned;
+}
+
+/** Puts damaged data aside, if the rest of the cluster can do without it; false: it cannot, or this node is all of it. */
+async function beginEmpty(
+  { config, dataDirectory }: RunNodeOptions,
+  settings: NodeConfig,
+  logger: Logger,
+  damage: Error,
+): Promise<boolean> {
+  const ports = await takeDirectory(dataDirectory);
+  const calls = new NodeCalls(settings.tls, ports.clock);
+  try {
+    calls.open();
+    if (!(await canBeSpared(ports.disk, calls, config))) return false;
+    const folder = await setAside(ports.disk);
+    const facts = { err: damage, kept_in: join(dataDirectory, folder) };
+    logger.error(facts, 'the data is put aside, and the node begins empty: others have what it held');
+    return true;
+  } finally {
+    calls.close();
+    await ports.release();
   }
 }
 
@@ -146,11 +189,17 @@ class Node implements RunningNode {
 
   #createFounder(identity: Identity): Founder {
     const { cluster, nodes } = this.#options.config;
-    const { node_name: name, node_id: nodeId } = identity;
+    const { node_id: nodeId } = identity;
     const names = nodes.map((node) => node.name).sort();
     const grpcOf = new Map(nodes.map((node) => [node.name, node.grpc.text]));
     return new Founder({
-      self: { name, nodeId, cluster, nodes: names, membership: membershipOf(identity) },
+      self: {
+        ...addresses(this.#settings),
+        nodeId,
+        cluster,
+        nodes: names,
+        membership: membershipOf(identity),
+      },
       addressOf: (node) => grpcOf.get(node)!,
       transport: this.#calls,
       clock: this.#ports.clock,
@@ -201,18 +250,33 @@ class Node implements RunningNode {
 
   #openEngine(membership: Membership): Promise<Engine> {
     const { disk, clock, random, openStore } = this.#ports;
-    const { storage, limits } = this.#options.config;
-    const members = membersOf(membership, this.#options.config);
+    const { storage, limits, nodes, cluster } = this.#options.config;
+    checkAddresses(membership, this.#options.config);
     const { name: self, tls } = this.#settings;
-    const link = linkToMembers({ self, membership, members, clock, random, tls, logger: this.#logger });
-    if (link !== undefined) this.#serving!.addPeers(link);
-    const stats = () => link?.stats() ?? [];
+    const { clusterId } = membership;
+    const configured = (name: string) => nodes.find((node) => node.name === name)?.grpc.text;
+    let known = membership;
+    const addressOf = (name: string) => {
+      const member = memberNamed(known, name);
+      return member && addressOfMember(known, member, configured);
+    };
+    const link = linkToMembers({ self, clusterId, addressOf, clock, random, tls, logger: this.#logger });
+    this.#serving!.addPeers(link);
+    const stats = () => link.stats();
     this.#metrics.addCounters(linkCounters(stats));
     this.#metrics.addGauges(linkGauges(stats));
     return openEngine({
-      members,
+      membership,
+      cluster,
+      addressOf: configured,
+      addressProblem,
+      onMembers: (changed) => {
+        this.#tellMembers(known, changed);
+        known = changed;
+        link.start(changed.members.map(({ name }) => name));
+      },
       peers: link,
-      forwarding: members.length > 1 ? this.#calls : undefined,
+      forwarding: this.#calls,
       disk,
       clock,
       random,
@@ -268,7 +332,11 @@ class Node implements RunningNode {
         return kvService({ kv, keyspaces, clock, observe, stopping });
       }),
       deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
-      clusterService(statusSource(() => this.#engine, facts, identity)),
+      clusterService({
+        status: statusSource(() => this.#engine, facts, identity),
+        members: () => this.#engine!.changes,
+        leaders: () => this.#engine!.transfer,
+      }),
     ];
   }
 
@@ -276,8 +344,23 @@ class Node implements RunningNode {
     const { clock } = this.#ports;
     return [
       deferredService(ForwardService, () => forwardService({ ...this.#engine!, clock })),
-      bootstrapService(() => this.#founder!.introduction),
+      bootstrapService(() => this.#introduction()),
     ];
+  }
+
+  /** What this node says of itself: of the members what it has applied last. */
+  #introduction(): Introduction {
+    const { introduction } = this.#founder!;
+    return this.#engine === undefined
+      ? introduction
+      : { ...introduction, membership: this.#engine.members.current };
+  }
+
+  #tellMembers(before: Membership, { members }: Membership): void {
+    const shown = (list: Membership['members']) =>
+      list.map(({ name, state }) => `${name} ${state}`).join(', ');
+    if (shown(before.members) === shown(members)) return;
+    this.#logger.info({ members: shown(members), before: shown(before.members) }, 'the members have changed');
   }
 
   /** Why a call is not let in; undefined: it is. */
@@ -325,6 +408,7 @@ class Node implements RunningNode {
     this.#damage = error.message;
     if (this.#serving !== undefined) this.#serving.healthy = false;
     this.#logger.fatal({ err: error, directory: this.#options.dataDirectory }, cause);
+    if (cause === 'removed') return this.#close({ error });
     if (cause !== 'storage failed') return;
     this.#diskFailure = error;
     this.#close({ error: diskFailed(error, this.#settings.name, this.#options.dataDirectory) });
@@ -364,6 +448,11 @@ function startingError(waitsFor: string): HoldfastError {
     outcome: 'NOT_APPLIED',
     retryAfterMs: 200,
   });
+}
+
+function addressProblem(text: string): string | undefined {
+  const parsed = parseNetworkAddress(text);
+  return 'problem' in parsed ? parsed.problem : undefined;
 }
 
 function stoppingError(): HoldfastError {

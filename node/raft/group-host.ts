@@ -30,6 +30,7 @@ import type { Ready } from './core/ready.ts';
 import type { RaftSettings } from './core/settings.ts';
 import { GroupReplica, type MachineMaker } from './group-replica.ts';
 import { HostTimers } from './host-timers.ts';
+import { IdleWait } from './idle-wait.ts';
 import { Proposing, type ProposalCounts } from './proposing.ts';
 import { RecoveredGroups, storeMarkRecord } from './log-records.ts';
 import { Leaderships } from './leaderships.ts';
@@ -50,7 +51,7 @@ const CACHE_BYTES = 64 * 1024 * 1024;
 const STOP_WAIT_MS = 3_000;
 
 /** What a failure is called when this node must not go on. */
-export type FatalCause = 'storage failed' | 'storage damaged' | 'not known again';
+export type FatalCause = 'storage failed' | 'storage damaged' | 'not known again' | 'removed';
 
 /** This node among others. */
 export interface Peers {
@@ -67,7 +68,7 @@ export interface GroupHostOptions {
   /** Bound on the bytes of commands that wait for the log. */
   readonly queueBytes: number;
   readonly self: Member;
-  /** All nodes that may hold replicas, this one too. */
+  /** The nodes that may hold replicas at first, this one too. */
   readonly members: readonly Member[];
   /** Undefined: there is no other node. */
   readonly peers: Peers | undefined;
@@ -105,10 +106,11 @@ export class GroupHost {
   readonly #writer: LogWriter;
   readonly #applying: ApplyQueue;
   readonly #timers: HostTimers;
+  #members: readonly Member[];
   #queuedBytes = 0;
   #isScheduled = false;
   #isStopping = false;
-  #idle: (() => void)[] = [];
+  readonly #idle: IdleWait;
   readonly #recovery: RecoveryWait;
   #failure: FailureCause | undefined;
   #replayed = 0;
@@ -119,6 +121,8 @@ export class GroupHost {
     const { self, rows, clock, peers, recovered } = options;
     const wake = (replica: GroupReplica) => this.#wake(replica);
     const onFailure = (error: unknown) => this.#onError(error);
+    this.#members = options.members;
+    this.#idle = new IdleWait(clock, () => this.#isIdle);
     this.#recovery = new RecoveryWait(recovered, () => this.#replicas.get(0));
     this.#memory = new PeerMemory(options.log.peers, () => this.#schedule());
     this.#clocks = new ClockComparison(clock);
@@ -143,7 +147,7 @@ export class GroupHost {
         wake(replica);
         this.#recovery.tell();
       },
-      onIdle: () => this.#tellIdle(),
+      onIdle: () => this.#idle.tell(),
       onError: onFailure,
     });
     this.#snapshots = new Snapshots({
@@ -165,7 +169,7 @@ export class GroupHost {
         this.#noteWritten(writes);
         this.#turn();
       },
-      onIdle: () => this.#tellIdle(),
+      onIdle: () => this.#idle.tell(),
       onError: onFailure,
     });
     this.#timers = new HostTimers(clock, {
@@ -210,8 +214,15 @@ export class GroupHost {
     return [...this.#replicas.values()].sort((a, b) => a.group - b.group);
   }
 
+  /** The nodes that may hold replicas, by number, this one too. */
   get members(): readonly Member[] {
-    return this.#options.members;
+    return this.#members;
+  }
+
+  /** Other nodes may hold replicas from now on. */
+  setMembers(members: readonly Member[]): void {
+    this.#members = members;
+    this.#courier?.setMembers(members);
   }
 
   /** This node's number as a replica. */
@@ -237,7 +248,7 @@ export class GroupHost {
   /** Who leads a group, as far as this node knows. */
   leaderOf(group: number): Member | undefined {
     const leader = this.#replicas.get(group)?.core.leader;
-    return this.#options.members.find(({ id }) => id === leader);
+    return this.#members.find(({ id }) => id === leader);
   }
 
   /** What to say of a group that is not led here. */
@@ -282,7 +293,7 @@ export class GroupHost {
     this.#replayed += restored.entries.length;
     this.#replicas.set(group, replica as unknown as GroupReplica);
     // Nobody else will. Where there are other nodes, they are greeted first.
-    if (replica.isAlone && this.#courier === undefined) replica.core.campaign();
+    if (replica.isAlone && this.#members.length === 1) replica.core.campaign();
     else if (replica.term === 0 && voters[0] === self.id)
       this.leaderships.leadSoon(replica as unknown as GroupReplica);
     this.#wake(replica as unknown as GroupReplica);
@@ -369,7 +380,7 @@ export class GroupHost {
 
   /** Name of a member; one that is not known by its number. */
   memberName(id: number): string {
-    return this.#options.members.find((member) => member.id === id)?.name ?? String(id);
+    return this.#members.find((member) => member.id === id)?.name ?? String(id);
   }
 
   /** Hands over whatever is led here, before this node stops, and takes no leadership any more. */
@@ -380,17 +391,18 @@ export class GroupHost {
   /** Finishes what was proposed, writes the overlay to the store and stops. */
   async stop(): Promise<void> {
     this.#isStopping = true;
-    await this.#untilIdle();
+    await this.#idle.wait(STOP_WAIT_MS);
     for (const replica of this.#replicas.values()) this.#giveUpAll(replica, 'stopped');
     this.#timers.stop();
     this.#news.stop();
+    this.leaderships.stop();
     await this.#snapshots.stop();
     await this.#courier?.close();
     const { rows } = this.#options;
     await rows.flushed();
     rows.startFlush(); // does nothing when storage failed
     await rows.flushed();
-    await this.#untilIdle();
+    await this.#idle.wait(STOP_WAIT_MS);
     this.#failure ??= 'stopped';
     for (const replica of this.#replicas.values()) this.#giveUpAll(replica, 'stopped');
   }
@@ -427,9 +439,9 @@ export class GroupHost {
   /** Stops serving for good. Invariant 4. */
   stopServing(cause: FatalCause, error: Error): void {
     if (this.#failure !== undefined) return;
-    const areOthers = this.#options.members.length > 1;
-    const failure = cause !== 'storage failed' && areOthers ? 'node damaged' : cause;
-    this.#failure = failure === 'not known again' ? 'node damaged' : failure;
+    const areOthers = this.#members.length > 1;
+    const isOwn = cause === 'storage failed' || (cause === 'storage damaged' && !areOthers);
+    this.#failure = isOwn ? cause : 'node damaged';
     this.#options.rows.freeze();
     this.#timers.stop();
     this.#news.stop();
@@ -439,16 +451,16 @@ export class GroupHost {
     this.#recovery.fail(error);
     void this.#courier?.close();
     for (const replica of this.#replicas.values()) this.#giveUpAll(replica, this.#failure);
-    this.#tellIdle();
+    this.#idle.tell();
     this.#options.onFailure(cause, error);
   }
 
   #createCourier({ transport, logId }: Peers): PeerCourier {
-    const { self, members, clock, random, log } = this.#options;
+    const { self, clock, random, log } = this.#options;
     return new PeerCourier({
       transport,
       self,
-      members,
+      members: this.#members,
       clock,
       random,
       memory: this.#memory,
@@ -491,7 +503,7 @@ export class GroupHost {
     }
     if (this.#writer.hasWork) void this.#writer.run();
     this.#applying.run();
-    this.#tellIdle();
+    this.#idle.tell();
   }
 
   #advance(replica: GroupReplica): void {
@@ -547,7 +559,8 @@ export class GroupHost {
     const isClockOff = this.#clockGuard.isOff;
     try {
       for (const replica of this.#replicas.values()) {
-        if (replica.isOnly && replica.core.isLeader) continue; // waits for nobody
+        const { isLeader } = replica.core;
+        if (isLeader ? replica.isOnly : replica.isResting) continue; // waits for nobody
         replica.core.tick(wallMs);
         this.leaderships.tick(replica);
         replica.reads.tick();
@@ -608,21 +621,5 @@ export class GroupHost {
     if (this.#isScheduled || this.#writer.isBusy || this.#applying.isBusy) return false;
     for (const { proposals } of this.#replicas.values()) if (!proposals.isEmpty) return false;
     return true;
-  }
-
-  #tellIdle(): void {
-    if (this.#idle.length > 0 && this.#isIdle) for (const resolve of this.#idle.splice(0)) resolve();
-  }
-
-  /** Without a majority what was proposed may never end: then not for longer than `STOP_WAIT_MS`. */
-  #untilIdle(): Promise<void> {
-    if (this.#isIdle) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = this.#options.clock.setTimer(STOP_WAIT_MS, resolve);
-      this.#idle.push(() => {
-        timer.cancel();
-        resolve();
-      });
-    });
   }
 }

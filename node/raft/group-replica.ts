@@ -52,6 +52,8 @@ export class GroupReplica<M extends StateMachine = StateMachine> {
   readonly cache: EntryCache;
   readonly proposals: ProposalQueue;
   readonly reads = new ReadQueue();
+  /** It was taken out of its group, and stands for election no more; should it be added again, it goes on. */
+  isResting = false;
   readonly #createMachine: MachineMaker<M>;
   #machine: M;
   #applied: AppliedEntry;

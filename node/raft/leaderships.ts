@@ -2,7 +2,7 @@
  * Who leads how many of the groups, and the handing over of what is led here: one by one to
  * spread leaders, all at once before this node stops.
  */
-import { sleep, type Clock } from '@holdfast/client/clock';
+import { sleep, type Clock, type Timer } from '@holdfast/client/clock';
 import type { ClockGuard } from './clock-guard.ts';
 import type { RoleChange } from './core/ready.ts';
 import type { GroupReplica } from './group-replica.ts';
@@ -41,6 +41,8 @@ export class Leaderships {
   readonly #unledSinceMs = new WeakMap<GroupReplica, number>();
   #led = 0;
   #isLeaving = false;
+  #isStopping = false;
+  #rest: Timer | undefined;
   #won = 0;
   #elections = 0;
 
@@ -58,7 +60,7 @@ export class Leaderships {
     return this.#elections;
   }
 
-  /** This node is about to stop, and takes no leadership any more. */
+  /** This node is about to stop, or was told to rest, and takes no leadership. */
   get isLeaving(): boolean {
     return this.#isLeaving;
   }
@@ -97,6 +99,7 @@ export class Leaderships {
     const replica = this.#options.replicas.get(group);
     const sinceMs = replica && this.#unledSinceMs.get(replica);
     if (replica === undefined || sinceMs === undefined || replica.core.leader !== 0) return undefined;
+    if (replica.isResting) return undefined; // one that was taken out of its group does not know
     const { self, clock, nameOf } = this.#options;
     const nowMs = clock.monotonicMs();
     if (nowMs - sinceMs < UNLED_MS) return undefined;
@@ -151,6 +154,11 @@ export class Leaderships {
    * is led, or nobody can take it, at the latest after `HAND_OVER_MS`.
    */
   async handOverAll(hasEnded: () => boolean): Promise<void> {
+    this.#isStopping = true;
+    await this.#handOverUntilDone(hasEnded);
+  }
+
+  async #handOverUntilDone(hasEnded: () => boolean): Promise<void> {
     this.#isLeaving = true;
     const { clock } = this.#options;
     const startedMs = clock.monotonicMs();
@@ -160,6 +168,21 @@ export class Leaderships {
       if (led === 0 || passedMs > (moving > 0 ? HAND_OVER_MS : SUCCESSOR_MS)) return;
       await sleep(clock, HAND_OVER_LOOK_MS);
     }
+  }
+
+  /** Hands over whatever is led here, and takes no leadership for a while. Resolves as `handOverAll`. */
+  async rest(forMs: number, hasEnded: () => boolean): Promise<void> {
+    this.#rest?.cancel();
+    this.#rest = this.#options.clock.setTimer(forMs, () => {
+      this.#rest = undefined;
+      if (!this.#isStopping) this.#isLeaving = false;
+    });
+    await this.#handOverUntilDone(hasEnded);
+  }
+
+  /** No timer of this is left. */
+  stop(): void {
+    this.#rest?.cancel();
   }
 
   /** Begins what handovers it can; returns how many groups are led here, and how many of them are being handed over. */

@@ -3,7 +3,7 @@
  * leaves as one envelope for each peer and lane: entries and parts of snapshots are bulk, and
  * do not hold up heartbeats and votes. Every message begins with who sends it:
  *
- *   kind (1 byte) · log id (8) · run id (8) · records in its log at its start (8) · records now (8) · wall clock (8) · groups led (4)
+ *   kind (1 byte) · log id (8) · run id (8) · records in its log at its start (8) · records now (8) · wall clock (8) · groups led (4) · number (4)
  *
  *  1. Nothing is taken from a node that is not a member, or that `PeerMemory` does not know
  *     again: a member whose data was removed or rolled back would vote a second time.
@@ -38,7 +38,7 @@ export const PeerMessageKind = {
   welcome: 6,
 } as const;
 
-export const HEADER_BYTES = 45;
+export const HEADER_BYTES = 49;
 /** In place of the groups that it leads, of a node that is about to stop: it is to be handed none. */
 export const LEAVING = 0xffff_ffff;
 const NO_BODY = new Uint8Array(0);
@@ -60,6 +60,7 @@ const HELLO_EVERY_MS = 100;
 export interface PeerCourierOptions {
   readonly transport: PeerTransport;
   readonly self: Member;
+  /** The nodes at first; see `setMembers`. */
   readonly members: readonly Member[];
   readonly clock: Clock;
   readonly random: Random;
@@ -83,8 +84,9 @@ export interface PeerCourierOptions {
 
 export class PeerCourier {
   readonly #options: PeerCourierOptions;
-  readonly #byId: ReadonlyMap<number, Member>;
-  readonly #byName: ReadonlyMap<string, Member>;
+  #byId: ReadonlyMap<number, Member> = new Map();
+  /** The newest member of each name. */
+  #byName: ReadonlyMap<string, Member> = new Map();
   readonly #startSequence: number;
   /** Tells this run of the process from every other. */
   readonly #runId: Uint8Array;
@@ -92,21 +94,29 @@ export class PeerCourier {
   readonly #outbox = new Map<number, GroupMessage[]>();
   readonly #refusedAtMs = new Map<string, number>();
   /** Peers that have not said yet that they know this run of the node. */
-  readonly #strangers: Set<string>;
+  readonly #strangers = new Set<string>();
   /** When more than a few entries last went to a peer. */
   readonly #bulkMs = new Map<string, number>();
   #probation: Timer | undefined;
 
   constructor(options: PeerCourierOptions) {
     this.#options = options;
-    const peers = options.members.filter(({ id }) => id !== options.self.id);
-    this.#byId = new Map(peers.map((member) => [member.id, member]));
-    this.#byName = new Map(peers.map((member) => [member.name, member]));
+    this.setMembers(options.members);
     this.#startSequence = options.logSequence();
     this.#runId = options.random.bytes(8);
-    this.#strangers = new Set(this.#byName.keys());
+    for (const peer of this.#byName.keys()) this.#strangers.add(peer);
     this.#greet(options.clock.monotonicMs() + PROBATION_MS);
     options.transport.onMessage((peer, message) => this.#receive(peer, asBuffer(message)));
+  }
+
+  /** The nodes from now on. Whoever is not among them is neither heard nor told anything. */
+  setMembers(members: readonly Member[]): void {
+    const { self } = this.#options;
+    const peers = members.filter(({ id, name }) => id !== self.id && name !== self.name);
+    const ascending = [...peers].sort((a, b) => a.id - b.id);
+    this.#byName = new Map(ascending.map((member) => [member.name, member]));
+    this.#byId = new Map([...this.#byName.values()].map((member) => [member.id, member]));
+    for (const stranger of this.#strangers) if (!this.#byName.has(stranger)) this.#strangers.delete(stranger);
   }
 
   /** Whether this node may take part. Invariant 2. */
@@ -204,7 +214,7 @@ export class PeerCourier {
   }
 
   #send(peer: string, kind: number, body: Uint8Array, lane: PeerLane = 'control'): void {
-    const { logId, logSequence, clock, transport, led } = this.#options;
+    const { self, logId, logSequence, clock, transport, led } = this.#options;
     const message = Buffer.allocUnsafe(HEADER_BYTES + body.byteLength);
     message[0] = kind;
     message.set(logId.subarray(0, 8), 1);
@@ -213,6 +223,7 @@ export class PeerCourier {
     writeU64(message, logSequence(), 25);
     writeU64(message, Math.max(0, Math.floor(clock.wallMs())), 33);
     message.writeUInt32BE(led(), 41);
+    message.writeUInt32BE(self.id, 45);
     message.set(body, HEADER_BYTES);
     transport.send(peer, message, lane);
   }
@@ -224,7 +235,8 @@ export class PeerCourier {
     const body = message.subarray(HEADER_BYTES);
     if (kind === PeerMessageKind.refusal) return this.#onRefusal(name, body);
     const header = readable(() => readHeader(message));
-    if (header === undefined || !this.#isKnown(peer, header.seen, message)) return;
+    if (header === undefined || !this.#isMember(peer, header.id, message)) return;
+    if (!this.#isKnown(peer, header.seen, message)) return;
     this.#options.clocks.heard(peer.id, header.wallMs);
     this.#options.onLed(peer.id, header.led);
     if (kind === PeerMessageKind.hello)
@@ -237,6 +249,12 @@ export class PeerCourier {
       ({ message: { from } }) => from === peer.id,
     );
     if (messages !== undefined && messages.length > 0) this.#options.onMessages(messages);
+  }
+
+  /** A later member of the name is one that this node has yet to hear of; an earlier one was replaced. */
+  #isMember({ id, name }: Member, sender: number, message: Buffer): boolean {
+    if (sender < id) this.#refuse(name, 'another node has its place', message);
+    return sender === id;
   }
 
   /** Invariant 1. */
@@ -265,15 +283,16 @@ function hasEntries({ message }: GroupMessage): boolean {
   return message.type === 'append' && message.entries.length > 0;
 }
 
-/** Who sends a message, what its clock shows, and what it leads. RangeError: nobody. */
-function readHeader(message: Buffer): { seen: SeenPeer; wallMs: number; led: number } {
+/** Who sends a message, what its clock shows, and what it leads. RangeError: there is no such message. */
+function readHeader(message: Buffer): { seen: SeenPeer; wallMs: number; led: number; id: number } {
   const seen = {
     logId: message.toString('hex', 1, 9),
     runId: message.toString('hex', 9, 17),
     startSequence: readU64(message, 17),
     sequence: readU64(message, 25),
   };
-  return { seen, wallMs: readU64(message, 33), led: message.readUInt32BE(41) };
+  const [led, id] = [message.readUInt32BE(41), message.readUInt32BE(45)];
+  return { seen, wallMs: readU64(message, 33), led, id };
 }
 
 /** What cannot be read is dropped, as if the network had lost it. */

@@ -15,8 +15,9 @@ import {
   type ReadRangeRequest,
 } from '@holdfast/proto/raft/v1/forward';
 import type { Admission } from '../cluster/admission.ts';
+import { checkClusterRow } from '../cluster/cluster-row.ts';
 import type { KeyValue } from '../kv/key-value.ts';
-import { COORDINATION_GROUP } from '../coordination/config-tree.ts';
+import { COORDINATION_GROUP } from '../raft/members.ts';
 import type { TreeTransaction } from '../coordination/tree-command.ts';
 import { checkDescriptor, type Keyspaces, type Partition } from '../kv/keyspaces.ts';
 import { checkBatch, refuse } from '../kv/limits.ts';
@@ -113,8 +114,12 @@ function command(replica: GroupReplica, { kind, version, payload }: CommandMessa
   const given = { kind, version, bytes: payload };
   try {
     const decoded = replica.machine.parse(given);
-    if (replica.group === COORDINATION_GROUP)
-      for (const { key, value } of (decoded as TreeTransaction).changes) checkDescriptor(key, value);
+    if (replica.group === COORDINATION_GROUP) {
+      for (const { key, value } of (decoded as TreeTransaction).changes) {
+        checkDescriptor(key, value);
+        checkClusterRow(key, value);
+      }
+    }
     return { ...given, decoded };
   } catch (cause) {
     const message = `a command of kind ${kind}, version ${version} and ${payload.length} bytes is none that group ${replica.group} takes. Nothing was proposed.`;

@@ -5,7 +5,7 @@ import type { Random } from '@holdfast/client/random';
 import type { Disk } from '../runtime/disk.ts';
 import { replaceFile } from './replace-file.ts';
 
-const FILE = 'identity.json';
+export const IDENTITY_FILE = 'identity.json';
 const FORMAT = 1;
 
 const identitySchema = z.object({
@@ -15,10 +15,29 @@ const identitySchema = z.object({
     .string()
     .regex(/^[0-9a-f]{32}$/)
     .optional(),
-  /** The members of the cluster; absent with a cluster: this node is the only one. */
+  /**
+   * The members of the cluster as this node has heard last; absent with a cluster: this node is
+   * the only one. What is absent of one is as cluster.yaml says, and it belongs wholly.
+   */
   members: z
-    .array(z.object({ id: z.number().int().positive(), name: z.string().min(1), node_id: z.string() }))
+    .array(
+      z.object({
+        id: z.number().int().positive(),
+        name: z.string().min(1),
+        node_id: z.string(),
+        grpc: z.string().optional(),
+        http: z.string().optional(),
+        state: z.enum(['joining', 'active', 'leaving']).optional(),
+        replaces: z.number().int().nonnegative().optional(),
+      }),
+    )
     .optional(),
+  /** Changes of the members up to there; absent: they have not changed. */
+  members_version: z.number().int().nonnegative().optional(),
+  /** The number of the next member; absent: the one after the greatest. */
+  next_member: z.number().int().positive().optional(),
+  /** Numbers of the voters that group 0 began with; absent: all members. */
+  founders: z.array(z.number().int().positive()).optional(),
   node_id: z.string().regex(/^[0-9a-f]{16}$/),
   node_name: z.string().min(1),
   /** Times the node was started with this directory. */
@@ -26,6 +45,8 @@ const identitySchema = z.object({
   log_id: z.string().regex(/^[0-9a-f]{16}$/),
   /** The log has held a durable record since; one without any has been lost. */
   log_begun: z.boolean(),
+  /** Why this node is no member any more; then it never serves again. */
+  removed: z.string().optional(),
   /** Why the other nodes do not take this one for the node it was; then it never serves again. */
   condemned: z.string().optional(),
 });
@@ -38,27 +59,30 @@ export class IdentityError extends Error {
   override readonly name = 'IdentityError';
 }
 
+/** The other nodes remember of this one more than its directory has. */
+export class DirectoryCondemned extends IdentityError {}
+
 /** Reads the identity; undefined if the directory has none. */
 export async function readIdentity(disk: Disk): Promise<Identity | undefined> {
-  if (!(await disk.list('')).includes(FILE)) return undefined;
-  const [line, checksum] = Buffer.from(await disk.read(FILE))
+  if (!(await disk.list('')).includes(IDENTITY_FILE)) return undefined;
+  const [line, checksum] = Buffer.from(await disk.read(IDENTITY_FILE))
     .toString('utf8')
     .split('\n');
   if (line === undefined || checksum !== checksumLine(line)) {
     throw new IdentityError(
-      `${FILE} is damaged: its checksum does not match. Restore the directory from a backup.`,
+      `${IDENTITY_FILE} is damaged: its checksum does not match. Restore the directory from a backup.`,
     );
   }
   const parsed = identitySchema.safeParse(JSON.parse(line));
   if (parsed.success) return parsed.data;
   const problem = parsed.error.issues[0];
-  throw new IdentityError(`${FILE} cannot be used: ${problem?.path.join('.')}: ${problem?.message}`);
+  throw new IdentityError(`${IDENTITY_FILE} cannot be used: ${problem?.path.join('.')}: ${problem?.message}`);
 }
 
 /** Writes the identity durably. */
 export async function writeIdentity(disk: Disk, identity: Identity): Promise<void> {
   const line = JSON.stringify(identity);
-  await replaceFile(disk, FILE, Buffer.from(`${line}\n${checksumLine(line)}\n`));
+  await replaceFile(disk, IDENTITY_FILE, Buffer.from(`${line}\n${checksumLine(line)}\n`));
 }
 
 /**
@@ -73,7 +97,8 @@ export async function claimDirectory(
 ): Promise<Identity> {
   const known = await readIdentity(disk);
   if (known !== undefined) {
-    if (known.condemned !== undefined) throw new IdentityError(known.condemned);
+    if (known.removed !== undefined) throw new IdentityError(known.removed);
+    if (known.condemned !== undefined) throw new DirectoryCondemned(known.condemned);
     if (known.node_name === nodeName) return known;
     throw new IdentityError(
       `the data belongs to node "${known.node_name}", this is "${nodeName}": each node needs a directory of its own.`,

@@ -6,7 +6,16 @@ import type { Introduction, Membership } from '../../node/cluster/membership.ts'
 const NODES = ['n1', 'n2', 'n3'];
 
 function node(name: string, more: Partial<Introduction> = {}): Introduction {
-  return { name, nodeId: `${name}-a`, cluster: 'test', nodes: NODES, membership: undefined, ...more };
+  return {
+    name,
+    nodeId: `${name}-a`,
+    cluster: 'test',
+    nodes: NODES,
+    grpc: `${name}:7401`,
+    http: `${name}:7501`,
+    membership: undefined,
+    ...more,
+  };
 }
 
 function heard(...answers: Introduction[]): ReadonlyMap<string, Introduction> {
@@ -26,13 +35,14 @@ function whyWaiting(self: Introduction, ...answers: Introduction[]): string {
 
 describe('a cluster is founded', () => {
   test('when all nodes have said that they never belonged to one; numbers follow the names', () => {
-    const { clusterId, members } = founded();
+    const { clusterId, members, founders, nextId } = founded();
     expect(clusterId).toMatch(/^[0-9a-f]{32}$/);
-    expect(members).toEqual([
-      { id: 1, name: 'n1', nodeId: 'n1-a' },
+    expect(members).toMatchObject([
+      { id: 1, name: 'n1', nodeId: 'n1-a', grpc: 'n1:7401', http: 'n1:7501', state: 'active' },
       { id: 2, name: 'n2', nodeId: 'n2-a' },
       { id: 3, name: 'n3', nodeId: 'n3-a' },
     ]);
+    expect({ founders, nextId }).toEqual({ founders: [1, 2, 3], nextId: 4 });
   });
 
   test('by one node alone, when cluster.yaml names no other', () => {

@@ -8,6 +8,7 @@ import { play } from '../simulation/world/play.ts';
 import { CORE_DEFECTS } from './core-defects.ts';
 import { applyDefect } from './defect.ts';
 import { play as playEmptied } from './emptied-node.ts';
+import { play as playSteps } from './member-steps.ts';
 import { play as playStrangers } from './strangers.ts';
 import { WORLD_DEFECTS } from './world-defects.ts';
 
@@ -47,6 +48,8 @@ test.each([...PLACES])(
 test('nodes of two clusters take nothing from each other', () => playStrangers());
 
 test('a node that was emptied is not taken for what it was', () => playEmptied());
+
+test('replicas move by steps that may be taken', () => playSteps());
 
 describe.each([
   ['core', CORE_DEFECTS],

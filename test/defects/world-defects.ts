@@ -3,6 +3,7 @@ import { CLUSTER_DEFECTS } from './cluster-defects.ts';
 import { FORWARD_DEFECTS } from './forward-defects.ts';
 import { HOST_DEFECTS } from './host-defects.ts';
 import { LOG_DEFECTS } from './log-defects.ts';
+import { MEMBER_DEFECTS } from './member-defects.ts';
 import { ROW_DEFECTS } from './row-defects.ts';
 import { SERVICE_DEFECTS } from './service-defects.ts';
 import type { WorldDefect } from './world-defect.ts';
@@ -14,4 +15,5 @@ export const WORLD_DEFECTS: readonly WorldDefect[] = [
   ...SERVICE_DEFECTS,
   ...FORWARD_DEFECTS,
   ...CLUSTER_DEFECTS,
+  ...MEMBER_DEFECTS,
 ];

@@ -3,7 +3,8 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { partitionArcs } from '@holdfast/client/partition-table';
 import { KeyspaceSchema } from '@holdfast/proto/kv/v1/keyspace';
 import { expect, test } from 'vitest';
-import { Keyspaces, type KeyspaceTree } from '../../node/kv/keyspaces.ts';
+import type { ClusterTree } from '../../node/cluster/cluster-tree.ts';
+import { Keyspaces } from '../../node/kv/keyspaces.ts';
 import type { GroupHost } from '../../node/raft/group-host.ts';
 import type { Member } from '../../node/raft/members.ts';
 import type { ReadWaiter } from '../../node/raft/read-queue.ts';
@@ -22,13 +23,13 @@ class FollowerRig {
   readonly nodes = new Map<string, Uint8Array>();
   readonly groups = new Set<number>();
   keyspaces!: Keyspaces;
-  #watcher: Parameters<KeyspaceTree['watch']>[0] | undefined;
+  #watcher: Parameters<ClusterTree['watch']>[0] | undefined;
   /** Readings of the tree that have not ended. */
   readonly listings: (() => void)[] = [];
   isSlow = false;
 
   async open(): Promise<this> {
-    const tree: KeyspaceTree = {
+    const tree: ClusterTree = {
       get: () => undefined,
       list: async () => {
         if (this.isSlow) await new Promise<void>((resolve) => this.listings.push(resolve));

@@ -44,13 +44,19 @@ export interface RealClusterOptions {
 const DIES_WITH_PARENT = findPdeathsig();
 
 export class RealCluster implements AsyncDisposable {
-  readonly nodes: readonly RealNode[];
+  readonly #nodes: RealNode[];
   readonly #directory: string;
+  readonly #options: RealClusterOptions;
   readonly #clients: Holdfast[] = [];
 
-  private constructor(directory: string, nodes: readonly RealNode[]) {
+  private constructor(directory: string, nodes: RealNode[], options: RealClusterOptions) {
     this.#directory = directory;
-    this.nodes = nodes;
+    this.#nodes = nodes;
+    this.#options = options;
+  }
+
+  get nodes(): readonly RealNode[] {
+    return this.#nodes;
   }
 
   /** Nodes that are set up and not started. */
@@ -62,22 +68,28 @@ export class RealCluster implements AsyncDisposable {
       const host = options.network?.addressOf(name) ?? HOST;
       return { name, grpc: `${host}:${ports[2 * at]}`, http: `${host}:${ports[2 * at + 1]}` };
     });
-    const yaml = clusterYaml(options, addresses);
-    const nodes = addresses.map(({ name, grpc, http }) => {
-      const own = join(directory, name);
-      mkdirSync(own);
-      writeFileSync(join(own, 'cluster.yaml'), yaml);
-      return new RealNode({
-        name,
-        directory: own,
-        dataParent: options.under?.(name) ?? join(own, 'data'),
-        grpc,
-        http,
-        env: options.env?.(name) ?? {},
-        launcher: [...(options.network?.launcher(name) ?? []), ...DIES_WITH_PARENT],
-      });
-    });
-    return new RealCluster(directory, nodes);
+    const nodes = addresses.map((address) => createNode(directory, options, address, addresses));
+    return new RealCluster(directory, nodes, options);
+  }
+
+  /**
+   * One more node, over an empty directory, that is set up and not started. Its cluster.yaml
+   * names it and the others of now; theirs do not name it.
+   */
+  async extend(name: string): Promise<RealNode> {
+    const [grpc, http] = await freePorts(2);
+    const host = this.#options.network?.addressOf(name) ?? HOST;
+    const address = { name, grpc: `${host}:${grpc}`, http: `${host}:${http}` };
+    const node = createNode(this.#directory, this.#options, address, [...this.#nodes, address]);
+    this.#nodes.push(node);
+    return node;
+  }
+
+  /** Leaves a node out of everything from now on; it ends at once. */
+  async forget(name: string): Promise<void> {
+    const node = this.node(name);
+    this.#nodes.splice(this.#nodes.indexOf(node), 1);
+    await node[Symbol.asyncDispose]();
   }
 
   /** A cluster all of whose nodes take calls. */
@@ -239,9 +251,36 @@ export class RealCluster implements AsyncDisposable {
   }
 }
 
+interface NodeAddress {
+  readonly name: string;
+  readonly grpc: string;
+  readonly http: string;
+}
+
+/** A node over a directory of its own, with a cluster.yaml that names `all`. */
+function createNode(
+  directory: string,
+  options: RealClusterOptions,
+  { name, grpc, http }: NodeAddress,
+  all: readonly NodeAddress[],
+): RealNode {
+  const own = join(directory, name);
+  mkdirSync(own);
+  writeFileSync(join(own, 'cluster.yaml'), clusterYaml(options, all));
+  return new RealNode({
+    name,
+    directory: own,
+    dataParent: options.under?.(name) ?? join(own, 'data'),
+    grpc,
+    http,
+    env: options.env?.(name) ?? {},
+    launcher: [...(options.network?.launcher(name) ?? []), ...DIES_WITH_PARENT],
+  });
+}
+
 function clusterYaml(
   { name = 'test', storage = ['segment_bytes: 1MiB', 'min_free_bytes: 8MiB'], log = [] }: RealClusterOptions,
-  nodes: readonly { name: string; grpc: string; http: string }[],
+  nodes: readonly NodeAddress[],
 ): string {
   const section = (title: string, lines: readonly string[]) =>
     lines.length === 0 ? [] : [`${title}:`, ...lines.map((line) => `  ${line}`)];

@@ -2,6 +2,7 @@
 import { MutationKind } from '../../node/kv/kv-command.ts';
 import { placeOf } from '../../node/kv/key-value.ts';
 import { openEngine, type Engine } from '../../node/main/engine.ts';
+import type { Membership } from '../../node/cluster/membership.ts';
 import type { Member } from '../../node/raft/members.ts';
 import { SeededRandom } from '../../node/runtime/simulated/seeded-random.ts';
 import { SimulatedClock } from '../../node/runtime/simulated/simulated-clock.ts';
@@ -35,7 +36,7 @@ export class SmallCluster {
   readonly random: SeededRandom;
   readonly network: SimulatedNetwork;
   readonly nodes: readonly SmallNode[];
-  readonly #members: readonly Member[];
+  readonly #membership: Membership;
   readonly #entryCacheBytes: number;
   /** The way on which nodes have others do what their callers want; undefined: there is none. */
   readonly #links: SimulatedLinks | undefined;
@@ -46,11 +47,19 @@ export class SmallCluster {
     this.network = new SimulatedNetwork(this.world, this.random.fork('network'));
     this.#entryCacheBytes = entryCacheBytes;
     this.#links = isForwarding ? new SimulatedLinks(this.world, this.random.fork('links')) : undefined;
-    this.#members = Array.from({ length: size }, (_, at) => {
-      const id = at + 1;
-      return { id, name: `n${id}`, address: `n${id}:1` };
-    });
-    this.nodes = this.#members.map((member) => {
+    const ids = Array.from({ length: size }, (_, at) => at + 1);
+    const members = ids.map((id) => ({
+      id,
+      name: `n${id}`,
+      nodeId: '',
+      grpc: `n${id}:1`,
+      http: '',
+      state: 'active' as const,
+      replaces: 0,
+    }));
+    this.#membership = { clusterId: '', members, version: 0, nextId: size + 1, founders: ids };
+    this.nodes = members.map(({ id, name, grpc }) => {
+      const member: Member = { id, name, address: grpc };
       const process = new SimulatedProcess(this.world);
       const disk = new SimulatedDisk(process, this.random.fork(`disk-${member.id}`));
       const clock = new SimulatedClock(process);
@@ -90,7 +99,7 @@ export class SmallCluster {
       segmentBytes: 128 * 1024,
       minFreeBytes: 0,
       queueBytes: 16 * 1024 * 1024,
-      members: this.#members,
+      membership: this.#membership,
       peers: this.network.transport(member.name, process),
       entryCacheBytes: this.#entryCacheBytes,
       forwarding: this.#forwarding(node),

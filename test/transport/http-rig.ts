@@ -263,7 +263,13 @@ function fakeKeyspaces(state: FakeState): ServedService {
 }
 
 function fakeCluster(state: FakeState): ServedService {
+  const notAsked = () => Promise.reject(new Error('nobody asks this of the rig'));
   return serve(ClusterService, {
+    listMembers: notAsked,
+    addMember: notAsked,
+    removeMember: notAsked,
+    replaceMember: notAsked,
+    transferLeaders: notAsked,
     async getStatus(context) {
       await state.enter(context);
       return create(GetStatusResponseSchema, { clusterId: 'c0ffee', nodes: [{ name: 'n1', pid: 7 }] });

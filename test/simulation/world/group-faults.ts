@@ -6,6 +6,7 @@ import type { Configuration, ConfigurationChange } from '../../../node/raft/core
 import type { GroupReplica } from '../../../node/raft/group-replica.ts';
 import { isUp, type FaultKind, type FaultScene } from './fault.ts';
 import type { WorldNode } from './world-node.ts';
+import { newestMembers } from './operator-faults.ts';
 import { pick } from './world-settings.ts';
 
 /** Fewer voters than this are not left: one of them may be away for good. */
@@ -67,7 +68,9 @@ function someLedGroup(scene: FaultScene): { node: WorldNode; replica: GroupRepli
 function drawChanges(scene: FaultScene, configuration: Configuration): ConfigurationChange[] {
   const { random, nodes } = scene;
   const { voters, learners } = configuration;
-  const sound = new Set(nodes.filter(({ isDamaged }) => !isDamaged).map(({ member }) => member.id));
+  const active = newestMembers(nodes).filter(({ state }) => state === 'active');
+  const fit = nodes.filter(({ isDamaged, replica }) => !isDamaged && active.some(({ id }) => id === replica));
+  const sound = new Set(fit.map(({ replica }) => replica));
   const changes: ConfigurationChange[] = [];
   const change = (type: ConfigurationChange['type'], replica: number) => changes.push({ type, replica });
   const outside = [...sound].filter((id) => !voters.includes(id));

@@ -31,13 +31,14 @@ export class LeaderWatch {
       if (engine === undefined) continue;
       for (const { group, term, isLeader, appliedIndex } of replicasOf(engine)) {
         if (isLeader) this.#leads(node, group, term);
-        if (isUp(node) && !node.isDamaged) this.#goesOn(node.name, engine, group, appliedIndex);
+        // A directory that is emptied, so that the node can be added again, has another id.
+        const replica = `${node.name} ${engine.identity.node_id} group ${group}`;
+        if (isUp(node) && !node.isDamaged) this.#goesOn(replica, engine, group, appliedIndex);
       }
     }
   }
 
-  #goesOn(node: string, engine: Engine, group: number, applied: number): void {
-    const replica = `${node} group ${group}`;
+  #goesOn(replica: string, engine: Engine, group: number, applied: number): void {
     const before = this.#progress.get(replica);
     const least = before === undefined ? 0 : before.engine === engine ? before.applied : before.stored;
     if (applied < least) throw new CheckFailure('applied index', `${replica}: ${applied} after ${least}`);

@@ -1,12 +1,14 @@
 /**
  * Faults that only a cluster survives: a node whose data is gone or is that of an earlier
- * time. Such a node must not vote under its old name. Never of a majority.
+ * time. Such a node must not vote as the member that it was: emptied, it is taken in as a new
+ * one by itself. Never of a majority.
  *
  * That data is gone everybody notices. That it is earlier only those can who remember what
  * the node promised since: so nobody else has restarted since the copy was made, and nothing
  * keeps them from the node while it comes back. More is not promised.
  */
 import type { DiskImage } from '../../../node/runtime/simulated/simulated-disk.ts';
+import { newestMembers } from './operator-faults.ts';
 import { isUp, someNode, type FaultKind, type FaultScene } from './fault.ts';
 import type { WorldNode } from './world-node.ts';
 
@@ -20,7 +22,8 @@ const wipe: FaultKind = {
     node.kill();
     node.disk.restore({ directories: [], files: new Map() });
     node.medium.empty();
-    node.mustBeRefused = true;
+    node.wasWiped = true;
+    node.lostReplica = node.replica;
     return lost(scene, node, 'its directory is empty');
   },
 };
@@ -82,7 +85,11 @@ function isRemembered(scene: FaultScene, node: WorldNode, { starts }: Copy): boo
 
 function damageable(scene: FaultScene): WorldNode | undefined {
   if (!scene.mayDamage()) return undefined;
-  return someNode(scene, (node) => isUp(node) && !node.isDamaged);
+  // Whoever leaves would wait for a member that is lost, until an operator replaces that.
+  if (scene.nodes.some(({ mayBeRemoved }) => mayBeRemoved)) return undefined;
+  const active = newestMembers(scene.nodes).filter(({ state }) => state === 'active');
+  const isActive = ({ replica }: WorldNode) => active.some(({ id }) => id === replica);
+  return someNode(scene, (node) => isUp(node) && !node.isDamaged && isActive(node));
 }
 
 function lost(scene: FaultScene, node: WorldNode, what: string): 'done' {

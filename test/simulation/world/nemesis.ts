@@ -4,6 +4,7 @@ import type { FaultKind, FaultScene, Lasting } from './fault.ts';
 import { GROUP_FAULTS } from './group-faults.ts';
 import { LINK_FAULTS } from './link-faults.ts';
 import { MEMBER_FAULTS } from './member-faults.ts';
+import { OPERATOR_FAULTS } from './operator-faults.ts';
 import { PROCESS_FAULTS } from './process-faults.ts';
 
 /** All kinds there are. */
@@ -13,6 +14,7 @@ export const FAULT_KINDS: readonly FaultKind[] = [
   ...LINK_FAULTS,
   ...MEMBER_FAULTS,
   ...GROUP_FAULTS,
+  ...OPERATOR_FAULTS,
 ];
 
 /** The names that are those of no kind. */

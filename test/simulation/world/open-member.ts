@@ -2,6 +2,7 @@
  * How a node of the world gets its engine: the one place that knows how an engine of a
  * cluster of several is opened, and what can be learned of its groups.
  */
+import type { Membership } from '../../../node/cluster/membership.ts';
 import { openEngine, type Engine, type EngineOptions } from '../../../node/main/engine.ts';
 import { decodeEnvelope, type GroupMessage } from '../../../node/raft/core/message-codec.ts';
 import { HEADER_BYTES, PeerMessageKind } from '../../../node/raft/peer-courier.ts';
@@ -16,9 +17,7 @@ export interface Member {
 }
 
 export interface MemberOptions extends EngineOptions {
-  /** Its id among the members. */
-  readonly self: number;
-  readonly members: readonly Member[];
+  readonly membership: Membership;
   readonly peers: PeerTransport;
 }
 
@@ -32,11 +31,11 @@ export const CLUSTER_SIZES: readonly number[] = [1, 3, 3, 3, 5, 5, 7];
  */
 export const LOG_SECURES_ITS_END: boolean = true;
 
-/** Opens the engine of one member. With several voters `self`, `members` and `peers` go into the engine. */
+/** Opens the engine of one member. One that is alone reaches nobody. */
 export function openMember(options: MemberOptions): Promise<Engine> {
-  const { self: _self, members, peers, forwarding, ...engineOptions } = options;
-  if (members.length === 1) return openEngine({ ...engineOptions, members });
-  return openEngine({ ...engineOptions, members, peers, forwarding });
+  const { peers, forwarding, ...engineOptions } = options;
+  if (options.membership.members.length === 1) return openEngine(engineOptions);
+  return openEngine({ ...engineOptions, peers, forwarding });
 }
 
 /** What the world looks at in one replica of a group. */

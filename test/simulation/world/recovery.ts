@@ -104,8 +104,9 @@ export class Recovery {
 
   async #losePower(): Promise<void> {
     const { nodes } = this.#world;
-    for (const node of nodes) if (node.state !== 'refused') node.losePower('lose-all');
-    const isBack = () => nodes.every(({ state }) => state === 'up' || state === 'refused');
+    const running = nodes.filter(({ state }) => state === 'up');
+    for (const node of running) node.losePower('lose-all');
+    const isBack = () => running.every(({ state }) => state === 'up' || state === 'refused');
     if (await this.#world.until(isBack, BOUND_MS)) return;
     throw new CheckFailure('liveness', 'a node does not come back after the last loss of power');
   }

@@ -16,8 +16,12 @@ const STORED = 'i';
 /** Waits until all replicas of each group have applied the same entries, then compares their rows. */
 export async function compareReplicas(world: World, withinMs: number): Promise<void> {
   const boundMs = world.scheduler.nowMs() + withinMs;
-  const isBack = ({ state, damage }: WorldNode) =>
-    state === 'up' || (state === 'refused' && damage !== undefined && damage.repair === undefined);
+  const isBack = (node: WorldNode) =>
+    (node.state === 'up' && isMember(world, node)) || isGone(node) || isOutside(world, node);
+  if (!(await world.until(() => world.members().every(({ state }) => state === 'active'), withinMs))) {
+    const members = world.members().map(({ name, state }) => `${name} is ${state}`);
+    throw new CheckFailure('liveness', `a change of members does not come to its end: ${members.join(', ')}`);
+  }
   if (!(await world.until(() => world.nodes.every(isBack), withinMs))) {
     const away = world.nodes.filter((node) => !isBack(node)).map(({ name, state }) => `${name} is ${state}`);
     throw new CheckFailure('liveness', away.join(', '));
@@ -36,6 +40,22 @@ export async function compareReplicas(world: World, withinMs: number): Promise<v
     // What was applied between two reads is no difference.
     if (positions(nodes) === before && differing !== '') throw new CheckFailure('replicas', differing);
   }
+}
+
+/** It lost its data for good. */
+function isGone({ state, damage }: WorldNode): boolean {
+  return state === 'refused' && damage !== undefined && damage.repair === undefined;
+}
+
+/** Who was removed is to end. */
+function isMember(world: World, { replica }: WorldNode): boolean {
+  return world.members().some(({ id }) => id === replica);
+}
+
+/** It is no member, and does not take part. */
+function isOutside(world: World, node: WorldNode): boolean {
+  if (node.state === 'spare') return true;
+  return node.isWaiting && !world.members().some(({ name }) => name === node.name);
 }
 
 /** What differs. A node whose disk failed at the last moment ends now: what was being read of it never comes. */
@@ -66,7 +86,7 @@ function membersOfGroups(nodes: readonly WorldNode[]): Map<number, readonly Worl
   for (const [group, { members: ids }] of leaders)
     groups.set(
       group,
-      nodes.filter(({ member }) => ids.includes(member.id)),
+      nodes.filter(({ replica }) => ids.includes(replica)),
     );
   return groups;
 }
@@ -98,7 +118,7 @@ function lagging(nodes: readonly WorldNode[]): string | undefined {
 
 /** Whether a majority of the voters is there: of those that lost their data too many may be in one group. */
 function mayElect({ voters, outgoing }: Configuration, nodes: readonly WorldNode[]): boolean {
-  const ids = new Set(nodes.map(({ member }) => member.id));
+  const ids = new Set(nodes.map(({ replica }) => replica));
   const isMajorityIn = (set: readonly number[]) => set.filter((id) => ids.has(id)).length > set.length / 2;
   return isMajorityIn(voters) && (outgoing.length === 0 || isMajorityIn(outgoing));
 }

@@ -2,6 +2,7 @@
 import type { SeededRandom } from '../../../node/runtime/simulated/seeded-random.ts';
 import type { SimulatedScheduler } from '../../../node/runtime/simulated/simulated-scheduler.ts';
 import { CheckFailure } from '../../raft/check-failure.ts';
+import { hasBeenReplaced, isBackAnew } from './operator-faults.ts';
 import type { WorldNode } from './world-node.ts';
 import { logUniform } from './world-settings.ts';
 
@@ -33,6 +34,8 @@ export class Supervisor {
   }
 
   #look(node: WorldNode): void {
+    if (hasBeenReplaced(node, this.#nodes)) node.becomeSpare();
+    if (isBackAnew(node, this.#nodes)) node.noteBack();
     const isMendable = node.state === 'refused' && node.damage?.repair !== undefined;
     if (node.state === 'up') this.#onUp(node);
     if (node.state !== 'down' && !isMendable) return;

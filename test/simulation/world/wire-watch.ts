@@ -24,12 +24,12 @@ export class WireWatch {
   /** By group, term and voter: whom it has told that it voted for it. */
   readonly #votes = new Map<string, number>();
   readonly #runs = new Map<string, Run>();
-  readonly #peers: number;
+  readonly #peers: () => number;
   /** Messages that were looked at. */
   messages = 0;
 
-  /** Each node has so many peers. */
-  constructor(peers: number) {
+  /** Each node has at least so many peers. */
+  constructor(peers: () => number) {
     this.#peers = peers;
   }
 
@@ -50,7 +50,7 @@ export class WireWatch {
     if (known === undefined) this.#runs.set(run, { startedMs: nowMs, welcomedBy: new Set() });
     else if (
       kind === 'envelope' &&
-      known.welcomedBy.size < this.#peers &&
+      known.welcomedBy.size < this.#peers() &&
       nowMs < known.startedMs + PROBATION_MS
     )
       throw new CheckFailure('probation', `${sender} takes part before it is known again`);

@@ -7,7 +7,12 @@ import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
 import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { ForwardService } from '@holdfast/proto/raft/v1/forward';
 import { Founder } from '../../../node/cluster/founder.ts';
-import { membershipOf, withMembership } from '../../../node/cluster/membership.ts';
+import {
+  membershipOf,
+  withMembership,
+  type Introduction,
+  type Membership,
+} from '../../../node/cluster/membership.ts';
 import { CONTENTS, type Engine } from '../../../node/main/engine.ts';
 import { statusSource } from '../../../node/main/node-status.ts';
 import type { FatalCause } from '../../../node/raft/group-host.ts';
@@ -50,12 +55,16 @@ export interface NodeSurroundings {
   readonly links: SimulatedLinks;
   readonly trace: Trace;
   readonly settings: WorldSettings;
+  /** All machines. */
   readonly members: readonly Member[];
+  /** Names of those that found the cluster. */
+  readonly founders: readonly string[];
   /** Something happened that no fault explains. */
   readonly onDefect: (checker: string, message: string) => void;
 }
 
-export type NodeState = 'down' | 'starting' | 'up' | 'stopping' | 'refused';
+/** `spare`: its directory is empty, and nobody has asked for it. */
+export type NodeState = 'down' | 'starting' | 'up' | 'stopping' | 'refused' | 'spare';
 
 export class WorldNode {
   readonly member: Member;
@@ -72,6 +81,14 @@ export class WorldNode {
   mustBeRefused = false;
   /** Its disk is or was so full that writes failed: whatever the process does of it is right. */
   isFull = false;
+  /** Somebody has asked to let it go: it may find itself removed. */
+  mayBeRemoved = false;
+  /** Its directory was emptied, and it is to come back as a new member. */
+  wasWiped = false;
+  /** The member that it was before. */
+  lostReplica = 0;
+  /** Its directory was emptied so that it could be added. */
+  wasSpare = false;
   /** Times that it came up, that it ended by itself, and that it refused to start. */
   starts = 0;
   selfEnded = 0;
@@ -80,7 +97,8 @@ export class WorldNode {
   forwarded = 0;
   readonly #around: NodeSurroundings;
   readonly #random: SeededRandom;
-  #state: NodeState = 'down';
+  #state: NodeState;
+  #replica = 0;
   #isPaused = false;
   #drift = 0;
   #stopping = new AbortController();
@@ -94,6 +112,7 @@ export class WorldNode {
 
   constructor(member: Member, random: SeededRandom, around: NodeSurroundings) {
     this.member = member;
+    this.#state = around.founders.includes(member.name) ? 'down' : 'spare';
     this.#around = around;
     this.#random = random;
     this.process = new SimulatedProcess(around.scheduler);
@@ -107,6 +126,40 @@ export class WorldNode {
 
   get state(): NodeState {
     return this.#state;
+  }
+
+  /** Its number as a replica, now or when it was last up; 0: it has none. */
+  get replica(): number {
+    return this.engine?.host.self ?? this.#replica;
+  }
+
+  /** It waits to be taken in, as a node does whose directory is new. */
+  get isWaiting(): boolean {
+    return this.#state === 'starting' && this.#founder?.introduction.membership === undefined;
+  }
+
+  /** A machine whose directory is empty is started, to be added. */
+  enlist(): void {
+    if (this.#state !== 'spare') return;
+    this.#state = 'down';
+    this.start();
+  }
+
+  /** It is no part of the cluster any more: its directory is emptied, and it may be added again. */
+  becomeSpare(): void {
+    if (this.#state === 'spare') return;
+    this.kill();
+    this.disk.restore({ directories: [], files: new Map() });
+    this.medium.empty();
+    this.damage = undefined;
+    this.mustBeRefused = false;
+    this.mayBeRemoved = false;
+    this.clusterId = undefined;
+    this.#replica = 0;
+    this.wasSpare = true;
+    this.wasWiped = false;
+    this.#state = 'spare';
+    this.#around.trace.note(this.name, 'is a spare');
   }
 
   get isDamaged(): boolean {
@@ -211,18 +264,25 @@ export class WorldNode {
   async #open(): Promise<Engine> {
     const { disk, name } = this;
     const identity = await claimDirectory(disk, this.#fork('identity'), name, CONTENTS);
-    await this.#belong(identity);
-    return this.#openMember();
+    return this.#openMember(await this.#belong(identity));
   }
 
   /** As node/main/node.ts does: a new directory founds a cluster with the others, or waits. */
-  async #belong(identity: Identity): Promise<void> {
+  async #belong(identity: Identity): Promise<Membership> {
     const { disk, clock, process } = this;
-    const { members } = this.#around;
+    const { members, founders } = this.#around;
     const { node_name: name, node_id: nodeId } = identity;
-    const nodes = members.map((member) => member.name).sort();
+    const nodes = [...new Set([...founders, name])].sort();
     this.#founder = new Founder({
-      self: { name, nodeId, cluster: 'world', nodes, membership: membershipOf(identity) },
+      self: {
+        name,
+        nodeId,
+        cluster: 'world',
+        nodes,
+        grpc: this.member.address,
+        http: '',
+        membership: membershipOf(identity),
+      },
       addressOf: (node) => members.find((member) => member.name === node)!.address,
       transport: this.#calls(),
       clock,
@@ -231,15 +291,19 @@ export class WorldNode {
         if (this.process === process) this.#onWaiting(why);
       },
     });
-    this.clusterId = (await this.#founder.belong(new AbortController().signal)).clusterId;
+    const membership = await this.#founder.belong(new AbortController().signal);
+    this.clusterId = membership.clusterId;
+    return membership;
   }
 
   /** Nobody who is named is left out; a directory without what it once held is never let in again under its name. */
   #onWaiting(why: string): void {
-    if (why.includes('has to be added to it')) {
+    const isGuest = !this.#around.founders.includes(this.name) || this.wasSpare || this.wasWiped;
+    if (isGuest && !this.mustBeRefused) return;
+    if (why.includes('has to be added to it') && !this.mustBeRefused) {
       this.#around.onDefect('founding', `${this.name} is left out: ${why}`);
     }
-    if (!why.includes('with other data')) return;
+    if (!why.includes('with other data') && !why.includes('has to be added to it')) return;
     if (!this.mustBeRefused) this.#around.onDefect('founding', `${this.name} waits for no reason: ${why}`);
     const { process } = this;
     process.after(0, () => {
@@ -251,11 +315,11 @@ export class WorldNode {
     });
   }
 
-  #openMember(): Promise<Engine> {
-    const { network, settings, members } = this.#around;
+  #openMember(membership: Membership): Promise<Engine> {
+    const { network, settings } = this.#around;
     return openMember({
-      self: this.member.id,
-      members,
+      membership,
+      cluster: 'world',
       peers: network.transport(this.name, this.process),
       forwarding: this.#calls(),
       disk: this.disk,
@@ -331,8 +395,8 @@ export class WorldNode {
         }),
         deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
         deferredService(ForwardService, () => forwardService({ ...engine(), clock })),
-        clusterService(status),
-        bootstrapService(() => this.#founder!.introduction),
+        clusterService({ status, members: () => engine().changes, leaders: () => engine().transfer }),
+        bootstrapService(() => this.#introduction()),
       ],
       connectionInFlightBytes: settings.connectionInFlightBytes,
       sendQueueBytes: settings.sendQueueBytes,
@@ -340,7 +404,23 @@ export class WorldNode {
     links.listen(this.member.address, this.name, this.#server);
   }
 
+  /** As node/main/node.ts does. */
+  #introduction(): Introduction {
+    const { introduction } = this.#founder!;
+    return this.engine === undefined
+      ? introduction
+      : { ...introduction, membership: this.engine.members.current };
+  }
+
+  /** With an empty directory, it has come back as another member, and all that the old one held is elsewhere. */
+  noteBack(): void {
+    this.wasWiped = false;
+    this.damage = undefined;
+  }
+
   #serve(engine: Engine): void {
+    if (this.wasWiped && engine.host.self === this.lostReplica)
+      this.#around.onDefect('identity', `${this.name} is number ${this.lostReplica} again, without its data`);
     this.engine = engine;
     this.#state = 'up';
     this.starts++;
@@ -373,7 +453,10 @@ export class WorldNode {
   /** As node/main/node.ts does: a disk that failed ends the process, damage is served no more. */
   #onStorageFailure(cause: FatalCause, error: Error): void {
     this.#around.trace.note(this.name, `${cause}: ${error.message}`);
-    const isExplained = cause === 'storage failed' ? this.#diskHasFailed() : this.isDamaged;
+    const isRemoved = cause === 'removed' && this.mayBeRemoved;
+    // Who begins with nothing, under a number of its own, promised nothing.
+    const isLost = this.isDamaged && (cause !== 'not known again' || !this.wasWiped);
+    const isExplained = cause === 'storage failed' ? this.#diskHasFailed() : isLost || isRemoved;
     if (!isExplained) {
       this.#around.onDefect('storage', `${this.name}: ${cause} for no reason: ${error.stack}`);
     }
@@ -383,6 +466,7 @@ export class WorldNode {
       if (this.process !== process) return;
       this.#dieOf(cause, error);
       if (cause === 'storage failed') return;
+      if (isRemoved) return this.becomeSpare();
       this.refusals++;
       this.#state = 'refused';
     });
@@ -391,7 +475,9 @@ export class WorldNode {
   #onStartFailed(error: Error): void {
     this.#around.trace.note(this.name, `cannot start: ${error.message}`);
     const isRefusal = error.name === 'DataDamaged' || error.name === 'IdentityError';
-    if (isRefusal && this.isDamaged) {
+    if (isRefusal && this.mayBeRemoved && error.message.includes('was removed from the cluster')) {
+      this.becomeSpare();
+    } else if (isRefusal && this.isDamaged) {
       this.kill();
       this.refusals++;
       this.#state = 'refused';
@@ -419,6 +505,7 @@ export class WorldNode {
     void network.transport(this.name, this.process).close();
     this.process.kill();
     this.#runs++;
+    this.#replica = this.engine?.host.self ?? this.#replica;
     this.process = new SimulatedProcess(scheduler);
     this.clock = new SimulatedClock(this.process, {
       wallStartMs: wallMs - scheduler.nowMs(),

@@ -4,7 +4,10 @@ import type { SeededRandom } from '../../../node/runtime/simulated/seeded-random
 import { CLUSTER_SIZES } from './open-member.ts';
 
 export interface WorldSettings {
+  /** Nodes that found the cluster. */
   readonly nodes: number;
+  /** Machines with an empty directory, which may be added to it. */
+  readonly spares: number;
   readonly clients: number;
   /** Callers in each client that wait for their own answers alone. */
   readonly callersPerClient: number;
@@ -70,6 +73,7 @@ export function drawSettings(random: SeededRandom, options: WorldOptions): World
   const nodes = options.nodes ?? pick(random.fork('nodes'), ...CLUSTER_SIZES);
   return {
     nodes,
+    spares: nodes < 3 ? 0 : Math.min(7 - nodes, pick(random.fork('spares'), 0, 1, 1, 2)),
     clients: between(random, 3, 8),
     callersPerClient: between(random, 1, 4),
     plainCallers: nodes === 1 ? 0 : pick(random.fork('plain'), 0, 0, 1, 3),

@@ -16,6 +16,8 @@ import { Caller } from './caller.ts';
 import { KeyChoice } from './key-choice.ts';
 import { LeaderWatch } from './leader-watch.ts';
 import { Nemesis, type Surroundings } from './nemesis.ts';
+import type { ClusterMember } from '../../../node/cluster/membership.ts';
+import { newestMembers } from './operator-faults.ts';
 import type { Member } from './open-member.ts';
 import { PlainCaller } from './plain-caller.ts';
 import { Recorder } from './recorder.ts';
@@ -99,6 +101,11 @@ export class World {
     return this.#report(nemesis, recoveryMs, verdict.steps);
   }
 
+  /** The members by the newest table that anybody knows. */
+  members(): readonly ClusterMember[] {
+    return newestMembers(this.nodes);
+  }
+
   /** Ends the run with what somebody found. */
   fail(error: Error): void {
     this.#failure ??= error;
@@ -135,7 +142,7 @@ export class World {
     this.#found();
     const isUp = () => {
       this.checkOneCluster();
-      return this.nodes.every(({ state }) => state === 'up');
+      return this.nodes.every(({ state }) => state === 'up' || state === 'spare');
     };
     if (!(await this.until(isUp, SETUP_MS))) throw new CheckFailure('setup', 'the nodes do not come up');
     const { keyspaces } = this.clients[0]!.holdfast;
@@ -151,7 +158,7 @@ export class World {
   /** Nodes are started one after another, and some die before they belong to a cluster. */
   #found(): void {
     const random = this.#random.fork('founding');
-    for (const node of this.nodes) {
+    for (const node of this.nodes.filter(({ state }) => state !== 'spare')) {
       this.scheduler.after(random.float() * FOUNDING_MS, () => node.start());
       if (!random.chance(FOUNDING_DEATHS)) continue;
       this.scheduler.after(random.float() * 2 * FOUNDING_MS, () => {
@@ -192,13 +199,18 @@ export class World {
   }
 
   #surroundings(): NodeSurroundings {
-    const members = Array.from({ length: this.settings.nodes }, (_, at): Member => {
+    const machines = this.settings.nodes + this.settings.spares;
+    const members = Array.from({ length: machines }, (_, at): Member => {
       return { id: at + 1, name: `n${at + 1}`, address: `10.0.0.${at + 1}:7401` };
     });
     this.links.observe = (_from, _to, frame) => {
       if ('bytes' in frame && typeof frame.bytes === 'object') this.trace.number(crc32(frame.bytes));
     };
-    const watch = new WireWatch(members.length - 1);
+    let fewest = this.settings.nodes;
+    const watch = new WireWatch(() => {
+      fewest = Math.min(fewest, this.members().length || fewest);
+      return fewest - 1;
+    });
     this.network.observe = (from, _to, message) => {
       this.trace.number(crc32(message));
       try {
@@ -214,6 +226,7 @@ export class World {
       trace: this.trace,
       settings: this.settings,
       members,
+      founders: members.slice(0, this.settings.nodes).map(({ name }) => name),
       onDefect: (checker, message) => this.fail(new CheckFailure(checker, message)),
     };
   }
@@ -251,7 +264,7 @@ export class World {
     const sum = (of: (node: WorldNode) => number) => this.nodes.reduce((all, node) => all + of(node), 0);
     return {
       seed: this.seed,
-      nodes: this.nodes.length,
+      nodes: this.settings.nodes,
       ...this.recorder.counts,
       virtualSeconds: this.scheduler.nowMs() / 1_000,
       events: this.scheduler.executed,

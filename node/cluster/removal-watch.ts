@@ -1,0 +1,87 @@
+/**
+ * Finds out that this node was removed while it was away: whoever is no member is told nothing
+ * any more, so a node that hears of no leader, or knows that it is in group 0 no longer, asks.
+ *
+ *  1. It was removed if another member of the same cluster knows a later table without it: a
+ *     number is never given again, so that stays true.
+ */
+import type { Clock, Timer } from '@holdfast/client/clock';
+import type { Transport } from '@holdfast/client/transport';
+import type { GroupHost } from '../raft/group-host.ts';
+import { COORDINATION_GROUP } from '../raft/members.ts';
+import { members as everyone } from '../raft/core/configuration.ts';
+import type { ClusterMembers } from './cluster-members.ts';
+import { askIntroduction } from './introduce.ts';
+import type { ClusterMember } from './membership.ts';
+
+const EVERY_MS = 1_000;
+/** Looks without a leader before anybody is asked: elections are sooner over. */
+const PATIENCE = 3;
+
+export interface RemovalWatchOptions {
+  readonly self: string;
+  readonly host: GroupHost;
+  readonly members: ClusterMembers;
+  readonly transport: Transport;
+  readonly addressOf: (member: ClusterMember) => string;
+  readonly clock: Clock;
+  readonly onRemoved: (error: Error) => void;
+}
+
+export class RemovalWatch {
+  readonly #options: RemovalWatchOptions;
+  #timer: Timer | undefined;
+  #isStopped = false;
+  #lonely = 0;
+
+  constructor(options: RemovalWatchOptions) {
+    this.#options = options;
+    this.#schedule();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#timer?.cancel();
+  }
+
+  #schedule(): void {
+    this.#timer = this.#options.clock.setTimer(EVERY_MS, () => {
+      void this.#look().then(() => {
+        if (!this.#isStopped) this.#schedule();
+      });
+    });
+  }
+
+  async #look(): Promise<void> {
+    this.#lonely = this.#isInTouch() ? 0 : this.#lonely + 1;
+    if (this.#lonely < PATIENCE) return;
+    const { host, members } = this.#options;
+    const others = members.current.members.filter(({ id }) => id !== host.self);
+    const verdicts = await Promise.all(others.map((member) => this.#saysRemoved(member)));
+    const witness = others.find((_, at) => verdicts[at]);
+    if (witness === undefined || this.#isStopped) return;
+    this.#isStopped = true;
+    this.#options.onRemoved(
+      new Error(
+        `this node was removed from the cluster, says ${witness.name}. Its data serves nobody any more: ` +
+          'move the directory away. To have the node back, start it with an empty one and add it to the cluster.',
+      ),
+    );
+  }
+
+  #isInTouch(): boolean {
+    const { host } = this.#options;
+    const configuration = host.replica(COORDINATION_GROUP)?.core.configuration;
+    const isIn = configuration !== undefined && everyone(configuration).includes(host.self);
+    return isIn && host.leaderOf(COORDINATION_GROUP) !== undefined;
+  }
+
+  /** Invariant 1. */
+  async #saysRemoved(member: ClusterMember): Promise<boolean> {
+    const { transport, addressOf, self, host, members } = this.#options;
+    const told = (await askIntroduction(transport, addressOf(member), self))?.membership;
+    const { clusterId, version } = members.current;
+    if (told?.clusterId !== clusterId || told.version <= version) return false;
+    return !told.members.some(({ id }) => id === host.self);
+  }
+}

@@ -1,0 +1,92 @@
+/** Defects of how members come, go and come back, and of how replicas move between them. */
+import type { WorldDefect } from './world-defect.ts';
+
+const OPERATORS = ['add-member', 'remove-member', 'replace-member', 'wipe'];
+const STEPS = 'test/defects/member-steps.ts';
+
+export const MEMBER_DEFECTS: readonly WorldDefect[] = [
+  {
+    name: 'give a number of a member that left to another',
+    file: 'node/cluster/member-change.ts',
+    find: '  const member: ClusterMember = { id: table.nextId,',
+    replace:
+      '  const id = 1 + Math.max(...table.members.map((one) => one.id));\n  const member: ClusterMember = { id,',
+    reason: 'the new node is held for the old one, whose promises it does not know',
+    caughtBy: { seed: '95', nodes: 3, faults: OPERATORS, checker: 'storage' },
+  },
+  {
+    name: 'take a node without its data for the member that it was',
+    file: 'node/cluster/lost-data.ts',
+    find: 'return withReplacement(table, name, { name, nodeId: heard.nodeId, grpc, http });',
+    replace:
+      'const { nodeId } = heard;\n' +
+      '    const members = table.members.map((one) => (one.id === member.id ? { ...one, nodeId, grpc, http } : one));\n' +
+      '    return withReplacement !== undefined ? { ...table, members, version: table.version + 1 } : undefined;',
+    reason: 'it votes a second time, and has lost what it acknowledged',
+    caughtBy: { seed: '1', nodes: 3, faults: ['wipe'], checker: 'storage' },
+  },
+  {
+    name: 'drop a member that holds replicas still',
+    file: 'node/cluster/next-task.ts',
+    find: "  return state === 'leaving' && !isIn && !isHolding(groups, id);",
+    replace: "  return state === 'leaving' && (isIn || !isIn) && groups.length > 0;",
+    reason: 'its node ends with replicas that nobody has taken over',
+    caughtBy: { seed: '9', nodes: 3, faults: OPERATORS, checker: 'liveness' },
+  },
+  {
+    name: 'forget the replicas that were on their way',
+    file: 'node/cluster/replica-mover.ts',
+    find: 'if (target.length === 0 || transferee !== 0',
+    replace: 'if (target.length === 0 || core.term > 2 || transferee !== 0',
+    reason: 'what a leader has begun nobody completes after an election',
+    caughtBy: { seed: '1', nodes: 3, faults: [...OPERATORS, 'kill'], checker: 'liveness' },
+  },
+  {
+    name: 'make a voter of a replica that has nothing',
+    file: 'node/cluster/next-move.ts',
+    find: "  return [{ type: 'add learner', replica }];",
+    replace: "  return [{ type: 'add voter', replica }];",
+    reason: 'a majority counts one that has yet to be filled, so that a crash stops the group',
+    caughtBy: { seed: '0', nodes: 3, rig: STEPS, checker: 'moves' },
+  },
+  {
+    name: 'remove a replica before the one that comes for it',
+    file: 'node/cluster/next-move.ts',
+    find: '  if (missing.length === 0) return removal(input, surplus);',
+    replace: '  if (surplus.length > 0) return removal(input, surplus);',
+    reason: 'for as long as it takes to fill the other there is a copy less',
+    caughtBy: { seed: '0', nodes: 3, rig: STEPS, checker: 'moves' },
+  },
+  {
+    name: 'begin a change that nobody can complete',
+    file: 'node/cluster/next-move.ts',
+    find: '  return alive > voters.size / 2;',
+    replace: '  return alive > 0;',
+    reason: 'a group whose new voters are away by majority stands still',
+    caughtBy: { seed: '0', nodes: 3, rig: STEPS, checker: 'moves' },
+  },
+  {
+    name: 'pass over the members that a snapshot brings',
+    file: 'node/cluster/cluster-members.ts',
+    find: 'onReplaced: () => this.#read(),',
+    replace: 'onReplaced: () => undefined,',
+    reason: 'a node that was away while members changed never hears of it',
+    caughtBy: { seed: '26', nodes: 3, faults: [...OPERATORS, 'kill', 'pause'], checker: 'liveness' },
+  },
+  {
+    name: 'pass over the placements that a snapshot brings',
+    file: 'node/cluster/group-placements.ts',
+    find: 'onReplaced: () => void placements.#read().catch(() => undefined),',
+    replace: 'onReplaced: () => undefined,',
+    reason: 'a leader that was away moves replicas back to where they were to be before',
+    caughtBy: { seed: '55', nodes: 3, faults: [...OPERATORS, 'kill', 'pause'], checker: 'liveness' },
+  },
+  {
+    name: 'let a member out of group 0 while it holds others',
+    file: 'node/cluster/next-task.ts',
+    find: "    state !== 'leaving' || (!replaced.includes(id) && isHolding(groups, id));",
+    replace: "    state !== 'leaving' || (groups.length < 0 && isHolding(groups, replaced[0] ?? id));",
+    reason: 'it never hears where what it leads is to go, and nobody else may move it',
+    caughtBy: { seed: '3', nodes: 3, faults: OPERATORS, checker: 'liveness' },
+  },
+];

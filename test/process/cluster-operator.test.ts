@@ -1,0 +1,129 @@
+/** What operators do with the members of a cluster: what is refused, from the command line too, and what is handed over. */
+import type { Cluster, HoldfastError } from '@holdfast/client';
+import { expect, it } from 'vitest';
+import { runHoldfast } from '../main/run-holdfast.ts';
+import { RealCluster } from './real-cluster.ts';
+import { until } from './real-node.ts';
+
+/** The members but for who is alive. */
+async function rows(cluster: Cluster): Promise<string[]> {
+  const { members } = await cluster.members();
+  return members.map(({ id, name, nodeId, grpc, state }) => `${id} ${name} ${nodeId} ${grpc} ${state}`);
+}
+
+/** Ends with the reason and the message of the refusal. */
+async function refusal(change: Promise<unknown>): Promise<string> {
+  try {
+    await change;
+  } catch (error) {
+    const { reason, message, outcome } = error as HoldfastError;
+    expect(outcome).toBe('NOT_APPLIED');
+    return `${reason}: ${message}`;
+  }
+  return 'it was not refused';
+}
+
+async function waitsToBeAdded(
+  cluster: RealCluster,
+  name: string,
+): Promise<{ name: string; grpc: string; http: string }> {
+  const { grpc, http } = await cluster.extend(name);
+  cluster.spawn(name);
+  await until(
+    async () => (await cluster.readiness(name))?.text.includes('has to be added') === true,
+    30_000,
+    () => `${name}: ${cluster.node(name).output}`,
+  );
+  return { name, grpc, http };
+}
+
+it('refuses what would do harm, and says what to do', async () => {
+  await using cluster = await RealCluster.start();
+  await using other = await RealCluster.start({ nodes: 1, name: 'other' });
+  const { cluster: members } = await cluster.connect({ timeout: '20s' });
+  const before = await rows(members);
+  const n4 = await waitsToBeAdded(cluster, 'n4');
+
+  const [stranger] = other.nodes;
+  const { grpc, http } = stranger!;
+  expect(await refusal(members.add({ name: 'n1', grpc, http }))).toMatch(
+    /REFUSED.*belongs to another cluster/,
+  );
+  expect(await refusal(members.add({ ...n4, name: 'n5' }))).toMatch(/REFUSED.*is n4, not n5/);
+  const nowhere = { name: 'n5', grpc: '127.0.0.2:1', http: '127.0.0.2:2' };
+  expect(await refusal(members.add(nowhere))).toMatch(/REFUSED.*no node answers at 127\.0\.0\.2:1. Start n5/);
+  expect(await refusal(members.add({ ...nowhere, grpc: 'n5' }))).toMatch(/INVALID_FIELD.*must be host:port/);
+  expect(await refusal(members.replace('n2', n4))).toMatch(/REFUSED.*n2 answers.*Add n4 and remove n2/);
+  expect(await refusal(members.replace('n8', n4))).toMatch(/MEMBER_UNKNOWN.*the members are n1, n2, n3/);
+  expect(await refusal(members.remove('n3'))).toMatch(/REFUSED.*would keep 2 instead of 3/);
+  expect(await refusal(members.remove('n8'))).toMatch(/MEMBER_UNKNOWN/);
+  const { cluster: single } = await other.connect({ timeout: '20s' });
+  expect(await refusal(single.remove('n1', { allowFewerCopies: true }))).toMatch(/REFUSED.*the last member/);
+
+  await cluster.node('n1').kill();
+  expect(await refusal(members.remove('n2', { allowFewerCopies: true }))).toMatch(
+    /REFUSED.*n1 cannot be reached/,
+  );
+  const listed = await runHoldfast(['cluster', 'members', '--json', '--endpoints', cluster.node('n2').grpc]);
+  expect(listed).toMatchObject({ code: 0, stderr: '' });
+  const shown = JSON.parse(listed.stdout.toString()) as { members: { name: string; state: string }[] };
+  expect(shown.members.map(({ name, state }) => `${name} ${state}`)).toEqual([
+    'n1 dead',
+    'n2 alive',
+    'n3 alive',
+  ]);
+  const told = await runHoldfast(['cluster', 'remove', 'n8', '--endpoints', cluster.node('n2').grpc]);
+  expect(told.code).toBe(1);
+  expect(told.stderr).toMatch(/there is no member "n8".*Nothing was changed.*\[MEMBER_UNKNOWN\]/);
+  expect(await rows(members)).toEqual(before);
+}, 120_000);
+
+it('hands over what a node leads, and keeps it so; or one group to a node that is named', async () => {
+  await using cluster = await RealCluster.start();
+  const client = await cluster.connect({ timeout: '20s' });
+  const leads = async (name: string) =>
+    [...(await cluster.leaders()).values()].filter((led) => led.name === name).length;
+  await until(
+    async () => (await leads('n2')) > 1,
+    30_000,
+    () => 'n2 leads next to nothing',
+  );
+  const result = await client.cluster.transfer('n2');
+  expect(result.kept).toBe(0);
+  expect(result.handedOver).toBeGreaterThan(1);
+  expect(await leads('n2')).toBe(0);
+
+  const group = await cluster.groupOf(client, 'default', 'any');
+  const from = await cluster.leaderOf(group, ['n1', 'n3']);
+  const to = from === 'n1' ? 'n3' : 'n1';
+  expect(await client.cluster.transfer(from, { group, to })).toEqual({ handedOver: 1, kept: 0 });
+  expect(await cluster.leaderOf(group)).toBe(to);
+  expect(await refusal(client.cluster.transfer(from, { group, to }))).toMatch(/REFUSED.*does not lead group/);
+  expect(await leads('n2')).toBe(0);
+}, 120_000);
+
+it('one node alone grows to three, and then survives the loss of the first', async () => {
+  await using cluster = await RealCluster.start({ nodes: 1 });
+  const client = await cluster.connect({ timeout: '20s' });
+  await client.keyspace('default').put('kept', 'yes');
+  for (const name of ['n2', 'n3']) {
+    await client.cluster.add(await waitsToBeAdded(cluster, name));
+    await cluster.ready([name]);
+    let seen = '';
+    await until(
+      async () => {
+        const { members, movingGroups } = await client.cluster.members();
+        seen = `${members.map(({ name: each, state }) => `${each} ${state}`).join(', ')}; ${movingGroups}`;
+        return members.every(({ state }) => state === 'active') && movingGroups === 0;
+      },
+      60_000,
+      () => seen,
+    );
+  }
+  const { members } = await client.cluster.members();
+  expect(members.map(({ name, replicas }) => `${name} ${replicas}`)).toEqual(['n1 8', 'n2 8', 'n3 8']);
+  await cluster.node('n1').kill();
+  const survivors = await cluster.connect({ timeout: '20s' }, 1);
+  const kept = await survivors.keyspace('default').get('kept');
+  expect(kept?.text()).toBe('yes');
+}, 180_000);
