@@ -42,6 +42,12 @@ export class ClusterMembers {
     return node && { table: decodeTable(node.value), modRevision: node.modRevision };
   }
 
+  /** Another member has applied this table. */
+  learn(table: MemberTable): void {
+    const { version, nextId, members } = table;
+    this.#take({ version, nextId, members });
+  }
+
   #read(): void {
     const written = this.written;
     if (written !== undefined) this.#take(written.table);

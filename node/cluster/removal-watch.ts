@@ -1,9 +1,12 @@
 /**
- * Finds out that this node was removed while it was away: whoever is no member is told nothing
- * any more, so a node that hears of no leader, or knows that it is in group 0 no longer, asks.
+ * Finds out how the members have changed while this node was away. Whoever was removed is told
+ * nothing any more, and whoever has not heard of a new member does not listen to it, though it
+ * may lead by now. So a node that hears of no leader, or knows that it is in group 0 no longer,
+ * asks.
  *
  *  1. It was removed if another member of the same cluster knows a later table without it: a
  *     number is never given again, so that stays true.
+ *  2. What another member tells is a table that it has applied, so it is committed.
  */
 import type { Clock, Timer } from '@holdfast/client/clock';
 import type { Transport } from '@holdfast/client/transport';
@@ -12,7 +15,7 @@ import { COORDINATION_GROUP } from '../raft/members.ts';
 import { members as everyone } from '../raft/core/configuration.ts';
 import type { ClusterMembers } from './cluster-members.ts';
 import { askIntroduction } from './introduce.ts';
-import type { ClusterMember } from './membership.ts';
+import type { ClusterMember, MemberTable } from './membership.ts';
 
 const EVERY_MS = 1_000;
 /** Looks without a leader before anybody is asked: elections are sooner over. */
@@ -57,9 +60,13 @@ export class RemovalWatch {
     if (this.#lonely < PATIENCE) return;
     const { host, members } = this.#options;
     const others = members.current.members.filter(({ id }) => id !== host.self);
-    const verdicts = await Promise.all(others.map((member) => this.#saysRemoved(member)));
-    const witness = others.find((_, at) => verdicts[at]);
-    if (witness === undefined || this.#isStopped) return;
+    const told = await Promise.all(others.map((member) => this.#newerTable(member)));
+    if (this.#isStopped) return;
+    const witness = others.find((_, at) => told[at]?.members.some(({ id }) => id === host.self) === false);
+    if (witness === undefined) {
+      for (const table of told) if (table !== undefined) members.learn(table); // invariant 2
+      return;
+    }
     this.#isStopped = true;
     this.#options.onRemoved(
       new Error(
@@ -76,12 +83,11 @@ export class RemovalWatch {
     return isIn && host.leaderOf(COORDINATION_GROUP) !== undefined;
   }
 
-  /** Invariant 1. */
-  async #saysRemoved(member: ClusterMember): Promise<boolean> {
-    const { transport, addressOf, self, host, members } = this.#options;
+  /** What a member knows that this node does not. Invariant 1. */
+  async #newerTable(member: ClusterMember): Promise<MemberTable | undefined> {
+    const { transport, addressOf, self, members } = this.#options;
     const told = (await askIntroduction(transport, addressOf(member), self))?.membership;
     const { clusterId, version } = members.current;
-    if (told?.clusterId !== clusterId || told.version <= version) return false;
-    return !told.members.some(({ id }) => id === host.self);
+    return told?.clusterId === clusterId && told.version > version ? told : undefined;
   }
 }
