@@ -74,14 +74,6 @@ export const MEMBER_DEFECTS: readonly WorldDefect[] = [
     caughtBy: { seed: '26', nodes: 3, faults: [...OPERATORS, 'kill', 'pause'], checker: 'liveness' },
   },
   {
-    name: 'pass over the placements that a snapshot brings',
-    file: 'node/cluster/group-placements.ts',
-    find: 'onReplaced: () => void placements.#read().catch(() => undefined),',
-    replace: 'onReplaced: () => undefined,',
-    reason: 'a leader that was away moves replicas back to where they were to be before',
-    caughtBy: { seed: '55', nodes: 3, faults: [...OPERATORS, 'kill', 'pause'], checker: 'liveness' },
-  },
-  {
     name: 'let a member out of group 0 while it holds others',
     file: 'node/cluster/next-task.ts',
     find: "    state !== 'leaving' || (!replaced.includes(id) && isHolding(groups, id));",
