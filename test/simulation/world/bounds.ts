@@ -26,15 +26,20 @@ export function checkBounds(
   hold('requests under way', edge.inFlightBytes, settings.inFlightBytes + refusedBytes);
 }
 
-/** With no call under way nothing may be held. */
-export function checkIdle({ name, engine, edge }: WorldNode): void {
+/** What a node holds for calls, in words. */
+export function heldBy({ engine, edge }: WorldNode): string[] {
   const held = {
     'queue of the log': engine?.host.queuedBytes,
     'writes for other nodes': engine?.forwardedBytes(),
     'requests under way': edge?.inFlightBytes,
   };
-  for (const [what, bytes] of Object.entries(held)) {
-    if (bytes !== undefined && bytes !== 0)
-      throw new CheckFailure('bounds', `${name}: ${what} is ${bytes} bytes, and nothing is under way`);
-  }
+  return Object.entries(held).flatMap(([what, bytes = 0]) =>
+    bytes === 0 ? [] : [`${what} is ${bytes} bytes`],
+  );
+}
+
+/** With no call under way nothing may be held. */
+export function checkIdle(node: WorldNode): void {
+  const [held] = heldBy(node);
+  if (held !== undefined) throw new CheckFailure('bounds', `${node.name}: ${held}, and nothing is under way`);
 }

@@ -4,7 +4,7 @@
  * every key is read, all machines lose power once more, and every key is read again.
  */
 import { CheckFailure } from '../../raft/check-failure.ts';
-import { checkIdle } from './bounds.ts';
+import { checkIdle, heldBy } from './bounds.ts';
 import { compareReplicas } from './replicas.ts';
 import type { World } from './world.ts';
 
@@ -91,8 +91,11 @@ export class Recovery {
 
   /** Nothing is under way: nothing is held. */
   async #checkIdle(): Promise<void> {
+    const { nodes } = this.#world;
     await this.#world.until(() => false, QUIET_MS);
-    for (const node of this.#world.nodes) checkIdle(node);
+    // What nodes tell each other of their own accord is over in a moment.
+    await this.#world.until(() => nodes.every((node) => heldBy(node).length === 0), QUIET_MS);
+    for (const node of nodes) checkIdle(node);
   }
 
   /** By now every peer has had the time to say that it does not know such a node again. */
