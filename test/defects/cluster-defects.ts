@@ -34,6 +34,6 @@ export const CLUSTER_DEFECTS: readonly WorldDefect[] = [
       "} else if (result.refused === 'transferring') proposals.drainWaiting();\n" +
       "    else if (result.refused === 'not leader' && !replica.isAlone) this.giveUp(replica, 'not leader');",
     reason: 'writes that are proposed meanwhile are never answered, and what they hold is never given back',
-    caughtBy: { seed: '16', nodes: 3, faults: ['orderly-stop', 'transfer-leader'], checker: 'bounds' },
+    caughtBy: { seed: '18', nodes: 3, faults: ['orderly-stop', 'transfer-leader'], checker: 'bounds' },
   },
 ];

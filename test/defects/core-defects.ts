@@ -138,7 +138,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: 'return Math.floor(size / 2) + 1;',
     replace: 'return Math.ceil(size / 2);',
     reason: 'half of an even number decides, and the other half otherwise',
-    caughtBy: { seed: '6', checker: 'leader completeness' },
+    caughtBy: { seed: '8', checker: 'log matching' },
   },
   {
     name: 'only the incoming majority decides',

@@ -37,7 +37,7 @@ export const SERVICE_DEFECTS: readonly WorldDefect[] = [
     find: '    this.#rows.putLive(row, memory);\n',
     replace: '',
     reason: 'a write that is repeated after a restart is applied twice',
-    caughtBy: { seed: '0', nodes: 1, faults: ['kill', 'power-loss'], checker: 'reasons' },
+    caughtBy: { seed: '1', nodes: 1, faults: ['kill', 'power-loss'], checker: 'reasons' },
   },
   {
     name: 'do not store versions',
@@ -123,6 +123,6 @@ export const SERVICE_DEFECTS: readonly WorldDefect[] = [
     find: '    if (sequence !== this.#ackedBelow) return;\n    this.#ackedBelow += 1;\n',
     replace: '    this.#ackedBelow = Math.max(this.#ackedBelow, sequence + 1);\n',
     reason: 'a write whose repeat is under way is forgotten',
-    caughtBy: { seed: '26', nodes: 1, faults: RETRIES, checker: 'reasons' },
+    caughtBy: { seed: '27', nodes: 1, faults: RETRIES, checker: 'reasons' },
   },
 ];
