@@ -192,7 +192,11 @@ function restoredEntry(
   // What is written after the restore must have greater ones.
   atMost('entries.version', version, keyspace.descriptor.versionsAbove);
   if (version === 0n || (expiresAtMs ?? 1n) < 1n)
-    throw refuse('INVALID_FIELD', 'entries.version', 'an entry has no version, or ends before 1970. Nothing was written.');
+    throw refuse(
+      'INVALID_FIELD',
+      'entries.version',
+      'an entry has no version, or ends before 1970. Nothing was written.',
+    );
   const endsMs = expiresAtMs === undefined ? undefined : safeInteger(expiresAtMs, 'entries.expires_at_ms');
   return { key, stored: { version: Number(version), expiresAtMs: endsMs, value } };
 }

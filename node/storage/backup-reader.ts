@@ -97,9 +97,11 @@ async function readBlock(source: ByteSource): Promise<Block> {
   const length = head.readUInt32LE(1);
   if (length > MAX_BLOCK_BYTES) throw damaged(at, `a block says that it has ${length} bytes`);
   const rest = await source.upTo(length + BLOCK_TAIL_BYTES);
-  if (rest.length < length + BLOCK_TAIL_BYTES) throw damaged(at, 'it ends within a block: it was cut, or the length is damaged');
+  if (rest.length < length + BLOCK_TAIL_BYTES)
+    throw damaged(at, 'it ends within a block: it was cut, or the length is damaged');
   const content = rest.subarray(0, length);
-  if (crc32(content, crc32(head)) !== rest.readUInt32LE(length)) throw damaged(at, 'a block fails its checksum');
+  if (crc32(content, crc32(head)) !== rest.readUInt32LE(length))
+    throw damaged(at, 'a block fails its checksum');
   return { type: head[0]!, content, bytes: Buffer.concat([head, rest]) };
 }
 
@@ -118,7 +120,8 @@ class BackupCourse {
   #greatestVersion = 0;
 
   take({ type, content }: Block, digest: () => Buffer): BackupItem {
-    if ((this.#header === undefined) !== (type === BlockType.header)) throw new RangeError(`a block of type ${type}`);
+    if ((this.#header === undefined) !== (type === BlockType.header))
+      throw new RangeError(`a block of type ${type}`);
     const reader = new ByteReader(content);
     const item = this.#item(type, content, reader, digest);
     if (item.kind !== 'header' && !reader.done) throw new RangeError('a block is longer than what it has');
@@ -176,7 +179,12 @@ class BackupCourse {
     if (entries !== this.#entries || fences !== this.#fences || this.#greatestVersion > lastVersion)
       throw new RangeError('a partition does not have what it says');
     const { blocks, partitions, entries: before, fences: fencesBefore } = this.#totals;
-    this.#totals = { blocks, partitions: partitions + 1, entries: before + entries, fences: fencesBefore + fences };
+    this.#totals = {
+      blocks,
+      partitions: partitions + 1,
+      entries: before + entries,
+      fences: fencesBefore + fences,
+    };
     this.#entries = this.#fences = this.#greatestVersion = 0;
     this.#lastKey = undefined;
     const { keyspace, partition: position } = this.#place;
