@@ -1,0 +1,174 @@
+/**
+ * `holdfast backup` on real clusters: saved under load, read by a program that shares no code
+ * with ours, restored into an empty cluster.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Holdfast } from '@holdfast/client';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runHoldfast } from '../main/run-holdfast.ts';
+import { CheckedLoad } from './checked-load.ts';
+import { RealCluster } from './real-cluster.ts';
+
+const READER = fileURLToPath(new URL('../polyglot/backup_reader.py', import.meta.url));
+const KEPT = 3_000;
+
+interface Told {
+  keyspace: string;
+  key?: string;
+  value?: string;
+  version?: number;
+  expires_at_ms?: number | null;
+  lock?: string;
+  token?: number;
+}
+
+const directory = mkdtempSync(join(tmpdir(), 'holdfast-backup-'));
+const file = join(directory, 'all.hfb');
+
+/** Runs a command of the CLI on a cluster. */
+async function run(cluster: RealCluster | undefined, ...args: string[]) {
+  const env = cluster === undefined ? {} : { HOLDFAST_ENDPOINTS: cluster.endpoints.join(',') };
+  const { code, stdout, stderr } = await runHoldfast([...args, '--json'], { env });
+  const parse = (text: string) =>
+    text.trim() === '' ? undefined : (JSON.parse(text) as Record<string, any>);
+  return {
+    code,
+    out: parse(stdout.toString()),
+    error: parse(stderr)?.['error'] as Record<string, string> | undefined,
+  };
+}
+
+/** What the independent reader finds. */
+function read(path: string): Told[] {
+  const lines = execFileSync('python3', [READER, path], { maxBuffer: 2 ** 28 })
+    .toString()
+    .trim()
+    .split('\n');
+  return lines.map((line) => JSON.parse(line) as Told);
+}
+
+/** The entries of a keyspace in the form of the reader. */
+async function content(client: Holdfast, keyspace: string, prefix = ''): Promise<string[]> {
+  const entries: string[] = [];
+  for await (const { keyBytes, bytes, version, expiresAtMs } of client.keyspace(keyspace).scan({ prefix }))
+    entries.push(line(Buffer.from(keyBytes), Buffer.from(bytes), Number(version), expiresAtMs ?? null));
+  return entries.sort();
+}
+
+function line(key: Buffer, value: Buffer, version: number, expiresAtMs: number | null): string {
+  return [key.toString('base64'), value.toString('base64'), version, expiresAtMs].join(' ');
+}
+
+function entriesOf(told: readonly Told[], keyspace: string, prefix = ''): string[] {
+  return told
+    .filter((one) => one.keyspace === keyspace && one.key !== undefined)
+    .filter((one) => Buffer.from(one.key!, 'base64').toString().startsWith(prefix))
+    .map((one) =>
+      line(
+        Buffer.from(one.key!, 'base64'),
+        Buffer.from(one.value!, 'base64'),
+        one.version!,
+        one.expires_at_ms!,
+      ),
+    )
+    .sort();
+}
+
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+describe('a cluster of three', () => {
+  let told: Told[];
+
+  it('is saved while checking clients write to it', { timeout: 180_000 }, async () => {
+    await using cluster = await RealCluster.start();
+    const client = await cluster.connect();
+    await client.keyspaces.create('small', { partitions: 1, maxKeyBytes: 100 });
+    const kv = client.keyspace('default');
+    await Promise.all(
+      Array.from({ length: KEPT }, (_, at) =>
+        kv.put(`kept/${at}`, `value ${at}`.repeat(at % 50), at % 10 === 0 ? { ttl: '1h' } : {}),
+      ),
+    );
+    await kv.put('kept/photo', Buffer.alloc(1_000_000, 7));
+    await kv.delete('kept/1');
+    await client.keyspace('small').put('fenced', 'yes', { fence: { name: 'leader', token: 7n } });
+    await using load = await CheckedLoad.begin(cluster, { seed: 'backup', keys: 'load/' });
+    await load.progress(200);
+    const before = await content(client, 'default', 'kept/');
+    const saved = await run(cluster, 'backup', 'save', file);
+    expect(saved).toMatchObject({
+      code: 0,
+      out: { file, keyspaces: [{ name: 'default' }, { name: 'small', entries: 1, fences: 1 }] },
+    });
+    await load.progress(100);
+    await load.end();
+    told = read(file);
+    expect(entriesOf(told, 'default', 'kept/')).toEqual(before);
+    expect(before).toHaveLength(KEPT);
+    expect(told.filter(({ lock }) => lock !== undefined)).toEqual([
+      { keyspace: 'small', partition: 0, lock: 'leader', token: 7 },
+    ]);
+    expect((await run(cluster, 'backup', 'save', file)).error).toMatchObject({ reason: 'FILE_EXISTS' });
+    expect(readdirSync(directory)).toEqual(['all.hfb']);
+  });
+
+  it('is restored into an empty one', { timeout: 180_000 }, async () => {
+    await using cluster = await RealCluster.start({ name: 'another' });
+    const client = await cluster.connect();
+    const names = async () => (await client.keyspaces.list()).map(({ name }) => name);
+
+    await client.keyspace('default').put('mine', 'here');
+    const taken = await run(cluster, 'backup', 'restore', file);
+    expect(taken).toMatchObject({ code: 1, error: { reason: 'KEYSPACE_EXISTS' } });
+    expect(await names()).toEqual(['default']);
+    expect(await content(client, 'default')).toHaveLength(1);
+    await client.keyspaces.drop('default');
+
+    for (const [name, bytes] of Object.entries(spoiled(readFileSync(file)))) {
+      const path = join(directory, name);
+      writeFileSync(path, bytes);
+      expect(await run(cluster, 'backup', 'restore', path), name).toMatchObject({
+        code: 1,
+        error: { reason: expect.stringMatching(/^BACKUP_/) as string },
+      });
+      expect((await run(undefined, 'backup', 'verify', path)).code, name).toBe(1);
+    }
+    expect(await names()).toEqual([]);
+
+    expect(await run(cluster, 'backup', 'restore', file)).toMatchObject({ code: 0 });
+    expect(await names()).toEqual(['default', 'small']);
+    expect(await content(client, 'default')).toEqual(entriesOf(told, 'default'));
+    expect(await content(client, 'small')).toEqual(entriesOf(told, 'small'));
+    expect(await client.keyspaces.describe('small')).toMatchObject({ maxKeyBytes: 100, restoring: false });
+
+    const small = client.keyspace('small');
+    const late = small.put('fenced', 'late', { fence: { name: 'leader', token: 6n } });
+    await expect(late).rejects.toMatchObject({ reason: 'FENCED' });
+    const greatest = Math.max(...told.map(({ version }) => version ?? 0));
+    expect(Number((await small.put('new', 'write')).version)).toBeGreaterThan(greatest);
+    const renamed = await run(cluster, 'backup', 'restore', file, '--keyspace', 'small', '--as', 'copy');
+    expect(renamed).toMatchObject({ code: 0, out: { keyspaces: [{ name: 'copy', entries: 1 }] } });
+    expect(await content(client, 'copy')).toEqual(entriesOf(told, 'small'));
+  });
+});
+
+/** Files that are not whole, each in its way. */
+function spoiled(bytes: Buffer): Record<string, Buffer> {
+  const flipped = Buffer.from(bytes);
+  flipped[bytes.length >> 1]! ^= 1;
+  const newer = Buffer.from(bytes);
+  newer.writeUInt32LE(2, 8);
+  return {
+    cut: bytes.subarray(0, bytes.length - 1),
+    half: bytes.subarray(0, bytes.length >> 1),
+    flipped,
+    newer,
+    longer: Buffer.concat([bytes, Buffer.from('x')]),
+    foreign: Buffer.from('PK\x03\x04 something else'),
+    empty: Buffer.alloc(0),
+  };
+}
