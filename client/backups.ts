@@ -18,7 +18,7 @@ import { callUnary, type UnaryOptions } from './unary.ts';
 
 /** A partition has to be read within this time. */
 const PARTITION_MS = 300_000;
-/** So long a partition is begun anew after the first failure. */
+/** So long a partition is begun anew after its first failure, unless the caller says otherwise. */
 const RETRY_MS = 30_000;
 /** For a batch of rows to be written, with a change of the leader in between. */
 const ROWS_MS = 30_000;
@@ -51,13 +51,14 @@ export class Backups {
   }
 
   /**
-   * Copies a partition as of one moment; when that breaks, as of another one. Errors:
-   * KEYSPACE_UNKNOWN, DEADLINE_EXCEEDED when it takes longer than 5 minutes.
+   * Copies a partition as of one moment; when that breaks, as of another one, for `timeoutMs`
+   * after the first failure (default 30 s). Errors: KEYSPACE_UNKNOWN, DEADLINE_EXCEEDED when it
+   * takes longer than 5 minutes.
    */
   async savePartition(
     init: Init<typeof SavePartitionRequestSchema>,
     sink: PartitionSink,
-    signal: AbortSignal,
+    { signal, timeoutMs = RETRY_MS }: { signal: AbortSignal; timeoutMs?: number | undefined },
   ): Promise<PartitionEnd> {
     const { clock, endpoints, random } = this.#core;
     const request = create(SavePartitionRequestSchema, init);
@@ -71,7 +72,7 @@ export class Backups {
         if (signal.aborted) throw cancelled(signal);
         if (!(cause instanceof HoldfastError)) throw cause; // the sink's own
         if (blamesEndpoint(cause, attempts)) endpoints.failed(endpoint);
-        endMs ??= clock.monotonicMs() + RETRY_MS;
+        endMs ??= clock.monotonicMs() + timeoutMs;
         const state = { isWrite: false, sequence: 0, attempts, lost: false };
         const delayMs = retryDelayMs(cause, attempts, random);
         if (!mayRetry(cause, state) || clock.monotonicMs() + delayMs > endMs) throw cause;

@@ -1,5 +1,5 @@
 /** Makes the bytes of a backup file, in their order, and can go back to the beginning of a partition. */
-import { createHash, type Hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import {
   BlockType,
   encodeBlock,
@@ -16,6 +16,8 @@ import {
   type BackupPlace,
   type BackupTotals,
 } from './backup-format.ts';
+
+type Hash = ReturnType<typeof createHash>;
 
 /** How far a file has come. */
 interface Progress {

@@ -3,15 +3,16 @@
  * with ours, restored into an empty cluster.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Holdfast } from '@holdfast/client';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { runHoldfast } from '../main/run-holdfast.ts';
 import { CheckedLoad } from './checked-load.ts';
 import { RealCluster } from './real-cluster.ts';
+import { until } from './real-node.ts';
 
 const READER = fileURLToPath(new URL('../polyglot/backup_reader.py', import.meta.url));
 const KEPT = 3_000;
@@ -34,7 +35,7 @@ async function run(cluster: RealCluster | undefined, ...args: string[]) {
   const env = cluster === undefined ? {} : { HOLDFAST_ENDPOINTS: cluster.endpoints.join(',') };
   const { code, stdout, stderr } = await runHoldfast([...args, '--json'], { env });
   const parse = (text: string) =>
-    text.trim() === '' ? undefined : (JSON.parse(text) as Record<string, any>);
+    text.trim() === '' ? undefined : (JSON.parse(text) as Record<string, unknown>);
   return {
     code,
     out: parse(stdout.toString()),
@@ -87,27 +88,37 @@ describe('a cluster of three', () => {
     await using cluster = await RealCluster.start();
     const client = await cluster.connect();
     await client.keyspaces.create('small', { partitions: 1, maxKeyBytes: 100 });
+    // Each partition on one node alone: whichever node is asked, others have most of it.
+    await client.keyspaces.create('spread', { partitions: 16, replication: 1 });
     const kv = client.keyspace('default');
     await Promise.all(
       Array.from({ length: KEPT }, (_, at) =>
         kv.put(`kept/${at}`, `value ${at}`.repeat(at % 50), at % 10 === 0 ? { ttl: '1h' } : {}),
       ),
     );
+    await Promise.all(
+      Array.from({ length: 200 }, (_, at) => client.keyspace('spread').put(`s${at}`, `${at}`)),
+    );
     await kv.put('kept/photo', Buffer.alloc(1_000_000, 7));
     await kv.delete('kept/1');
     await client.keyspace('small').put('fenced', 'yes', { fence: { name: 'leader', token: 7n } });
-    await using load = await CheckedLoad.begin(cluster, { seed: 'backup', keys: 'load/' });
+    await using load = await CheckedLoad.begin(cluster, { seed: 6_004, keys: 'load/' });
     await load.progress(200);
     const before = await content(client, 'default', 'kept/');
     const saved = await run(cluster, 'backup', 'save', file);
     expect(saved).toMatchObject({
       code: 0,
-      out: { file, keyspaces: [{ name: 'default' }, { name: 'small', entries: 1, fences: 1 }] },
+      out: {
+        file,
+        keyspaces: [{ name: 'default' }, { name: 'small', entries: 1, fences: 1 }, { name: 'spread' }],
+      },
     });
     await load.progress(100);
     await load.end();
     told = read(file);
     expect(entriesOf(told, 'default', 'kept/')).toEqual(before);
+    expect(entriesOf(told, 'spread')).toEqual(await content(client, 'spread'));
+    expect(entriesOf(told, 'spread')).toHaveLength(200);
     expect(before).toHaveLength(KEPT);
     expect(told.filter(({ lock }) => lock !== undefined)).toEqual([
       { keyspace: 'small', partition: 0, lock: 'leader', token: 7 },
@@ -140,9 +151,10 @@ describe('a cluster of three', () => {
     expect(await names()).toEqual([]);
 
     expect(await run(cluster, 'backup', 'restore', file)).toMatchObject({ code: 0 });
-    expect(await names()).toEqual(['default', 'small']);
+    expect(await names()).toEqual(['default', 'small', 'spread']);
     expect(await content(client, 'default')).toEqual(entriesOf(told, 'default'));
     expect(await content(client, 'small')).toEqual(entriesOf(told, 'small'));
+    expect(await content(client, 'spread')).toEqual(entriesOf(told, 'spread'));
     expect(await client.keyspaces.describe('small')).toMatchObject({ maxKeyBytes: 100, restoring: false });
 
     const small = client.keyspace('small');
@@ -153,6 +165,40 @@ describe('a cluster of three', () => {
     const renamed = await run(cluster, 'backup', 'restore', file, '--keyspace', 'small', '--as', 'copy');
     expect(renamed).toMatchObject({ code: 0, out: { keyspaces: [{ name: 'copy', entries: 1 }] } });
     expect(await content(client, 'copy')).toEqual(entriesOf(told, 'small'));
+  });
+});
+
+describe('a save', () => {
+  it('goes on when the asked node dies, and leaves no file when all have', { timeout: 180_000 }, async () => {
+    await using cluster = await RealCluster.start();
+    const client = await cluster.connect();
+    const kv = client.keyspace('default');
+    for (let at = 0; at < 3_000; at += 500)
+      await Promise.all(
+        Array.from({ length: 500 }, (_, more) => kv.put(`big/${at + more}`, Buffer.alloc(10_000, at))),
+      );
+    const before = await content(client, 'default');
+    const path = join(directory, 'dying.hfb');
+    const saved = run(cluster, 'backup', 'save', path);
+    await until(
+      () => (statSync(`${path}.part`, { throwIfNoEntry: false })?.size ?? 0) > 1_000_000,
+      60_000,
+      () => 'the save does not begin',
+    );
+    process.kill(cluster.node('n1').pid, 'SIGKILL');
+    expect(await saved).toMatchObject({ code: 0, out: { entries: 3_000 } });
+    expect(entriesOf(read(path), 'default')).toEqual(before);
+
+    const none = join(directory, 'none.hfb');
+    const failed = run(cluster, 'backup', 'save', none, '--timeout', '2s');
+    await until(
+      () => (statSync(`${none}.part`, { throwIfNoEntry: false })?.size ?? 0) > 1_000_000,
+      60_000,
+      () => 'the save does not begin',
+    );
+    for (const name of ['n2', 'n3']) process.kill(cluster.node(name).pid, 'SIGKILL');
+    expect((await failed).code).toBeGreaterThan(0);
+    expect(readdirSync(directory).filter((name) => name.startsWith('none'))).toEqual([]);
   });
 });
 

@@ -27,8 +27,8 @@ const entry: fc.Arbitrary<BackupEntry> = fc.record({
   value: bytes(100),
 });
 const entries = fc
-  .uniqueArray(entry, { maxLength: 20, selector: ({ key }) => key.toString('latin1') })
-  .map((all) => all.toSorted((a, b) => Buffer.compare(a.key, b.key)));
+  .uniqueArray(entry, { maxLength: 20, selector: ({ key }) => Buffer.from(key).toString('latin1') })
+  .map((all) => [...all].sort((a, b) => Buffer.compare(a.key, b.key)));
 const fence = fc.record({ lock: fc.string({ minLength: 1, maxLength: 10 }), token: number });
 const content: fc.Arbitrary<Content> = fc.record({ entries, fences: fc.array(fence, { maxLength: 4 }) });
 /** Keyspaces, each of some partitions. */
@@ -124,7 +124,7 @@ describe('a backup file', () => {
       fc.infiniteStream(fc.boolean()),
       async (all, chunkBytes, breaks) => {
         const found = await items(
-          written(all, () => breaks.next().value),
+          written(all, () => breaks.next().value === true),
           chunkBytes,
         );
         expect(found[0]).toEqual({ kind: 'header', header: headerOf(all) });

@@ -76,11 +76,10 @@ class Saving {
       },
       onPart: (part: SavePartitionResponse) => this.#takePart(place, part),
     };
-    const { entries, fences, lastVersion, asOfMs } = await this.#client.backups.savePartition(
-      request,
-      sink,
-      this.#signal,
-    );
+    const { entries, fences, lastVersion, asOfMs } = await this.#client.backups.savePartition(request, sink, {
+      signal: this.#signal,
+      timeoutMs: this.#options.timeout,
+    });
     const whole = {
       entries: Number(entries),
       fences: Number(fences),
