@@ -2,7 +2,7 @@
 import { createReadStream, existsSync, statSync } from 'node:fs';
 import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { readBackup, type BackupItem } from '../storage/backup-reader.ts';
+import { BackupRefused, readBackup, type BackupItem } from '../storage/backup-reader.ts';
 import { BACKUP_VERSION, type BackupHeader, type BackupTotals } from '../storage/backup-format.ts';
 import { CommandFailure, usageFailure } from './command-failure.ts';
 import { ExitCode } from './exit-code.ts';
@@ -10,6 +10,12 @@ import { type Progress, startProgress } from './progress.ts';
 import { rfc3339 } from './rfc3339.ts';
 
 const READ_BYTES = 1024 * 1024;
+/** The reasons of `BackupRefused`. */
+const NOT_WHOLE = [
+  { reason: 'BACKUP_DAMAGED', code: 'DATA_LOSS' },
+  { reason: 'BACKUP_FOREIGN', code: 'INVALID_ARGUMENT' },
+  { reason: 'BACKUP_VERSION', code: 'UNIMPLEMENTED' },
+] as const;
 
 /** A file that stands under its name only when it is whole and on disk; until then as FILE.part. */
 export class PartFile {
@@ -34,7 +40,7 @@ export class PartFile {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fileFailed(part, error);
       const message = `${part} exists: another save writes it, or one was killed. Remove it if nothing writes it. Nothing was saved. [FILE_EXISTS]`;
-      throw refusal('FILE_EXISTS', 'ALREADY_EXISTS', message);
+      throw refusal({ reason: 'FILE_EXISTS', code: 'ALREADY_EXISTS', message });
     }
   }
 
@@ -121,14 +127,8 @@ export async function* readBackupFile(path: string, progress: Progress): AsyncGe
   try {
     yield* readBackup(chunks());
   } catch (error) {
-    const { name, reason, message } = error as Error & { reason: string };
-    if (name !== 'BackupRefused')
-      throw (error as NodeJS.ErrnoException).syscall ? fileFailed(path, error) : error;
-    throw refusal(
-      reason,
-      'DATA_LOSS',
-      `${path} is not a whole backup: ${message}. Nothing was changed. [${reason}]`,
-    );
+    if (error instanceof BackupRefused) throw notWhole(path, error);
+    throw (error as NodeJS.ErrnoException).syscall === undefined ? error : fileFailed(path, error);
   } finally {
     stream.destroy();
   }
@@ -169,14 +169,20 @@ export function backupBytes(path: string): number {
 function refuseExisting(path: string, force: boolean): void {
   if (force || !existsSync(path)) return;
   const message = `${path} exists. Nothing was saved; give another name, or --force to replace it. [FILE_EXISTS]`;
-  throw refusal('FILE_EXISTS', 'ALREADY_EXISTS', message);
+  throw refusal({ reason: 'FILE_EXISTS', code: 'ALREADY_EXISTS', message });
 }
 
 function fileFailed(path: string, error: unknown): CommandFailure {
-  const { message } = error as Error;
-  return refusal('FILE_FAILED', 'UNAVAILABLE', `${path} cannot be read or written: ${message} [FILE_FAILED]`);
+  const message = `${path} cannot be read or written: ${(error as Error).message} [FILE_FAILED]`;
+  return refusal({ reason: 'FILE_FAILED', code: 'UNAVAILABLE', message });
 }
 
-function refusal(reason: string, code: string, message: string): CommandFailure {
-  return new CommandFailure(ExitCode.REFUSED, { reason, code, message });
+function notWhole(path: string, { reason, message: why }: BackupRefused): CommandFailure {
+  const known = NOT_WHOLE.find((one) => one.reason === reason)!;
+  const message = `${path} is not a whole backup: ${why}. Nothing was changed. [${reason}]`;
+  return refusal({ ...known, message });
+}
+
+function refusal(error: { reason: string; code: string; message: string }): CommandFailure {
+  return new CommandFailure(ExitCode.REFUSED, error);
 }
