@@ -185,7 +185,7 @@ describe('a save', () => {
       60_000,
       () => 'the save does not begin',
     );
-    process.kill(cluster.node('n1').pid, 'SIGKILL');
+    await cluster.node('n1').kill();
     expect(await saved).toMatchObject({ code: 0, out: { entries: 3_000 } });
     expect(entriesOf(read(path), 'default')).toEqual(before);
 
@@ -196,9 +196,24 @@ describe('a save', () => {
       60_000,
       () => 'the save does not begin',
     );
-    for (const name of ['n2', 'n3']) process.kill(cluster.node(name).pid, 'SIGKILL');
+    await Promise.all(['n2', 'n3'].map((name) => cluster.node(name).kill()));
     expect((await failed).code).toBeGreaterThan(0);
     expect(readdirSync(directory).filter((name) => name.startsWith('none'))).toEqual([]);
+  });
+});
+
+describe('a restore', () => {
+  it('goes on when a node dies', { timeout: 180_000 }, async () => {
+    await using cluster = await RealCluster.start();
+    const client = await cluster.connect();
+    const path = join(directory, 'dying.hfb');
+    const restored = run(cluster, 'backup', 'restore', path, '--as', 'back');
+    const shows = async () =>
+      (await client.keyspaces.list()).some(({ name, restoring }) => name === 'back' && restoring);
+    await until(shows, 60_000, () => 'the restore does not begin');
+    await cluster.node('n1').kill();
+    expect(await restored).toMatchObject({ code: 0, out: { keyspaces: [{ name: 'back', entries: 3_000 }] } });
+    expect(await content(client, 'back')).toEqual(entriesOf(read(path), 'default'));
   });
 });
 
