@@ -2,19 +2,21 @@
  * `holdfast backup` on real clusters: saved under load, read by a program that shares no code
  * with ours, restored into an empty cluster.
  */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Holdfast } from '@holdfast/client';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, expect, it } from 'vitest';
 import { runHoldfast } from '../main/run-holdfast.ts';
+import { barePython, describeWith, pathOf } from '../polyglot/installed-tools.ts';
 import { CheckedLoad } from './checked-load.ts';
 import { RealCluster } from './real-cluster.ts';
 import { until } from './real-node.ts';
 
 const READER = fileURLToPath(new URL('../polyglot/backup_reader.py', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../node/main/main.ts', import.meta.url));
 const KEPT = 3_000;
 
 interface Told {
@@ -45,7 +47,7 @@ async function run(cluster: RealCluster | undefined, ...args: string[]) {
 
 /** What the independent reader finds. */
 function read(path: string): Told[] {
-  const lines = execFileSync('python3', [READER, path], { maxBuffer: 2 ** 28 })
+  const lines = execFileSync(pathOf(barePython), [READER, path], { maxBuffer: 2 ** 28 })
     .toString()
     .trim()
     .split('\n');
@@ -81,7 +83,7 @@ function entriesOf(told: readonly Told[], keyspace: string, prefix = ''): string
 
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-describe('a cluster of three', () => {
+describeWith([barePython], 'a cluster of three', () => {
   let told: Told[];
 
   it('is saved while checking clients write to it', { timeout: 180_000 }, async () => {
@@ -168,7 +170,7 @@ describe('a cluster of three', () => {
   });
 });
 
-describe('a save', () => {
+describeWith([barePython], 'a save', () => {
   it('goes on when the asked node dies, and leaves no file when all have', { timeout: 180_000 }, async () => {
     await using cluster = await RealCluster.start();
     const client = await cluster.connect();
@@ -202,7 +204,7 @@ describe('a save', () => {
   });
 });
 
-describe('a restore', () => {
+describeWith([barePython], 'a restore', () => {
   it('goes on when a node dies', { timeout: 180_000 }, async () => {
     await using cluster = await RealCluster.start();
     const client = await cluster.connect();
@@ -215,6 +217,39 @@ describe('a restore', () => {
     expect(await restored).toMatchObject({ code: 0, out: { keyspaces: [{ name: 'back', entries: 3_000 }] } });
     expect(await content(client, 'back')).toEqual(entriesOf(read(path), 'default'));
   });
+
+  it.each(['SIGINT', 'SIGKILL'] as const)(
+    'that ends by %s leaves nothing that could be used',
+    async (signal) => {
+      await using cluster = await RealCluster.start({ nodes: 1 });
+      const client = await cluster.connect();
+      const path = join(directory, 'dying.hfb');
+      const listed = async () => (await client.keyspaces.list()).filter(({ name }) => name === 'back');
+      const command = ['backup', 'restore', path, '--as', 'back', '--endpoints', cluster.endpoints[0]!];
+      const child = spawn(process.execPath, ['--conditions=holdfast-source', MAIN, ...command], {
+        stdio: 'ignore',
+      });
+      const ended = new Promise((resolve) => child.on('exit', resolve));
+      await until(
+        async () => (await listed()).length > 0,
+        60_000,
+        () => 'the restore does not begin',
+      );
+      child.kill(signal);
+      await ended;
+      if (signal === 'SIGKILL') {
+        expect(await listed()).toMatchObject([{ restoring: true }]);
+        const get = client.keyspace('back').get('big/0');
+        await expect(get).rejects.toMatchObject({ reason: 'KEYSPACE_RESTORING' });
+        expect((await run(cluster, ...command.slice(0, 5))).error).toMatchObject({
+          reason: 'KEYSPACE_EXISTS',
+        });
+        await client.keyspaces.drop('back');
+      }
+      expect(await listed()).toEqual([]);
+    },
+    180_000,
+  );
 });
 
 /** Files that are not whole, each in its way. */
