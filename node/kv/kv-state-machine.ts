@@ -341,8 +341,8 @@ export class KvStateMachine implements StateMachine {
     for (const { key, stored } of entries) this.#put(this.keys.data(key), key, stored, stored.version);
     for (const fence of fences) void this.#fenced(fence);
     if (!isEnd) return undefined;
-    this.#versions = new VersionCounter(this.#versionsAbove);
-    this.#rows.putLive(this.#versionsRow, this.#versions);
+    const counter = (this.#versions = new VersionCounter(this.#versionsAbove));
+    this.#rows.putLive(this.#versionsRow, counter);
     return undefined;
   }
 
