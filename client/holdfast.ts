@@ -5,6 +5,7 @@ import {
   type GetStatusResponse,
 } from '@holdfast/proto/cluster/v1/cluster';
 import { DescribeKeyspaceRequestSchema, KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
+import { Backups } from './backups.ts';
 import type { Clock } from './clock.ts';
 import { Cluster } from './cluster.ts';
 import { clientClosed, type ClientCore } from './core.ts';
@@ -38,6 +39,8 @@ export class Holdfast implements AsyncDisposable {
   readonly cluster: Cluster;
   /** Creates, describes, lists and drops keyspaces. */
   readonly keyspaces: Keyspaces;
+  /** Copies keyspaces out of the cluster and into it. */
+  readonly backups: Backups;
   readonly #core: ClientCore;
   readonly #pipeline: Pipeline;
   readonly #directory: PartitionDirectory;
@@ -60,6 +63,7 @@ export class Holdfast implements AsyncDisposable {
     this.#pipeline = new Pipeline(this.#core, this.#directory);
     this.cluster = new Cluster(this.#core);
     this.keyspaces = new Keyspaces(this.#core);
+    this.backups = new Backups(this.#core);
   }
 
   /** The keys of a keyspace; asks nobody, so an unknown name shows in the first call. */

@@ -2,6 +2,7 @@
  * The client of Holdfast: `connect` gives a `Holdfast`, `hf.keyspace(name)` the keys of a
  * keyspace. Every failure is a `HoldfastError` with a stable `reason`.
  */
+export { Backups, type PartitionSink } from './backups.ts';
 export type { Clock, Timer } from './clock.ts';
 export {
   Cluster,

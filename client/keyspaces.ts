@@ -41,6 +41,8 @@ export interface KeyspaceDescription {
   replication: number;
   maxKeyBytes: number;
   maxValueBytes: number;
+  /** It is being filled from a backup, and takes no reads and writes yet. */
+  restoring: boolean;
   /** Distinguishes it from earlier and later ones of the same name. */
   id: bigint;
   /** Milliseconds since 1970. */
@@ -114,6 +116,7 @@ function described(keyspace: KeyspaceMessage | undefined): KeyspaceDescription {
     replication: keyspace.replication || 1,
     maxKeyBytes: keyspace.maxKeyBytes,
     maxValueBytes: keyspace.maxValueBytes,
+    restoring: keyspace.restoring,
     id: keyspace.id,
     createdAtMs: Number(keyspace.createdAtMs),
   };

@@ -92,6 +92,14 @@ export const REASONS = {
     S.FAILED_PRECONDITION,
     'The members cannot be changed so as things are; the message says what has to be done first.',
   ),
+  KEYSPACE_RESTORING: never(
+    S.FAILED_PRECONDITION,
+    'The keyspace is being filled from a backup, which takes longer than a call; or that was given up, and it is to be dropped.',
+  ),
+  RESTORE_ENDED: never(
+    S.FAILED_PRECONDITION,
+    'The keyspace is not being restored, or by another restore; rows of a backup are put into no other.',
+  ),
   MODE_UNSUPPORTED: never(S.UNIMPLEMENTED, 'The keyspace mode, or the operation in it, is not served.'),
   NOT_A_COUNTER: decided(
     S.FAILED_PRECONDITION,

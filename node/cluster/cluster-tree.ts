@@ -12,6 +12,10 @@ export interface ClusterTree {
     },
     anywhere: boolean,
   ): Promise<{ readonly succeeded: boolean }>;
+  /** Of the last change, as applied here. */
+  readonly revision: number;
+  /** Has later changes a revision above this one; as `transact`. */
+  raiseRevision(revision: number, anywhere: boolean): Promise<void>;
   watch(watcher: {
     readonly prefix: string;
     onChange(change: { key: string; value: Uint8Array | undefined }): void;

@@ -11,6 +11,7 @@ import { COORDINATION_GROUP } from '../raft/members.ts';
 import type { StateMachine } from '../raft/state-machine.ts';
 import {
   TreeCommandKind,
+  decodeRaiseRevision,
   decodeTransaction,
   encodeOutcome,
   type TreeChange,
@@ -50,6 +51,10 @@ export class ConfigTree implements StateMachine {
 
   parse({ kind, version, bytes }: Command): TreeTransaction {
     if (kind === TreeCommandKind.transact && version === 1) return decodeTransaction(bytes);
+    if (kind === TreeCommandKind.raiseRevision && version === 1) {
+      decodeRaiseRevision(bytes);
+      return NO_CHANGE;
+    }
     throw new RangeError(`unknown tree command ${kind} version ${version}`);
   }
 
@@ -59,7 +64,11 @@ export class ConfigTree implements StateMachine {
 
   apply(command: Command): TreeOutcome {
     const { comparisons, changes } = this.parse(command);
-    const counter = this.#rows.live(`${this.#prefix}m`, RevisionCounter.decode) ?? new RevisionCounter(0);
+    const counter = this.#counter();
+    if (command.kind === TreeCommandKind.raiseRevision) {
+      counter.revision = Math.max(counter.revision, decodeRaiseRevision(command.bytes));
+      this.#rows.putLive(`${this.#prefix}m`, counter);
+    }
     const holds = comparisons.every(
       ({ key, modRevision }) => (this.get(key)?.modRevision ?? 0) === modRevision,
     );
@@ -68,6 +77,11 @@ export class ConfigTree implements StateMachine {
     this.#rows.putLive(`${this.#prefix}m`, counter);
     for (const change of changes) this.#change(change, counter.revision);
     return { succeeded: true, revision: counter.revision };
+  }
+
+  /** Of the last change, or what it was raised to. */
+  get revision(): number {
+    return this.#counter().revision;
   }
 
   /** A key as applied. */
@@ -89,6 +103,10 @@ export class ConfigTree implements StateMachine {
     }
   }
 
+  #counter(): RevisionCounter {
+    return this.#rows.live(`${this.#prefix}m`, RevisionCounter.decode) ?? new RevisionCounter(0);
+  }
+
   #change(change: TreeChange, revision: number): void {
     const row = this.#rowKey(change.key);
     if (change.value === undefined) this.#rows.delete(row);
@@ -108,6 +126,8 @@ export class ConfigTree implements StateMachine {
     return binaryBytes(row.slice(this.#prefix.length + 1)).toString('utf8');
   }
 }
+
+const NO_CHANGE: TreeTransaction = { comparisons: [], changes: [] };
 
 function decodeNode(key: string, content: Uint8Array): TreeNode {
   const reader = new ByteReader(content);

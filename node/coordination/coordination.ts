@@ -1,6 +1,7 @@
 /** The coordination tree on this node: proposes transactions, tells of changes. */
 import type { Clock } from '@holdfast/client/clock';
 import type { GroupHost } from '../raft/group-host.ts';
+import type { Command } from '../raft/entry.ts';
 import type { GroupReplica } from '../raft/group-replica.ts';
 import type { ForwardedCommand, Forwarder } from '../cluster/forwarder.ts';
 import type { GroupPlace } from '../cluster/group-routes.ts';
@@ -10,6 +11,7 @@ import type { RowStore } from '../storage/row-store.ts';
 import { ConfigTree, type TreeNode } from './config-tree.ts';
 import {
   decodeOutcome,
+  encodeRaiseRevision,
   encodeTransaction,
   type TreeChange,
   type TreeOutcome,
@@ -78,8 +80,26 @@ export class Coordination {
    * Compares and changes atomically, on this node; `anywhere`: wherever the tree is led.
    * Error: HoldfastError with outcome.
    */
-  async transact(transaction: TreeTransaction, anywhere = false): Promise<TreeOutcome> {
-    const command = encodeTransaction(transaction);
+  transact(transaction: TreeTransaction, anywhere = false): Promise<TreeOutcome> {
+    return this.#propose(encodeTransaction(transaction), anywhere);
+  }
+
+  /** Has every later change a revision above this one; as `transact`. */
+  async raiseRevision(revision: number, anywhere = false): Promise<void> {
+    await this.#propose(encodeRaiseRevision(revision), anywhere);
+  }
+
+  /** The tree's revision as applied on this node. */
+  get revision(): number {
+    return this.#replica.machine.revision;
+  }
+
+  /** Tells of each later change under a prefix, as it is applied. */
+  watch(watcher: TreeWatcher): void {
+    this.#watchers.push(watcher);
+  }
+
+  async #propose(command: Command, anywhere: boolean): Promise<TreeOutcome> {
     const deadlineMs = this.#clock.monotonicMs() + DEADLINE_MS;
     const forwarder = anywhere ? this.#forwarder : undefined;
     if (forwarder === undefined)
@@ -95,11 +115,6 @@ export class Coordination {
       };
       forwarder.propose(this.#place, forwarded);
     });
-  }
-
-  /** Tells of each later change under a prefix, as it is applied. */
-  watch(watcher: TreeWatcher): void {
-    this.#watchers.push(watcher);
   }
 
   #tell(change: TreeChange): void {

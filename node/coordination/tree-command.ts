@@ -2,7 +2,11 @@
 import { ByteReader, ByteWriter } from '../storage/byte-codec.ts';
 import type { Command } from '../raft/entry.ts';
 
-export const TreeCommandKind = { transact: 1 } as const;
+/** Numbers are never reused. */
+export const TreeCommandKind = { transact: 1, raiseRevision: 2 } as const;
+
+/** What a restore may raise the revision to; there is room for as many changes above. */
+export const MAX_RAISED_REVISION = 2 ** 52;
 
 /** A condition: the key was last changed at this revision; 0: it does not exist. */
 export interface TreeComparison {
@@ -51,6 +55,18 @@ export function encodeTransaction(transaction: TreeTransaction): Command {
     if (value !== undefined) writer.bytes(value);
   }
   return { kind: TreeCommandKind.transact, version: 1, bytes: writer.finish() };
+}
+
+/** Has every later change a revision above this one. */
+export function encodeRaiseRevision(revision: number): Command {
+  return { kind: TreeCommandKind.raiseRevision, version: 1, bytes: new ByteWriter(8).u64(revision).finish() };
+}
+
+/** Error: RangeError. */
+export function decodeRaiseRevision(bytes: Uint8Array): number {
+  const revision = new ByteReader(bytes).u64();
+  if (revision > MAX_RAISED_REVISION) throw new RangeError(`a revision of ${revision}`);
+  return revision;
 }
 
 export function decodeTransaction(bytes: Uint8Array): TreeTransaction {

@@ -40,6 +40,8 @@ import {
 import { isRefusal, type CommandOutcome, type MutationOutcome, type TransactOutcome } from './kv-outcome.ts';
 import { decodeOutcome } from './outcome-codec.ts';
 import type { StoredValue } from './kv-rows.ts';
+import { savePartition, type SavedPart } from './kv-save.ts';
+import { encodeRestore, type RestoreCommand } from './restore-command.ts';
 import type { KvStateMachine } from './kv-state-machine.ts';
 import type { Partition, OpenKeyspace } from './keyspaces.ts';
 import { refuse } from './limits.ts';
@@ -291,6 +293,43 @@ export class KeyValue {
     } catch (error) {
       throw this.#damaged(error);
     }
+  }
+
+  /** All of a partition as of one moment, by the replica here. Errors: NOT_LEADER, KEYSPACE_UNKNOWN. */
+  async *save(partition: Partition): AsyncGenerator<SavedPart> {
+    this.#assertServing();
+    this.#assertPresent(partition);
+    try {
+      yield* savePartition(this.#options, partition);
+    } catch (error) {
+      throw this.#damaged(error);
+    }
+  }
+
+  /** Puts rows of a backup into a partition. Errors: RESTORE_ENDED, NOT_LEADER. */
+  restore(
+    partition: Partition,
+    restored: RestoreCommand,
+    deadlineMs: number,
+    isRouted: boolean,
+  ): Promise<void> {
+    const command = encodeRestore(restored);
+    return new Promise((resolve, reject) => {
+      const proposal: ForwardedCommand & Proposal = {
+        ...command,
+        deadlineMs,
+        grows: !restored.isEnd,
+        onApplied: (result) => {
+          const outcome = result as CommandOutcome;
+          if (isRefusal(outcome)) reject(refusalError(outcome));
+          else resolve();
+        },
+        decodeResult: decodeOutcome,
+        onFailed: (failure) => reject(proposalError(failure)),
+        onError: reject,
+      };
+      this.#propose(partition, proposal, isRouted);
+    });
   }
 
   #assertServing(): void {

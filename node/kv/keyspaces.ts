@@ -34,6 +34,11 @@ const ATTEMPTS = 20;
 /** No partition gives out more versions in a millisecond, so what an earlier keyspace used lies below. */
 const VERSIONS_PER_MS = 1_024n;
 
+/** More revisions than a cluster gives out between a backup and its end: tokens from that time stay below. */
+const REVISIONS_SINCE_BACKUP = 2 ** 40;
+/** As many versions, where the clock says less than the backup. */
+const VERSIONS_SINCE_BACKUP = 2n ** 40n;
+
 /** One partition, with its replica where this node has one. */
 export class Partition implements GroupPlace {
   readonly group: number;
@@ -92,6 +97,16 @@ export interface KeyspaceSettings {
   readonly replication: number;
   readonly maxKeyBytes: number;
   readonly maxValueBytes: number;
+}
+
+/** What a restore knows of where its keyspace comes from. */
+export interface RestoreOrigin {
+  /** Names the restore; 16 bytes. */
+  readonly id: Uint8Array;
+  /** The greatest version that the backup's keyspace had given out. */
+  readonly lastVersion: bigint;
+  /** The revision of the tree that the backup's cluster had. */
+  readonly treeRevision: number;
 }
 
 export interface KeyspacesOptions {
@@ -159,23 +174,27 @@ export class Keyspaces {
     const keyspace = this.#open.get(name);
     if (keyspace !== undefined) return keyspace;
     checkKeyspaceName(name, field);
-    throw refuse(
-      'KEYSPACE_UNKNOWN',
-      field,
-      `there is no keyspace "${name}". Nothing was done; create it first, or look at the list.`,
-      name,
-    );
+    throw unknownKeyspace(name, field);
   }
 
   /**
-   * A keyspace. At once when it is known here; that one is not known is said only after the
-   * leader has confirmed that this node is up to date. Errors: as `get`, NOT_LEADER.
+   * A keyspace that takes reads and writes. At once when it is known here; that one is not
+   * known, or being restored, is said only after the leader has confirmed that this node is up
+   * to date. Errors: as `get`, KEYSPACE_RESTORING, NOT_LEADER.
    */
   find(name: string, field = 'keyspace'): OpenKeyspace | Promise<OpenKeyspace> {
     const { host } = this.#options;
-    if (this.#open.has(name) || host.canReadNow(COORDINATION_GROUP)) return this.get(name, field);
+    const known = this.#open.get(name);
+    if (known !== undefined && !known.descriptor.restoring) return known;
+    if (host.canReadNow(COORDINATION_GROUP)) return whole(this.get(name, field), field);
     checkKeyspaceName(name, field);
-    return this.catchUp().then(() => this.get(name, field));
+    return this.catchUp().then(() => whole(this.get(name, field), field));
+  }
+
+  /** A keyspace, one that is being restored too. Errors: as `get`, NOT_LEADER. */
+  async findAny(name: string, field = 'keyspace'): Promise<OpenKeyspace> {
+    if (!this.#open.has(name)) await this.catchUp();
+    return this.get(name, field);
   }
 
   /** Resolves when every keyspace created before this call is known here. Error: NOT_LEADER. */
@@ -188,6 +207,11 @@ export class Keyspaces {
   /** The partitions of all keyspaces. */
   partitions(): Partition[] {
     return [...this.#byGroup.values()].map(({ partition }) => partition);
+  }
+
+  /** The coordination tree's revision as applied here. */
+  get treeRevision(): number {
+    return this.#options.tree.revision;
   }
 
   /** The partition that a group is. */
@@ -204,19 +228,58 @@ export class Keyspaces {
    * Creates a keyspace; resolves when it takes requests. `anywhere`: whichever node leads
    * group 0; else this one has to. Errors: KEYSPACE_EXISTS, NOT_LEADER.
    */
-  async create(settings: KeyspaceSettings, anywhere = false): Promise<Keyspace> {
+  create(settings: KeyspaceSettings, anywhere = false): Promise<Keyspace> {
+    return this.#create(settings, undefined, anywhere);
+  }
+
+  /**
+   * Creates a keyspace that is being restored, or gives the one that this restore has created.
+   * Revisions of the tree that are given out from now on are above what the backup's cluster
+   * had, and may have had since. Errors: as `create`.
+   */
+  async beginRestore(
+    settings: KeyspaceSettings,
+    origin: RestoreOrigin,
+    anywhere: boolean,
+  ): Promise<Keyspace> {
+    const { tree } = this.#options;
+    const leastRevision = origin.treeRevision + REVISIONS_SINCE_BACKUP;
+    await this.#catchUpForWrite();
+    if (tree.revision < leastRevision) await tree.raiseRevision(leastRevision, anywhere);
+    return this.#create(settings, origin, anywhere);
+  }
+
+  /**
+   * A keyspace that was restored takes reads and writes from now on; its partitions must take
+   * no more rows of the backup. Errors: KEYSPACE_UNKNOWN, NOT_LEADER.
+   */
+  async completeRestore({ name, descriptor: { id } }: OpenKeyspace, anywhere: boolean): Promise<Keyspace> {
+    return this.#attempt(async () => {
+      await this.#catchUpForWrite();
+      const { descriptor } = this.get(name);
+      if (descriptor.id !== id) throw unknownKeyspace(name, 'keyspace');
+      if (!descriptor.restoring) return descriptor;
+      const key = PREFIX + name;
+      const comparisons = [{ key, modRevision: this.#options.tree.get(key)?.modRevision ?? 0 }];
+      const completed: Keyspace = { ...descriptor, restoring: false };
+      const changes = [{ key, value: toBinary(KeyspaceSchema, completed) }];
+      const { succeeded } = await this.#options.tree.transact({ comparisons, changes }, anywhere);
+      return succeeded ? completed : undefined;
+    });
+  }
+
+  async #create(
+    settings: KeyspaceSettings,
+    origin: RestoreOrigin | undefined,
+    anywhere: boolean,
+  ): Promise<Keyspace> {
     checkKeyspaceName(settings.name, 'name');
     return this.#attempt(async () => {
       await this.#catchUpForWrite();
       const { tree, clock } = this.#options;
-      if (this.#open.has(settings.name)) {
-        throw refuse(
-          'KEYSPACE_EXISTS',
-          'name',
-          `keyspace "${settings.name}" exists. Nothing was changed.`,
-          settings.name,
-        );
-      }
+      const known = this.#open.get(settings.name);
+      if (known !== undefined && isMadeBy(known.descriptor, origin)) return known.descriptor;
+      if (known !== undefined) throw keyspaceExists(known.descriptor);
       this.#checkGroups(settings.partitions);
       const group = counter(tree, NEXT_GROUP);
       const id = counter(tree, NEXT_KEYSPACE);
@@ -226,6 +289,7 @@ export class Keyspaces {
         id: id.next,
         nowMs: clock.wallMs(),
         wasDropped,
+        origin,
         replicas: this.#placed(settings),
       });
       const key = PREFIX + settings.name;
@@ -302,14 +366,24 @@ export class Keyspaces {
     const ids = new Map(descriptors.map(({ name, id }) => [name, id]));
     for (const { name, descriptor } of this.#open.values())
       if (ids.get(name) !== descriptor.id) this.#remove(name);
-    for (const descriptor of descriptors) if (!this.#open.has(descriptor.name)) this.#add(descriptor);
+    for (const descriptor of descriptors) if (!this.#update(descriptor)) this.#add(descriptor);
   }
 
   #change(name: string, value: Uint8Array | undefined): void {
     this.#changes++;
     if (this.#readings > 0) return;
+    const descriptor = value && fromBinary(KeyspaceSchema, value);
+    if (descriptor !== undefined && this.#update(descriptor)) return;
     this.#remove(name);
-    if (value !== undefined) this.#add(fromBinary(KeyspaceSchema, value));
+    if (descriptor !== undefined) this.#add(descriptor);
+  }
+
+  /** False: it is another keyspace than the one that is open under its name, if any. */
+  #update(descriptor: Keyspace): boolean {
+    const known = this.#open.get(descriptor.name);
+    if (known?.descriptor.id !== descriptor.id) return false;
+    this.#open.set(descriptor.name, { ...known, descriptor });
+    return true;
   }
 
   /** Repeats a compare-and-set that lost against another. */
@@ -440,12 +514,14 @@ interface Birth {
   readonly id: number;
   readonly nowMs: number;
   readonly wasDropped: boolean;
+  /** Of one that is being restored. */
+  readonly origin: RestoreOrigin | undefined;
   /** Of each partition. */
   readonly replicas: readonly number[][];
 }
 
 function describe(settings: KeyspaceSettings, birth: Birth): Keyspace {
-  const { firstGroup, id, nowMs, wasDropped, replicas } = birth;
+  const { firstGroup, id, nowMs, replicas, origin } = birth;
   return create(KeyspaceSchema, {
     name: settings.name,
     mode: KeyspaceMode.RAFT,
@@ -459,13 +535,47 @@ function describe(settings: KeyspaceSettings, birth: Birth): Keyspace {
     maxValueBytes: settings.maxValueBytes,
     id: BigInt(id),
     createdAtMs: BigInt(nowMs),
-    versionsAbove: wasDropped ? BigInt(nowMs) * VERSIONS_PER_MS : 0n,
+    versionsAbove: versionsAbove(birth),
+    ...(origin !== undefined && { restoring: true, restoreId: origin.id as Uint8Array<ArrayBuffer> }),
   });
 }
 
 /** That a key is as it is now. */
 function compared(tree: ClusterTree, key: string): { key: string; modRevision: number } {
   return { key, modRevision: tree.get(key)?.modRevision ?? 0 };
+}
+
+/** Where versions begin, so that none is given out that an earlier keyspace of the name has given out. */
+function versionsAbove({ nowMs, wasDropped, origin }: Birth): bigint {
+  const usedByNow = BigInt(nowMs) * VERSIONS_PER_MS;
+  if (origin === undefined) return wasDropped ? usedByNow : 0n;
+  // What was written after the backup has been given versions too.
+  return usedByNow > origin.lastVersion ? usedByNow : origin.lastVersion + VERSIONS_SINCE_BACKUP;
+}
+
+function isMadeBy(descriptor: Keyspace, origin: RestoreOrigin | undefined): boolean {
+  return origin !== undefined && Buffer.compare(descriptor.restoreId, origin.id) === 0;
+}
+
+function keyspaceExists({ name, restoring }: Keyspace): HoldfastError {
+  const why = restoring
+    ? 'is being restored. Nothing was changed. If that restore was given up, drop the keyspace first.'
+    : 'exists. Nothing was changed.';
+  return refuse('KEYSPACE_EXISTS', 'name', `keyspace "${name}" ${why}`, name);
+}
+
+function unknownKeyspace(name: string, field: string): HoldfastError {
+  const message = `there is no keyspace "${name}". Nothing was done; create it first, or look at the list.`;
+  return refuse('KEYSPACE_UNKNOWN', field, message, name);
+}
+
+/** Error: KEYSPACE_RESTORING. */
+function whole(keyspace: OpenKeyspace, field: string): OpenKeyspace {
+  if (!keyspace.descriptor.restoring) return keyspace;
+  const message =
+    `keyspace "${keyspace.name}" is being restored from a backup and is not whole. Nothing was done. ` +
+    'Wait until the restore has ended; if it was given up, drop the keyspace and restore again.';
+  throw refuse('KEYSPACE_RESTORING', field, message, keyspace.name);
 }
 
 /** A counter in the tree; numbers start at 1 and are never given out twice. */

@@ -7,7 +7,7 @@ import type { Command } from '../raft/entry.ts';
 import type { RowKey } from '../storage/row-key.ts';
 
 /** Kinds of commands; numbers are never reused. */
-export const CommandKind = { mutate: 1, transact: 2, expireRows: 3, expireClients: 4 } as const;
+export const CommandKind = { mutate: 1, transact: 2, expireRows: 3, expireClients: 4, restore: 5 } as const;
 
 /** How a mutation writes; numbers are never reused. */
 export const MutationKind = {

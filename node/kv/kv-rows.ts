@@ -19,6 +19,9 @@ export interface StoredValue {
   readonly value: Uint8Array;
 }
 
+/** First character of a row's name within its group; rows are in this order. */
+export const RowFamily = { data: 'd', fence: 'f', versions: 'm' } as const;
+
 const VALUE_FORMAT = 1;
 const EXPIRES_FLAG = 1;
 
@@ -31,7 +34,7 @@ export class KvRowKeys {
   constructor(group: number, generation: number) {
     this.isFirstGeneration = generation === 0;
     this.#prefix = groupPrefix(group, generation);
-    this.#data = new RowKeyMaker(`${this.#prefix}d`);
+    this.#data = new RowKeyMaker(this.#prefix + RowFamily.data);
   }
 
   data(key: Uint8Array): RowKey {
@@ -75,11 +78,11 @@ export class KvRowKeys {
   }
 
   fence(lock: string): RowKey {
-    return `${this.#prefix}f${Buffer.from(lock).toString('latin1')}`;
+    return `${this.#prefix}${RowFamily.fence}${Buffer.from(lock).toString('latin1')}`;
   }
 
   versions(): RowKey {
-    return `${this.#prefix}m`;
+    return this.#prefix + RowFamily.versions;
   }
 }
 

@@ -6,6 +6,7 @@
  *  3. Versions are given out once per partition, in order, and never again.
  *  4. What has expired is decided by log time alone, never by a clock.
  *  5. A write with a token below one accepted for the same lock is refused.
+ *  6. Rows of a backup are taken only before the first version was given out.
  */
 import type { RowStore } from '../storage/row-store.ts';
 import { binaryString, type RowKey } from '../storage/row-key.ts';
@@ -45,6 +46,7 @@ import {
   MAX_VALUE_BYTES,
 } from './limits.ts';
 import { encodeOutcome } from './outcome-codec.ts';
+import { decodeRestore } from './restore-command.ts';
 import { KvRowKeys, VersionCounter, decodeValue, valueRow, type StoredValue } from './kv-rows.ts';
 
 /** The rows that a state machine works on: the overlay over the store. */
@@ -94,6 +96,8 @@ export class KvStateMachine implements StateMachine {
         return this.#expireRows(command.bytes, stampMs);
       case CommandKind.expireClients:
         return this.#expireClients(command.bytes, stampMs);
+      case CommandKind.restore:
+        return this.#restore(command.bytes);
     }
     throw new RangeError(`unknown command ${command.kind}`);
   }
@@ -101,6 +105,7 @@ export class KvStateMachine implements StateMachine {
   parse(command: Command): DecodedMutate | undefined {
     const { kind, version, bytes } = command;
     if (version === 1 && kind === CommandKind.mutate) return checkedMutate(decodeMutate(bytes));
+    if (version === 1 && kind === CommandKind.restore) return checkRestore(bytes);
     if (version !== 1 || kind !== CommandKind.transact)
       throw new RangeError(`command ${kind} of version ${version} is not taken from other nodes`);
     const { context, transact } = decodeTransact(bytes);
@@ -236,15 +241,23 @@ export class KvStateMachine implements StateMachine {
       this.#rows.delete(row);
       return outcome;
     }
-    const { expiresAtMs } = value;
-    this.#rows.putRow(row, valueRow(this.#rows, version, expiresAtMs, value.value));
-    if (expiresAtMs !== undefined) this.#rows.put(this.keys.expiry(expiresAtMs, key), NO_BYTES);
+    this.#put(row, key, value, version);
     return { version, counter: outcome.counter, existed: outcome.existed };
   }
 
+  #put(row: RowKey, key: Uint8Array, { expiresAtMs, value }: StoredValue, version: number): void {
+    this.#rows.putRow(row, valueRow(this.#rows, version, expiresAtMs, value));
+    if (expiresAtMs !== undefined) this.#rows.put(this.keys.expiry(expiresAtMs, key), NO_BYTES);
+  }
+
+  /** Undefined: no version was given out. */
+  #givenVersions(): VersionCounter | undefined {
+    this.#versions ??= this.#rows.live(this.#versionsRow, VersionCounter.decode);
+    return this.#versions;
+  }
+
   #nextVersion(): number {
-    this.#versions ??=
-      this.#rows.live(this.#versionsRow, VersionCounter.decode) ?? new VersionCounter(this.#versionsAbove);
+    this.#versions = this.#givenVersions() ?? new VersionCounter(this.#versionsAbove);
     const version = this.#versions.next();
     this.#rows.putLive(this.#versionsRow, this.#versions);
     return version;
@@ -321,6 +334,18 @@ export class KvStateMachine implements StateMachine {
     return current !== undefined && compares(comparator, Buffer.compare(current.value, target.value));
   }
 
+  /** Invariant 6. The end is a counter of versions: with it, repeats that were on their way come too late. */
+  #restore(bytes: Uint8Array): Refusal | undefined {
+    const { entries, fences, isEnd } = decodeRestore(bytes);
+    if (this.#givenVersions() !== undefined) return isEnd ? undefined : { refused: 'RESTORE_ENDED' };
+    for (const { key, stored } of entries) this.#put(this.keys.data(key), key, stored, stored.version);
+    for (const fence of fences) void this.#fenced(fence);
+    if (!isEnd) return undefined;
+    const counter = (this.#versions = new VersionCounter(this.#versionsAbove));
+    this.#rows.putLive(this.#versionsRow, counter);
+    return undefined;
+  }
+
   /** Removes rows whose time is up by log time, and index rows that no longer say the truth. */
   #expireRows(bytes: Uint8Array, stampMs: number): undefined {
     for (const { expiresAtMs, key } of decodeExpireRows(bytes)) {
@@ -386,7 +411,7 @@ function checkedMutate(decoded: DecodedMutate): DecodedMutate {
 function checkMutation({ kind, key, value, ttlMs }: MutationCommand): void {
   if (!Object.values(MutationKind).includes(kind)) throw new RangeError(`unknown mutation ${kind}`);
   checkKeyBytes(key);
-  if (value.byteLength > MAX_VALUE_BYTES) throw new RangeError(`a value of ${value.byteLength} bytes`);
+  checkValueBytes(value);
   if (ttlMs !== undefined && (ttlMs < 1 || ttlMs > MAX_TTL_MS)) throw new RangeError(`a TTL of ${ttlMs} ms`);
 }
 
@@ -395,6 +420,19 @@ function checkFence({ fence }: WriteContext): void {
   if (bytes < 1 || bytes > MAX_LOCK_NAME_BYTES) throw new RangeError(`a lock's name of ${bytes} bytes`);
 }
 
+function checkRestore(bytes: Uint8Array): undefined {
+  const { entries, fences } = decodeRestore(bytes);
+  for (const { key, stored } of entries) {
+    checkKeyBytes(key);
+    checkValueBytes(stored.value);
+  }
+  for (const fence of fences) checkFence({ identity: undefined, fence });
+}
+
 function checkKeyBytes({ byteLength }: Uint8Array): void {
   if (byteLength < 1 || byteLength > MAX_KEY_BYTES) throw new RangeError(`a key of ${byteLength} bytes`);
+}
+
+function checkValueBytes({ byteLength }: Uint8Array): void {
+  if (byteLength > MAX_VALUE_BYTES) throw new RangeError(`a value of ${byteLength} bytes`);
 }

@@ -57,6 +57,8 @@ function message(refused: string, now: string, actual: string | undefined): stri
       return 'the transaction was applied before; its result was too large to be kept. Read the keys.';
     case 'BATCH_TOO_LARGE':
       return `the reads of the transaction give ${actual} bytes of values or more, limit ${MAX_TRANSACTION_ANSWER_BYTES}. ${NOTHING} Read in parts.`;
+    case 'RESTORE_ENDED':
+      return `the keyspace takes no rows of a backup (any more). ${NOTHING}`;
     case 'OVERLOADED':
       return `too many ${actual ?? 'writes'}. ${NOTHING} Try again later.`;
     default:

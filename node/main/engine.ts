@@ -23,6 +23,7 @@ import {
 } from '../cluster/membership.ts';
 import { tableChange } from '../cluster/planner.ts';
 import { RemoteReads } from '../cluster/remote-reads.ts';
+import { RemoteSaves } from '../cluster/remote-saves.ts';
 import { Upkeep } from '../cluster/upkeep.ts';
 import { Coordination } from '../coordination/coordination.ts';
 import { KeyValue, type OtherNodes } from '../kv/key-value.ts';
@@ -132,6 +133,8 @@ export interface Engine {
   readonly space: SpaceGuard;
   readonly keyspaces: Keyspaces;
   readonly kv: KeyValue;
+  /** Copies of partitions by other nodes; undefined: there are none. */
+  readonly saves: RemoteSaves | undefined;
   readonly admission: Admission;
   /** Bytes of writes that wait for another node. */
   readonly forwardedBytes: () => number;
@@ -196,7 +199,7 @@ class EngineAssembly {
   }
 
   async open(): Promise<Engine> {
-    const { clock, random, disk, minFreeBytes, onSpaceChange } = this.#options;
+    const { clock, random, disk, minFreeBytes, onSpaceChange, forwarding } = this.#options;
     const { log, recovered, tornBytes } = await this.#openLog();
     const rows = this.#openRows(log);
     this.#compareMarks(log, rows);
@@ -290,6 +293,7 @@ class EngineAssembly {
       space: guard,
       keyspaces,
       kv,
+      saves: forwarding && new RemoteSaves({ clock, transport: forwarding, routes }),
       admission: admit,
       forwardedBytes: () => others?.forwarder.queuedBytes ?? 0,
       scrubber,

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { Timer } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
+import { BackupService } from '@holdfast/proto/cluster/v1/backup';
 import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
 import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { ForwardService } from '@holdfast/proto/raft/v1/forward';
@@ -9,6 +10,7 @@ import { Metrics } from '../observe/metrics.ts';
 import { ClockWatch } from '../observe/clock-watch.ts';
 import { createLogger, type Logger } from '../observe/logger.ts';
 import { takeDirectory, type NodePorts } from '../runtime/node-ports.ts';
+import { backupService } from '../services/backup-service.ts';
 import { clusterService } from '../services/cluster-service.ts';
 import type { ServedService } from '../services/handler.ts';
 import { forwardService } from '../services/forward-service.ts';
@@ -332,6 +334,10 @@ class Node implements RunningNode {
         return kvService({ kv, keyspaces, clock, observe, stopping });
       }),
       deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
+      deferredService(BackupService, () => {
+        const { kv, keyspaces, saves, identity: own } = engine();
+        return backupService({ kv, keyspaces, saves, clock, clusterId: own.cluster_id ?? '' });
+      }),
       clusterService({
         status: statusSource(() => this.#engine, facts, identity),
         members: () => this.#engine!.changes,

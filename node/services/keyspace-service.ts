@@ -28,11 +28,11 @@ import { serve, type ServedService } from './handler.ts';
 export function keyspaceService(keyspaces: Keyspaces): ServedService {
   return serve(KeyspaceService, {
     async createKeyspace({ isRouted }, request) {
-      const keyspace = await keyspaces.create(settings(request), !isRouted);
+      const keyspace = await keyspaces.create(keyspaceSettings(request), !isRouted);
       return create(CreateKeyspaceResponseSchema, { keyspace });
     },
     async describeKeyspace(_, request) {
-      const { descriptor } = await keyspaces.find(request.name, 'name');
+      const { descriptor } = await keyspaces.findAny(request.name, 'name');
       return create(DescribeKeyspaceResponseSchema, { keyspace: descriptor });
     },
     async listKeyspaces() {
@@ -48,7 +48,8 @@ export function keyspaceService(keyspaces: Keyspaces): ServedService {
   });
 }
 
-function settings(request: CreateKeyspaceRequest): KeyspaceSettings {
+/** What was asked for, with defaults. Errors: INVALID_FIELD, MODE_UNSUPPORTED. */
+export function keyspaceSettings(request: Omit<CreateKeyspaceRequest, '$typeName'>): KeyspaceSettings {
   checkMode(request.mode);
   const partitions = within('partitions', request.partitions, DEFAULT_PARTITIONS, MAX_PARTITIONS);
   if ((partitions & (partitions - 1)) !== 0) {

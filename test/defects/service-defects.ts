@@ -67,8 +67,8 @@ export const SERVICE_DEFECTS: readonly WorldDefect[] = [
   {
     name: 'say that a keyspace is unknown without asking',
     file: 'node/kv/keyspaces.ts',
-    find: 'return this.catchUp().then(() => this.get(name, field));',
-    replace: 'return this.get(name, field);',
+    find: 'return this.catchUp().then(() => whole(this.get(name, field), field));',
+    replace: 'return whole(this.get(name, field), field);',
     reason: 'a node that lags says that what was created does not exist',
     caughtBy: { seed: '14', nodes: 3, faults: ['power-loss', 'power-loss-of-all'], checker: 'reasons' },
   },

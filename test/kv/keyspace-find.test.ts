@@ -36,6 +36,8 @@ class FollowerRig {
         return [...this.nodes].map(([key, value]) => ({ key, value }));
       },
       transact: () => Promise.resolve({ succeeded: false }),
+      revision: 0,
+      raiseRevision: () => Promise.resolve(),
       watch: (watcher) => (this.#watcher = watcher),
     };
     const host = {

@@ -128,6 +128,7 @@ describe('holdfast keyspace', () => {
     replication: 3,
     max_key_bytes: 16,
     max_value_bytes: 1_048_576,
+    restoring: false,
     id: expect.stringMatching(/^\d+$/) as string,
     created_at: TIME,
   };

@@ -18,6 +18,8 @@ export const python: Tool = firstThat(
   (path) => spawnSync(path, ['-c', 'import grpc, google.protobuf']).status === 0,
   'no python3 with grpc (Debian: python3-grpcio)',
 );
+/** A Python with nothing but its standard library. */
+export const barePython: Tool = firstThat(onPath('python3'), runs, 'no python3');
 export const protoc: Tool = firstThat(onPath('protoc'), runs, 'no protoc (Debian: protobuf-compiler)');
 export const pythonPlugin: Tool = firstThat(
   onPath('grpc_python_plugin'),

@@ -80,6 +80,7 @@ def services():
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
+        "holdfast.cluster.v1.BackupService",
         "holdfast.cluster.v1.ClusterService",
         "holdfast.kv.v1.KeyspaceService",
         "holdfast.kv.v1.KvService",

@@ -58,7 +58,8 @@ export async function drop(name: string, options: ClusterOptions): Promise<void>
 const HEADINGS = ['NAME', 'MODE', 'PARTITIONS', 'COPIES', 'MAX KEY', 'MAX VALUE', 'CREATED'];
 
 function row(keyspace: KeyspaceDescription): string[] {
-  const { name, mode, partitions, replication, maxKeyBytes, maxValueBytes, createdAtMs } = keyspace;
+  const { name, partitions, replication, maxKeyBytes, maxValueBytes, createdAtMs } = keyspace;
+  const mode = keyspace.restoring ? `${keyspace.mode}, restoring` : keyspace.mode;
   const numbers = [partitions.length, replication, maxKeyBytes, maxValueBytes].map(String);
   return [name, mode, ...numbers, rfc3339(createdAtMs)];
 }
@@ -75,6 +76,7 @@ function keyspaceJson(keyspace: KeyspaceDescription): Record<string, unknown> {
     replication: keyspace.replication,
     max_key_bytes: keyspace.maxKeyBytes,
     max_value_bytes: keyspace.maxValueBytes,
+    restoring: keyspace.restoring,
     id: keyspace.id.toString(),
     created_at: rfc3339(keyspace.createdAtMs),
   };

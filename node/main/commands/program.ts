@@ -3,6 +3,7 @@ import { asFailure, type CommandFailure, usageFailure } from '../command-failure
 import { ExitCode } from '../exit-code.ts';
 import { VERSION } from '../version.ts';
 import { endWhenReaderLeaves, printError } from '../output.ts';
+import { addBackupCommands } from './backup-commands.ts';
 import { addClusterCommands } from './cluster-commands.ts';
 import { EXIT_CODES, withExamples } from './command-options.ts';
 import { addKeyspaceCommands } from './keyspace-commands.ts';
@@ -40,6 +41,7 @@ function newProgram(messages: string[], setExitCode: (code: ExitCode) => void): 
   addClusterCommands(program, setExitCode);
   addKvCommands(program);
   addKeyspaceCommands(program);
+  addBackupCommands(program);
   withExamples(program, 'holdfast start', 'holdfast kv put user/1 Ada', 'holdfast kv get user/1 --json');
   return program;
 }
