@@ -16,7 +16,7 @@ export const CLUSTER_DEFECTS: readonly WorldDefect[] = [
     find: 'if (belonging !== undefined) return strangerTo(self, belonging);',
     replace: '',
     reason: 'a node that was emptied founds a second cluster with those that it remembers',
-    caughtBy: { seed: '1', nodes: 3, faults: ['wipe'], checker: 'one cluster' },
+    caughtBy: { seed: '1', nodes: 3, faults: ['wipe'], checker: 'storage' },
   },
   {
     name: 'take messages of another cluster',

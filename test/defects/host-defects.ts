@@ -56,7 +56,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
     replace:
       'proposal.onApplied({ version: 1, counter: undefined, existed: undefined, succeeded: true, results: [] });',
     reason: 'the next leader may replace what a leader that was deposed has in its log',
-    caughtBy: { seed: '1', nodes: 3, faults: CUTS, checker: 'linearizability' },
+    caughtBy: { seed: '0', nodes: 3, faults: CUTS, checker: 'versions' },
   },
   {
     name: 'free segments of groups not known yet',
@@ -64,7 +64,12 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
     find: '    if (!this.#recovery.isOver) return; // groups that are still to be added need their entries\n',
     replace: '',
     reason: 'a group that is added late finds its entries gone',
-    caughtBy: { seed: '30', nodes: 3, faults: CRASHES, checker: 'storage' },
+    caughtBy: {
+      seed: '4',
+      nodes: 3,
+      faults: [...CRASHES, 'create-keyspace', 'kill', 'orderly-stop'],
+      checker: 'storage',
+    },
   },
   {
     name: 'take the groups that are there for all',
@@ -137,7 +142,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
     find: 'if (freed > 0) this.core.compact(freed);',
     replace: 'void freed;',
     reason: 'a follower waits for ever for entries that are not at hand',
-    caughtBy: { seed: '2', nodes: 3, faults: ['pause', 'kill', 'peer-partition'], checker: 'liveness' },
+    caughtBy: { seed: '3', nodes: 3, faults: ['pause', 'kill', 'peer-partition'], checker: 'liveness' },
   },
   {
     name: 'treat a wiped replica as the old one',

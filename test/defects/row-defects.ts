@@ -95,7 +95,7 @@ export const ROW_DEFECTS: readonly WorldDefect[] = [
     replace: '',
     reason: 'a node does not hear of keyspaces that came with a snapshot',
     caughtBy: {
-      seed: '3',
+      seed: '6',
       nodes: 3,
       faults: ['create-keyspace', 'pause', 'peer-partition'],
       checker: 'liveness',
