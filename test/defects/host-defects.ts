@@ -101,9 +101,9 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
     replace: 'return this.core.isLeader && this.#termBegun',
     reason: 'a leader that was replaced and does not know it serves what it has',
     caughtBy: {
-      seed: '56',
-      nodes: 3,
-      faults: ['peer-partition', 'peer-one-way'],
+      seed: '104',
+      nodes: 5,
+      faults: ['peer-partition', 'peer-bridge', 'pause'],
       checker: 'linearizability',
     },
   },
