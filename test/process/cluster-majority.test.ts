@@ -98,12 +98,11 @@ it('five nodes go on with two down, refuse and say so with three down, and go on
   expect(read).toBeInstanceOf(HoldfastError);
   expect(performance.now() - readMs).toBeLessThan(CALL_MS + SLACK_MS);
   const told = [...three.errors, ...again.errors];
-  for (const { reason, outcome, message } of told) {
-    // What was on its way when the third node died may have got lost with it.
-    if (outcome === 'NOT_APPLIED') expect(reason).toBe('NO_LEADER');
-    else expect(['NO_LEADER', 'DEADLINE_EXCEEDED']).toContain(reason);
-    expect(message.includes('Nothing was written')).toBe(outcome === 'NOT_APPLIED');
-  }
+  // In the first moments the nodes that are up may still name the one that was killed.
+  for (const { reason, message } of again.errors) expect(reason, message).toBe('NO_LEADER');
+  for (const { reason, outcome, message } of told)
+    if (reason === 'NO_LEADER')
+      expect(message.includes('Nothing was written'), message).toBe(outcome === 'NOT_APPLIED');
   const refused = await untilRefusedAtOnce(kv);
   expect(refused.message).toMatch(
     /3 must be up and reach each other, and this node hears n[35].*not n1, n2, n4/,
