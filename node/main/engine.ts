@@ -235,7 +235,7 @@ class EngineAssembly {
       await Promise.all(host.replicas.map(({ group }) => awaitRead(host, group)));
       await bootstrap(coordination, keyspaces, members);
     } else this.#stopBootstrap = keepBootstrapping(clock, coordination, keyspaces, members);
-    const identity = await this.#noteStart();
+    const identity = await this.#noteStart(log);
     const reclaimer = new SpaceReclaimer(rows, clock);
     const guard = (space = await SpaceGuard.start({
       disk,
@@ -456,12 +456,13 @@ class EngineAssembly {
     return { id, name, address: addressOfMember(this.#membership, member, this.#options.addressOf) };
   }
 
-  async #noteStart(): Promise<Identity> {
+  async #noteStart(log: WriteAheadLog): Promise<Identity> {
     const before = this.#identity;
     this.#identity = {
       ...before,
-      incarnation: before.incarnation + (before.log_begun ? 1 : 0),
-      log_begun: true,
+      incarnation: before.incarnation + 1,
+      // Who begins as no voter has nothing to write until somebody tells it something.
+      log_begun: before.log_begun || !log.isEmpty,
     };
     await this.#saveIdentity();
     return this.#identity;

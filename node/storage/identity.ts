@@ -41,7 +41,7 @@ const identitySchema = z.object({
   node_id: z.string().regex(/^[0-9a-f]{16}$/),
   node_name: z.string().min(1),
   /** Times the node was started with this directory. */
-  incarnation: z.number().int().positive(),
+  incarnation: z.number().int().nonnegative(),
   log_id: z.string().regex(/^[0-9a-f]{16}$/),
   /** The log has held a durable record since; one without any has been lost. */
   log_begun: z.boolean(),
@@ -122,7 +122,7 @@ function newIdentity(random: Random, nodeName: string): Identity {
     format: FORMAT,
     node_id: hex(8),
     node_name: nodeName,
-    incarnation: 1,
+    incarnation: 0,
     log_id: hex(8),
     log_begun: false,
   };
