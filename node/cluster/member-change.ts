@@ -57,7 +57,10 @@ export function withReplacement(table: MemberTable, oldName: string, candidate: 
   // Whoever leaves may wait for the one that is gone.
   checkQuiet({ ...table, members: table.members.filter(({ state }) => state !== 'leaving') });
   const old = knownMember(table, oldName, 'old_name');
-  checkFree({ ...table, members: table.members.filter(({ id }) => id !== old.id) }, candidate);
+  // One that loses its data twice is still leaving under its first number.
+  const isBefore = ({ name, state }: ClusterMember) => state === 'leaving' && name === candidate.name;
+  const others = table.members.filter((member) => member.id !== old.id && !isBefore(member));
+  checkFree({ ...table, members: others }, candidate);
   const leaving = changed(table, (one) => (one.id === old.id ? { ...one, state: 'leaving' } : one));
   return { ...joined(leaving, candidate, old.id), version: table.version + 1 };
 }

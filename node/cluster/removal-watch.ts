@@ -49,9 +49,12 @@ export class RemovalWatch {
 
   #schedule(): void {
     this.#timer = this.#options.clock.setTimer(EVERY_MS, () => {
-      void this.#look().then(() => {
-        if (!this.#isStopped) this.#schedule();
-      });
+      // What fails is looked at again.
+      void this.#look()
+        .catch(() => undefined)
+        .then(() => {
+          if (!this.#isStopped) this.#schedule();
+        });
     });
   }
 

@@ -55,7 +55,11 @@ export class ReplicaMover {
   #schedule(): void {
     const { clock, random } = this.#options;
     this.#timer = clock.setTimer(EVERY_MS * (0.5 + random.float()), () => {
-      this.#look();
+      try {
+        this.#look();
+      } catch {
+        // Damage of the store, which whoever reads it next reports.
+      }
       if (!this.#isStopped) this.#schedule();
     });
   }

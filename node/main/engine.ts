@@ -16,7 +16,6 @@ import type { LeaderTransfer } from '../cluster/leader-transfer.ts';
 import type { MemberChanges } from '../cluster/member-changes.ts';
 import {
   addressOfMember,
-  memberNamed,
   withMembership,
   type ClusterMember,
   type Membership,
@@ -384,7 +383,8 @@ class EngineAssembly {
   #openHost(log: WriteAheadLog, rows: RowStore, recovered: RecoveredGroups): GroupHost {
     const { clock, random, nodeName, queueBytes, onFailure, observe, peers, raft } = this.#options;
     const members = this.#membership.members.map((member) => this.#member(member));
-    const own = memberNamed(this.#membership, nodeName);
+    // By its directory: a node that was replaced under its own name is not its successor.
+    const own = this.#membership.members.find(({ nodeId }) => nodeId === this.#identity.node_id);
     if (own === undefined) throw new IdentityError(`"${nodeName}" is not among the members of the cluster.`);
     const self = this.#member(own);
     this.#host = new GroupHost({

@@ -28,17 +28,16 @@ import {
 } from '../cluster/membership.ts';
 import { bootstrapService } from '../services/bootstrap-service.ts';
 import { deferredService } from '../services/deferred-service.ts';
-import { claimDirectory, DirectoryCondemned, writeIdentity, type Identity } from '../storage/identity.ts';
+import { claimDirectory, writeIdentity, type Identity } from '../storage/identity.ts';
 import { verifyLevelFiles, verifyNextTable } from '../storage/level-verifier.ts';
 import { CallEdge } from '../transport/call-edge.ts';
 import { checkAddresses, linkCounters, linkGauges, linkToMembers } from './cluster-link.ts';
 import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
-import { CONTENTS, DataDamaged, openEngine, type Engine } from './engine.ts';
+import { CONTENTS, openEngine, type Engine } from './engine.ts';
 import { NodeCalls } from './node-calls.ts';
 import { parseNetworkAddress } from './network-address.ts';
 import { counters, gauges, statusSource, type NodeFacts } from './node-status.ts';
 import { Serving } from './serving.ts';
-import { canBeSpared, setAside } from './set-aside.ts';
 import { diskFailed, startError } from './start-error.ts';
 import { VERSION } from './version.ts';
 
@@ -73,10 +72,7 @@ export async function runNode(options: RunNodeOptions): Promise<RunningNode> {
   const settings = options.config.nodes.find(({ name }) => name === options.node)!;
   const logger = createLogger(settings.name, options.config.log.level);
   try {
-    return await startedNode(options, settings, logger).catch(async (error: unknown) => {
-      if (!isDamage(error) || !(await beginEmpty(options, settings, logger, error))) throw error;
-      return startedNode(options, settings, logger);
-    });
+    return await startedNode(options, settings, logger);
   } catch (error) {
     throw startError(error, addresses(settings), options.dataDirectory);
   }
@@ -91,33 +87,6 @@ async function startedNode(options: RunNodeOptions, settings: NodeConfig, logger
   } catch (error) {
     await node.abandon();
     throw node.diskFailure ?? error; // what failed for lack of a disk says less than the disk did
-  }
-}
-
-/** What a copy of the directory from another time, or a disk that changes bytes, comes to. */
-function isDamage(error: unknown): error is Error {
-  return error instanceof DataDamaged || error instanceof DirectoryCondemned;
-}
-
-/** Puts damaged data aside, if the rest of the cluster can do without it; false: it cannot, or this node is all of it. */
-async function beginEmpty(
-  { config, dataDirectory }: RunNodeOptions,
-  settings: NodeConfig,
-  logger: Logger,
-  damage: Error,
-): Promise<boolean> {
-  const ports = await takeDirectory(dataDirectory);
-  const calls = new NodeCalls(settings.tls, ports.clock);
-  try {
-    calls.open();
-    if (!(await canBeSpared(ports.disk, calls, config))) return false;
-    const folder = await setAside(ports.disk);
-    const facts = { err: damage, kept_in: join(dataDirectory, folder) };
-    logger.error(facts, 'the data is put aside, and the node begins empty: others have what it held');
-    return true;
-  } finally {
-    calls.close();
-    await ports.release();
   }
 }
 

@@ -110,6 +110,6 @@ function peerRecord(peer: number, { logId, runId, sequence }: KnownPeer): LogRec
 export function notKnownAgain(peer: string, reason: string): Error {
   return new Error(
     `${peer} knew this node with other data (${reason}). A node that lost data must not go on under its old name: ` +
-      'restore the directory as it was; or start the node again, when it puts the data aside and comes back as a new member.',
+      'restore the directory as it was; or, if the others have what it held, move it away and start the node again, when it comes back as a new member.',
   );
 }

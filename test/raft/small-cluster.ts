@@ -1,7 +1,8 @@
 /** A few whole engines on one simulated network, without faults but those that a test makes. */
 import { MutationKind } from '../../node/kv/kv-command.ts';
 import { placeOf } from '../../node/kv/key-value.ts';
-import { openEngine, type Engine } from '../../node/main/engine.ts';
+import { CONTENTS, openEngine, type Engine } from '../../node/main/engine.ts';
+import { claimDirectory } from '../../node/storage/identity.ts';
 import type { Membership } from '../../node/cluster/membership.ts';
 import type { Member } from '../../node/raft/members.ts';
 import { SeededRandom } from '../../node/runtime/simulated/seeded-random.ts';
@@ -83,6 +84,10 @@ export class SmallCluster {
   /** Starts a node on what its disk has. */
   async open(node: SmallNode): Promise<void> {
     const { member, process, disk, clock, medium } = node;
+    const random = this.random.fork(`engine-${++this.#starts}`);
+    const claimed = claimDirectory(disk, random, member.name, CONTENTS);
+    const { node_id: nodeId } = await this.world.settle(claimed, 60_000);
+    const members = this.#membership.members.map((one) => (one.id === member.id ? { ...one, nodeId } : one));
     const opening = openEngine({
       disk,
       verifyStore: async () => [],
@@ -94,12 +99,12 @@ export class SmallCluster {
           medium,
         )),
       clock,
-      random: this.random.fork(`engine-${++this.#starts}`),
+      random,
       nodeName: member.name,
       segmentBytes: 128 * 1024,
       minFreeBytes: 0,
       queueBytes: 16 * 1024 * 1024,
-      membership: this.#membership,
+      membership: { ...this.#membership, members },
       peers: this.network.transport(member.name, process),
       entryCacheBytes: this.#entryCacheBytes,
       forwarding: this.#forwarding(node),
