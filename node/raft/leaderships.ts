@@ -121,6 +121,7 @@ export class Leaderships {
     else if (!this.#unledSinceMs.has(replica))
       this.#unledSinceMs.set(replica, this.#options.clock.monotonicMs());
     if (this.#toLead.delete(replica) && replica.core.leader === 0) replica.core.campaign();
+    if (this.#rest !== undefined) this.#handOn(replica); // an election may have been won all the same
   }
 
   /** How many entries each peer lacks of a group that is led here, at most; of peers that do not answer, too. */
@@ -190,16 +191,23 @@ export class Leaderships {
     let led = 0;
     let moving = 0;
     for (const replica of this.#options.replicas.values()) {
-      const { core, group } = replica;
+      const { core } = replica;
       if (!core.isLeader || replica.isAlone) continue;
       led++;
-      const { followers, transferee } = core.status;
-      const fit = [...followers.keys()].filter((voter) => this.mayTakeOver(group, voter, Infinity));
-      const best = fit.sort((a, b) => followers.get(b)!.match - followers.get(a)!.match)[0];
-      if (transferee === 0 && best !== undefined) core.transferLeader(best);
+      this.#handOn(replica);
       if (core.status.transferee !== 0) moving++;
-      this.#options.wake(replica);
     }
     return { led, moving };
+  }
+
+  /** Hands a group to whoever is best placed, if it is led here and somebody can take it. */
+  #handOn(replica: GroupReplica): void {
+    const { core, group } = replica;
+    if (!core.isLeader || replica.isAlone) return;
+    const { followers } = core.status;
+    const fit = [...followers.keys()].filter((voter) => this.mayTakeOver(group, voter, Infinity));
+    const best = fit.sort((a, b) => followers.get(b)!.match - followers.get(a)!.match)[0];
+    if (best !== undefined) core.transferLeader(best);
+    this.#options.wake(replica);
   }
 }

@@ -154,7 +154,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: 'if (configuration.outgoing.length === 0) return incoming;',
     replace: 'if (configuration.outgoing.length >= 0) return incoming;',
     reason: 'the old members elect a leader that lacks what the new ones committed',
-    caughtBy: { seed: '341', checker: 'leader completeness' },
+    caughtBy: { seed: '248', checker: 'leader completeness' },
   },
   {
     name: 'count a learner as voter',
@@ -388,7 +388,7 @@ export const CORE_DEFECTS: readonly Defect[] = [
     find: 'const stampMs = Math.max(log.lastStampMs, wallMs);',
     replace: 'const stampMs = wallMs;',
     reason: 'log time goes back when the next leader’s clock is behind',
-    caughtBy: { seed: '6', checker: 'log time' },
+    caughtBy: { seed: '26', checker: 'log time' },
   },
   {
     name: 'keep entries that are durable',

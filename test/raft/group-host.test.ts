@@ -107,6 +107,24 @@ test('a node that is about to stop hands over what it leads, and is handed nothi
   expect(takesOver(staying)).toContain(true);
 });
 
+test('a node that rests leads nothing for long, though it is elected', async () => {
+  const cluster = await SmallCluster.start('resting');
+  const group = cluster.groupOf('k0');
+  await cluster.until(() => cluster.leaderOf(group) !== undefined);
+  const resting = cluster.nodes.find((node) => node !== cluster.leaderOf(group))!;
+  const { host } = resting.engine!;
+  await cluster.world.settle(
+    host.leaderships.rest(60_000, () => false),
+    10_000,
+  );
+  expect(host.replicas.filter(({ isLeader }) => isLeader)).toEqual([]);
+  const { won } = host.leaderships;
+  const third = cluster.nodes.find((node) => node !== resting && node !== cluster.leaderOf(group))!;
+  cluster.crash(cluster.leaderOf(group)!); // and the two that are left elect one of them
+  await cluster.until(() => host.leaderships.won > won);
+  await cluster.until(() => third.engine!.host.replicas.every(({ isLeader }) => isLeader), 5_000);
+});
+
 test('a node whose clock is off is not given what others lead, and does not carry log time away', async () => {
   const cluster = await SmallCluster.start('clock off');
   await cluster.put('k0', 'early');

@@ -1,6 +1,7 @@
 /**
  * A replica that follows: takes entries from its leader, and stands for election when it
- * hears from none. Learners, and replicas that know no configuration yet, only follow.
+ * hears from none. Learners, and replicas that know no configuration yet, only follow, and
+ * know no leader any more when they hear from none.
  *
  *  1. An entry is acknowledged when it is durable and the whole log up to it is the
  *     leader's (log matching, Raft paper, section 5.3).
@@ -42,8 +43,9 @@ export class Follower implements Role {
   tick(): void {
     const { settings, droppedReads } = this.#replica;
     droppedReads.push(...this.#reads.tick(settings.electionTicks));
-    if (++this.#elapsed >= this.#timeout && this.#replica.mayLead)
-      this.#transitions.becomeCandidate('preVote');
+    if (++this.#elapsed < this.#timeout) return;
+    if (this.#replica.mayLead) this.#transitions.becomeCandidate('preVote');
+    else this.#forgetLeader();
   }
 
   receive(message: Message): void {
@@ -90,6 +92,12 @@ export class Follower implements Role {
 
   end(): void {
     this.#replica.droppedReads.push(...this.#reads.drain());
+  }
+
+  /** Who may not stand for election, and was perhaps taken out of its group, does not believe in a leader for ever. */
+  #forgetLeader(): void {
+    this.#leader = 0;
+    this.end();
   }
 
   #hear(leader: ReplicaId): void {
