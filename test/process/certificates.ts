@@ -6,6 +6,7 @@
 import 'reflect-metadata';
 import { webcrypto } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
+import { HOST } from './real-node.ts';
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const HOUR_MS = 3_600_000;
@@ -67,7 +68,7 @@ export class Authority {
 
   /** Signs a certificate for a node or a caller. */
   async sign(options: CertificateOptions = {}): Promise<Pem> {
-    const { name = 'n1', notBefore, notAfter, hosts = ['127.0.0.1', '127.0.0.2', 'localhost'] } = options;
+    const { name = 'n1', notBefore, notAfter, hosts = ['127.0.0.1', HOST, 'localhost'] } = options;
     const keys = await newKeys();
     const certificate = await x509.X509CertificateGenerator.create({
       serialNumber: serialNumber(),

@@ -13,14 +13,18 @@ import { fileURLToPath } from 'node:url';
 /** The program. */
 export const HOLDFAST = fileURLToPath(new URL('../../node/bin/holdfast.js', import.meta.url));
 
+/** Which of vitest's workers this is, from 1 on. */
+const WORKER = Number(process.env['VITEST_POOL_ID'] ?? 1);
+
 /**
  * Where nodes of tests listen. On Linux not 127.0.0.1: while a node is down, a client that
  * keeps connecting to a port from the kernel's range may be given that very port as its own
- * and so connect to itself, and the node finds its port in use.
+ * and so connect to itself, and the node finds its port in use. Each worker has an address of
+ * its own, as the kernel may give one the port of a node of another that is just down.
  */
-export const HOST = process.platform === 'linux' ? '127.0.0.2' : '127.0.0.1';
+export const HOST = process.platform === 'linux' ? `127.0.0.${1 + WORKER}` : '127.0.0.1';
 
-const START_MS = 30_000;
+const START_MS = 45_000;
 const STOP_MS = 30_000;
 
 export interface RealNodeOptions {
