@@ -11,11 +11,11 @@ import { SeededRandom } from '../../node/runtime/simulated/seeded-random.ts';
 import { checkKvHistory } from '../simulation/checkers/kv-checks.ts';
 import { KvHistory, REFUSALS, type KvCall, type KvRequest } from '../simulation/checkers/kv-history.ts';
 import { until } from './real-node.ts';
+import { StallWatch } from './stall-watch.ts';
 import type { RealCluster } from './real-cluster.ts';
 
 /** The client looks at deadlines in ticks; the rest is for a machine that has other work. */
 const SLACK_MS = 1_000;
-const STALL_EVERY_MS = 20;
 const REGISTERS = 6;
 const COUNTERS = 2;
 const READ_MS = 60_000;
@@ -208,7 +208,7 @@ export class CheckedLoad implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isOver = true;
-    this.#stalls.stop();
+    this.#stalls[Symbol.dispose]();
     await Promise.all([...this.#clients, this.#reader].map((client) => client.close({ timeout: 0 })));
     await Promise.all(this.#callers);
   }
@@ -364,27 +364,4 @@ function toldOf(entry: Awaited<ReturnType<Keyspace['get']>>): { value: string; v
 
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-/** Measures how long calls take, without the time during which this process could not run. */
-class StallWatch {
-  #stalledMs = 0;
-  #beatMs = performance.now();
-  readonly #timer = setInterval(() => {
-    this.#stalledMs += this.#lateMs();
-    this.#beatMs = performance.now();
-  }, STALL_EVERY_MS);
-
-  begin(): () => number {
-    const startMs = performance.now() - this.#stalledMs - this.#lateMs();
-    return () => performance.now() - this.#stalledMs - this.#lateMs() - startMs;
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
-  }
-
-  #lateMs(): number {
-    return Math.max(0, performance.now() - this.#beatMs - STALL_EVERY_MS);
-  }
 }

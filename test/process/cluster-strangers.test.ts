@@ -24,7 +24,7 @@ it('a node whose directory was emptied comes back as another member, by itself',
     () => `/readyz says ${answer?.status} ${answer?.text}; ${node.output}`,
   );
   expect(answer!.status).toBe(503);
-  const waiting = (await cluster.status('n2'))!;
+  const waiting = await cluster.answer('n2');
   expect(waiting.waitsFor).toMatch(OTHER_DATA);
   expect([waiting.id, waiting.groups.length]).toEqual([0, 0]);
 
@@ -43,7 +43,7 @@ it('a node whose directory was emptied comes back as another member, by itself',
   await load.progress(100);
   await load.end();
   await cluster.caughtUp();
-  expect((await cluster.status('n2'))!.id).toBe(4);
+  expect((await cluster.answer('n2')).id).toBe(4);
 }, 180_000);
 
 it('nodes of two clusters whose addresses are mixed up keep to their own', async () => {

@@ -22,6 +22,8 @@ import type { TestNetwork } from './test-network.ts';
 /** A node that does not answer by then is taken for one that does not answer. */
 const ASK_MS = 1_000;
 const READY_MS = 60_000;
+/** Time of a call of a client that says nothing else: enough for some elections on a busy machine. */
+const CALL_MS = 30_000;
 
 export interface RealClusterOptions {
   /** Default 3. */
@@ -121,7 +123,7 @@ export class RealCluster implements AsyncDisposable {
   async connect(options: ConnectOptions = {}, first = 0): Promise<Holdfast> {
     const all = this.endpoints;
     const endpoints = [...all.slice(first % all.length), ...all.slice(0, first % all.length)];
-    const client = await connect({ endpoints, ...options });
+    const client = await connect({ endpoints, timeout: CALL_MS, ...options });
     this.#clients.push(client);
     return client;
   }
@@ -177,6 +179,17 @@ export class RealCluster implements AsyncDisposable {
     } catch {
       return undefined;
     }
+  }
+
+  /** What a node says of itself, as soon as it answers. */
+  async answer(name: string): Promise<NodeStatus> {
+    let status: NodeStatus | undefined;
+    await until(
+      async () => (status = await this.status(name)) !== undefined,
+      READY_MS,
+      () => `${name} does not answer: ${this.node(name).output.slice(-4_000)}`,
+    );
+    return status!;
   }
 
   /** By group, whoever leads it in the newest term, with its account of the group. */
