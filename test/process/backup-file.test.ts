@@ -192,7 +192,7 @@ describeWith([barePython], 'a save', () => {
     expect(entriesOf(read(path), 'default')).toEqual(before);
 
     const none = join(directory, 'none.hfb');
-    const failed = run(cluster, 'backup', 'save', none, '--timeout', '2s');
+    const failed = run(cluster, 'backup', 'save', none, '--timeout', '10s');
     await until(
       () => (statSync(`${none}.part`, { throwIfNoEntry: false })?.size ?? 0) > 1_000_000,
       60_000,

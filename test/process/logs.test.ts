@@ -48,7 +48,7 @@ it('has a line for every call with its request id, and no key or value', async (
   expect(answer.headers.get('x-request-id')).toBe('req-17');
   await until(
     () => node.output.includes('req-17'),
-    5_000,
+    30_000,
     () => node.output,
   );
   expect((await node.stop()).code).toBe(0);
@@ -71,7 +71,7 @@ it('has a form for people', async () => {
   void node.spawn();
   await until(
     () => node.output.includes('node is ready'),
-    20_000,
+    30_000,
     () => node.output,
   );
   await callEverything(node);

@@ -17,7 +17,7 @@ afterAll(() => console.log(`${refused} starts refused in plain words`));
 /** Starts a node that must not start; what it says. */
 async function expectRefused(node: RealNode, code: number): Promise<string> {
   const from = node.output.length;
-  const end = await within(node.spawn(), 20_000, () => `it does not end: ${node.output}`);
+  const end = await within(node.spawn(), 30_000, () => `it does not end: ${node.output}`);
   const said = node.output.slice(from);
   expect([end.code, end.signal], said).toEqual([code, null]);
   const words = said.split('\n').filter((line) => line !== '' && !line.startsWith('{'));

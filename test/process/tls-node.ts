@@ -8,6 +8,8 @@ import { once } from 'node:events';
 import { Authority, type Pem } from './certificates.ts';
 import { RealNode, within, type RealNodeOptions } from './real-node.ts';
 
+const HANDSHAKE_MS = 20_000;
+
 export interface TlsNodeOptions extends RealNodeOptions {
   readonly authority: Authority;
   /** Default: one that the authority signs. */
@@ -85,6 +87,6 @@ export async function handshake(address: string, options: ConnectionOptions): Pr
     host: host!,
     port: Number(port),
   });
-  await within(once(socket, 'secureConnect'), 5_000, () => 'no handshake');
+  await within(once(socket, 'secureConnect'), HANDSHAKE_MS, () => 'no handshake');
   return socket;
 }

@@ -89,7 +89,7 @@ function pass(ms: number): void {
 const held = (bytes: number) =>
   until(
     () => rig.edge.inFlightBytes === bytes,
-    5_000,
+    20_000,
     () => `${rig.edge.inFlightBytes} bytes are held, not ${bytes}`,
   );
 
@@ -183,7 +183,7 @@ it('answers that are not read are bounded, for their connection alone, and given
   for (const stream of unread) stream.close();
   await until(
     async () => (await caller.raw(GET, get)).status === 0,
-    5_000,
+    20_000,
     () => 'not given back',
   );
   await held(0);

@@ -107,10 +107,10 @@ describe.each(Object.keys(PROTOCOLS) as (keyof typeof PROTOCOLS)[])('%s', (proto
   });
 
   it('takes the deadline of the call', async () => {
-    await PROTOCOLS[protocol]().get({ keyspace: 'default', key }, { timeoutMs: 7_000 });
+    await PROTOCOLS[protocol]().get({ keyspace: 'default', key }, { timeoutMs: 60_000 });
     const leftMs = rig.state.contexts[0]!.deadlineMs - rig.clock.monotonicMs();
-    expect(leftMs).toBeLessThanOrEqual(7_000);
-    expect(leftMs).toBeGreaterThan(5_000);
+    expect(leftMs).toBeLessThanOrEqual(60_000);
+    expect(leftMs).toBeGreaterThan(30_000);
   });
 });
 
