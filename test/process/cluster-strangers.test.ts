@@ -16,6 +16,8 @@ it('a node whose directory was emptied comes back as another member, by itself',
   const node = cluster.node('n2');
   await node.kill();
   rmSync(node.dataDirectory, { recursive: true });
+  // Without a majority nobody can take it in, so it can be asked for as long as that takes.
+  cluster.node('n3').signal('SIGSTOP');
   cluster.spawn('n2');
   let answer: { status: number; text: string } | undefined;
   await until(
@@ -27,6 +29,7 @@ it('a node whose directory was emptied comes back as another member, by itself',
   const waiting = await cluster.answer('n2');
   expect(waiting.waitsFor).toMatch(OTHER_DATA);
   expect([waiting.id, waiting.groups.length]).toEqual([0, 0]);
+  cluster.node('n3').signal('SIGCONT');
 
   await cluster.ready(['n2']);
   const operator = await cluster.connect({ timeout: '20s' });

@@ -51,7 +51,7 @@ describe('what arrives is bounded', () => {
   });
 
   it('an idle connection is closed', async () => {
-    await start({ timeouts: FAST });
+    await start({ timeouts: { ...FAST, headersMs: 10_000, requestMs: 10_000 } });
     expect(await rig.raw(GET)).toMatch(/^HTTP\/1.1 200 /);
   });
 
