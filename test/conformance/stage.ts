@@ -49,7 +49,7 @@ export function scene<T>(
 }
 
 /** Waits until `condition` holds; throws when it does not within `withinMs`. */
-export async function until(clock: Clock, condition: () => boolean, withinMs = 10_000): Promise<void> {
+export async function until(clock: Clock, condition: () => boolean, withinMs = 30_000): Promise<void> {
   const deadlineMs = clock.monotonicMs() + withinMs;
   while (!condition()) {
     if (clock.monotonicMs() > deadlineMs)

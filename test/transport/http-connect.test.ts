@@ -44,7 +44,7 @@ describe.each(Object.keys(PROTOCOLS) as (keyof typeof PROTOCOLS)[])('%s', (proto
     expect((await client.put({ keyspace: 'default', key, value: Buffer.from('Ada') })).version).toBe(1n);
     const { entry } = await client.get({ keyspace: 'default', key });
     expect(Buffer.from(entry!.value).toString()).toBe('Ada');
-    await expect.poll(() => rig.records).toHaveLength(2);
+    await expect.poll(() => rig.records, { timeout: 20_000 }).toHaveLength(2);
     expect(rig.records[0]).toMatchObject({
       transport: 'http',
       method: 'holdfast.kv.v1.KvService/Put',
