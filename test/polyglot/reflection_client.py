@@ -23,7 +23,7 @@ reflection = stubs.ServerReflectionStub(channel)
 
 
 def ask(*requests):
-    answers = list(reflection.ServerReflectionInfo(iter(requests), timeout=5))
+    answers = list(reflection.ServerReflectionInfo(iter(requests), timeout=30))
     assert len(answers) == len(requests), answers
     for request, answer in zip(requests, answers):
         assert answer.original_request == request, answer
@@ -70,7 +70,7 @@ def call(pool, service, method, /, **fields):
     invoke = channel.unary_unary(
         f"/{service}/{method}", request_serializer=request.SerializeToString, response_deserializer=response.FromString
     )
-    return invoke(request(**fields), timeout=5)
+    return invoke(request(**fields), timeout=30)
 
 
 def services():
