@@ -396,7 +396,7 @@ export class WorldNode {
         deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
         deferredService(ForwardService, () => forwardService({ ...engine(), clock })),
         clusterService({ status, members: () => engine().changes, leaders: () => engine().transfer }),
-        bootstrapService(() => this.#introduction()),
+        bootstrapService({ introduction: () => this.#introduction(), rebuilds: () => engine().rebuilds }),
       ],
       connectionInFlightBytes: settings.connectionInFlightBytes,
       sendQueueBytes: settings.sendQueueBytes,
