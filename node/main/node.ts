@@ -17,7 +17,6 @@ import { forwardService } from '../services/forward-service.ts';
 import { keyspaceService } from '../services/keyspace-service.ts';
 import { kvService } from '../services/kv-service.ts';
 import type { FatalCause } from '../raft/group-host.ts';
-import { rebuiltNodeId, requestRebuild, whoCanGrant } from '../cluster/rebuild-request.ts';
 import { Founder } from '../cluster/founder.ts';
 import {
   addressOfMember,
@@ -32,14 +31,14 @@ import { deferredService } from '../services/deferred-service.ts';
 import {
   claimDirectory,
   DirectoryCondemned,
-  newIdentity,
   readIdentity,
   writeIdentity,
   type Identity,
 } from '../storage/identity.ts';
-import { asideFolder, beginAnew, completeRebuild } from '../storage/rebuilt-directory.ts';
+import { asideFolder, completeRebuild } from '../storage/rebuilt-directory.ts';
 import { verifyLevelFiles, verifyNextTable } from '../storage/level-verifier.ts';
 import { CallEdge } from '../transport/call-edge.ts';
+import { givenUp } from './begin-anew.ts';
 import { checkAddresses, linkCounters, linkGauges, linkToMembers } from './cluster-link.ts';
 import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
 import { CONTENTS, DataDamaged, openEngine, type Engine } from './engine.ts';
@@ -231,27 +230,20 @@ class Node implements RunningNode {
    * Resolves to why the node cannot go on as it is: the damage itself, if nobody else is there.
    */
   async #givenUp(identity: Identity, damage: Error): Promise<Error> {
-    const { disk, random, clock } = this.#ports;
-    const { node_id: nodeId } = identity;
-    const membership = membershipOf(identity);
-    if (membership === undefined || whoCanGrant(membership, nodeId).length === 0) return damage;
     this.#damage = damage.message;
     this.#logger.fatal({ err: damage, directory: this.#options.dataDirectory }, 'the data is damaged');
-    const told = await requestRebuild({
-      membership,
-      nodeId,
+    const next = await givenUp({
+      identity,
+      ...this.#ports,
       transport: this.#calls,
-      addressOf: (member) => addressOfMember(membership, member, (name) => this.#configured(name)),
-      clock,
+      configured: (name) => this.#configured(name),
       signal: this.#stopping.signal,
       onWaiting: (why) => {
         this.#rebuildWaitsFor = why;
         this.#logger.warn(`the others do not give up what this node holds: ${why}`);
       },
     });
-    const fresh = newIdentity(random, this.#settings.name);
-    const next = { ...fresh, node_id: rebuiltNodeId(nodeId), rebuilt_from: nodeId };
-    await beginAnew(disk, withMembership(next, told));
+    if (next === undefined) return damage;
     this.#logger.warn(
       { aside: join(this.#options.dataDirectory, asideFolder(next)) },
       'the others go on without what this node holds: it is put aside, and the node begins empty. Remove it when nobody wants to look at it',
