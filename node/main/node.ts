@@ -390,6 +390,7 @@ class Node implements RunningNode {
       startedAtMs: clock.wallMs(),
       isStopping: () => this.#stopping.signal.aborted,
       waitsFor: () => this.#waitsFor(),
+      isDamaged: () => this.#damage !== undefined,
     };
     const observe = (operation: string, code: string, durationMs: number) =>
       this.#metrics.pipelineOperation(operation, code, durationMs);

@@ -395,6 +395,7 @@ export class WorldNode {
       startedAtMs: clock.wallMs(),
       isStopping: () => stopping.aborted,
       waitsFor: () => '',
+      isDamaged: () => false,
     };
     const observe = () => undefined;
     const status = statusSource(() => this.engine, facts, { node_id: '', incarnation: 1 });
