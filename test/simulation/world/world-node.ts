@@ -2,7 +2,7 @@
  * One node of the world: a machine with a disk and a clock, and on it one process after
  * another that runs the real engine, handlers and edge.
  */
-import { HoldfastError } from '../../../client/error.ts';
+import type { HoldfastError } from '../../../client/error.ts';
 import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
 import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { ForwardService } from '@holdfast/proto/raft/v1/forward';
@@ -45,6 +45,7 @@ import { CallEdge } from '../../../node/transport/call-edge.ts';
 import type { SimulatedLinks } from '../../../node/transport/simulated/simulated-links.ts';
 import { SimulatedServer } from '../../../node/transport/simulated/simulated-server.ts';
 import { SimulatedTransport } from '../../../node/transport/simulated/simulated-transport.ts';
+import { startingError, stoppingError } from './node-errors.ts';
 import { LOG_SECURES_ITS_END, openMember, type Member } from './open-member.ts';
 import type { Trace } from './trace.ts';
 import type { WorldSettings } from './world-settings.ts';
@@ -581,22 +582,4 @@ export class WorldNode {
   #fork(label: string): SeededRandom {
     return this.#random.fork(`${label}-${this.#runs}`);
   }
-}
-
-function stoppingError(): HoldfastError {
-  return new HoldfastError({
-    reason: 'SHUTTING_DOWN',
-    message: 'the node is stopping. Nothing was done.',
-    outcome: 'NOT_APPLIED',
-    retryAfterMs: 500,
-  });
-}
-
-function startingError(): HoldfastError {
-  return new HoldfastError({
-    reason: 'STARTING',
-    message: 'the node is starting. Nothing was done.',
-    outcome: 'NOT_APPLIED',
-    retryAfterMs: 200,
-  });
 }
