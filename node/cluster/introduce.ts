@@ -5,9 +5,10 @@ import {
   BootstrapService,
   IntroduceRequestSchema,
   type IntroduceResponse,
+  type Membership as MembershipMessage,
 } from '@holdfast/proto/raft/v1/bootstrap';
 import { tableOf } from './member-codec.ts';
-import { isMembership, type Introduction } from './membership.ts';
+import { isMembership, type Introduction, type Membership } from './membership.ts';
 
 /** A node that has not answered by then does not answer. */
 const ANSWER_MS = 1_000;
@@ -35,9 +36,15 @@ function introductionOf(answer: IntroduceResponse): Introduction | undefined {
   const { name, nodeId, cluster, nodes, endpoints, membership } = answer;
   const self = { name, nodeId, cluster, nodes, grpc: endpoints?.grpc ?? '', http: endpoints?.http ?? '' };
   if (membership === undefined) return { ...self, membership };
-  if (membership.table === undefined) return undefined;
-  const { clusterId, founders, table } = membership;
+  const told = membershipOfMessage(membership);
+  const isMember = told?.members.some((member) => member.name === name && member.nodeId === nodeId);
+  return isMember === true ? { ...self, membership: told } : undefined;
+}
+
+/** Undefined: it cannot be one. */
+export function membershipOfMessage(message: MembershipMessage | undefined): Membership | undefined {
+  if (message?.table === undefined) return undefined;
+  const { clusterId, founders, table } = message;
   const told = { ...tableOf(table), clusterId, founders };
-  const isMember = told.members.some((member) => member.name === name && member.nodeId === nodeId);
-  return isMember && isMembership(told) ? { ...self, membership: told } : undefined;
+  return isMembership(told) ? told : undefined;
 }

@@ -80,8 +80,18 @@ export function withoutRow(table: MemberTable, id: number): MemberTable {
 export function knownMember(table: MemberTable, name: string, field = 'name'): ClusterMember {
   const member = memberNamed(table, name);
   if (member !== undefined) return member;
-  const names = table.members.map((one) => one.name).join(', ');
-  throw refusal('MEMBER_UNKNOWN', field, `there is no member "${name}"; the members are ${names}.`, name);
+  throw refusedUnknown(field, `"${name}"`, table, name);
+}
+
+/** Nobody is what was asked for. */
+export function refusedUnknown(
+  field: string,
+  what: string,
+  { members }: MemberTable,
+  actual: string,
+): HoldfastError {
+  const names = members.map((one) => one.name).join(', ');
+  return refusal('MEMBER_UNKNOWN', field, `there is no member ${what}; the members are ${names}.`, actual);
 }
 
 /** A refusal of a change of members. */

@@ -83,30 +83,31 @@ export class MemberChanges {
   /** Errors: see `AddMember`. */
   async add(node: NamedNode): Promise<ClusterMember> {
     checkNode(node, this.#options.addressProblem);
-    return this.#change(async (table) => {
+    const next = await this.change(async (table) => {
       const known = memberNamed(table, node.name);
       const candidate = await this.#introduced(node, known);
       if (known?.nodeId === candidate.nodeId) return table;
       return withCandidate(table, candidate);
-    }, node.name);
+    });
+    return memberNamed(next, node.name)!;
   }
 
   /** Errors: see `RemoveMember`. */
   async remove(name: string, mayKeepFewer: boolean): Promise<void> {
-    await this.#change(async (table) => {
+    await this.change(async (table) => {
       const next = withoutMember(table, name);
       const { state } = knownMember(table, name);
       if (state !== 'active') return next;
       await this.#checkRest(table, name);
       if (!mayKeepFewer) this.#checkCopies(table, name);
       return next;
-    }, name);
+    });
   }
 
   /** Errors: see `ReplaceMember`. */
   async replace(oldName: string, node: NamedNode): Promise<ClusterMember> {
     checkNode(node, this.#options.addressProblem);
-    return this.#change(async (table) => {
+    const after = await this.change(async (table) => {
       const known = memberNamed(table, node.name);
       const candidate = await this.#introduced(node, known);
       if (known?.nodeId === candidate.nodeId) return table;
@@ -120,11 +121,12 @@ export class MemberChanges {
       const next = withReplacement(table, oldName, candidate);
       await this.#checkMajority(table, oldName);
       return next;
-    }, node.name);
+    });
+    return memberNamed(after, node.name)!;
   }
 
-  /** Commits what `change` makes of the newest table; the member of the name afterwards. */
-  async #change(change: (table: MemberTable) => Promise<MemberTable>, name: string): Promise<ClusterMember> {
+  /** Commits what `change` makes of the newest table, and returns it; the same table: nothing is to be committed. */
+  async change(change: (table: MemberTable) => Promise<MemberTable>): Promise<MemberTable> {
     const { tree } = this.#options;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const { table, modRevision } = await this.#newest();
@@ -133,7 +135,7 @@ export class MemberChanges {
         const { succeeded } = await tree.transact(tableChange(next, modRevision), true);
         if (!succeeded) continue;
       }
-      return memberNamed(next, name)!;
+      return next;
     }
     throw new HoldfastError({
       reason: 'OVERLOADED',

@@ -11,6 +11,7 @@ import { MemberChanges } from './member-changes.ts';
 import type { ClusterMember } from './membership.ts';
 import type { FirstPlacement } from './placed-groups.ts';
 import { Planner } from './planner.ts';
+import { RebuildGrants } from './rebuild-grants.ts';
 import { RemovalWatch } from './removal-watch.ts';
 import { ReplicaMover } from './replica-mover.ts';
 
@@ -33,12 +34,14 @@ export interface UpkeepOptions {
 
 export class Upkeep {
   readonly changes: MemberChanges;
+  readonly rebuilds: RebuildGrants;
   readonly transfer: LeaderTransfer;
   readonly #running: readonly { stop(): void }[];
 
   constructor(options: UpkeepOptions) {
     const { transport } = options;
     this.changes = new MemberChanges(options);
+    this.rebuilds = new RebuildGrants({ ...options, changes: this.changes });
     this.transfer = new LeaderTransfer(options);
     const watch = transport && new RemovalWatch({ ...options, transport });
     this.#running = [new ReplicaMover(options), new Planner(options), ...(watch ? [watch] : [])];

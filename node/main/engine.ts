@@ -13,6 +13,7 @@ import { GroupPlacements } from '../cluster/group-placements.ts';
 import { GroupRoutes } from '../cluster/group-routes.ts';
 import { LeaderBalancer } from '../cluster/leader-balancer.ts';
 import type { LeaderTransfer } from '../cluster/leader-transfer.ts';
+import type { RebuildGrants } from '../cluster/rebuild-grants.ts';
 import type { MemberChanges } from '../cluster/member-changes.ts';
 import {
   addressOfMember,
@@ -115,7 +116,7 @@ export class DataDamaged extends Error {
   constructor(problems: readonly string[]) {
     super(
       `the data is damaged: ${problems.join('; ')}. Nothing was changed and nothing is served. ` +
-        'Restore the directory from a copy, or, if what this node holds can be given up, move the directory away and start again: the node then begins empty.',
+        'Restore the directory from a copy, or, if what this node holds can be given up, move the directory away and start again: the node then begins empty. In a cluster of several the others are asked to give it up.',
     );
   }
 }
@@ -129,6 +130,7 @@ export interface Engine {
   readonly members: ClusterMembers;
   readonly changes: MemberChanges;
   readonly transfer: LeaderTransfer;
+  readonly rebuilds: RebuildGrants;
   readonly space: SpaceGuard;
   readonly keyspaces: Keyspaces;
   readonly kv: KeyValue;
@@ -289,6 +291,7 @@ class EngineAssembly {
       members,
       changes: upkeep.changes,
       transfer: upkeep.transfer,
+      rebuilds: upkeep.rebuilds,
       space: guard,
       keyspaces,
       kv,

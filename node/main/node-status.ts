@@ -28,6 +28,8 @@ export interface NodeFacts {
   readonly isStopping: () => boolean;
   /** What the node waits for before it serves; empty: nothing. */
   readonly waitsFor: () => string;
+  /** Its data was found damaged before it could be opened. */
+  readonly isDamaged: () => boolean;
 }
 
 /** The answer to `GetStatus`, gathered when asked; a node that is starting has no engine yet. */
@@ -42,7 +44,7 @@ export function statusSource(
     const status = create(NodeStatusSchema, {
       name: facts.name,
       nodeId,
-      state: open === undefined ? NodeState.STARTING : nodeState(open, facts),
+      state: open === undefined ? closedState(facts) : nodeState(open, facts),
       pid: facts.pid,
       endpoints: create(EndpointsSchema, { grpc: facts.grpc, http: facts.http }),
       version: facts.version,
@@ -65,6 +67,10 @@ function otherNodes(engine: Engine | undefined) {
   return others.map(({ id, name, address }) =>
     create(NodeStatusSchema, { id, name, endpoints: create(EndpointsSchema, { grpc: address }) }),
   );
+}
+
+function closedState({ isDamaged }: NodeFacts): NodeState {
+  return isDamaged() ? NodeState.DAMAGED : NodeState.STARTING;
 }
 
 function nodeState(engine: Engine, facts: NodeFacts): NodeState {

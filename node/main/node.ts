@@ -28,12 +28,20 @@ import {
 } from '../cluster/membership.ts';
 import { bootstrapService } from '../services/bootstrap-service.ts';
 import { deferredService } from '../services/deferred-service.ts';
-import { claimDirectory, writeIdentity, type Identity } from '../storage/identity.ts';
+import {
+  claimDirectory,
+  DirectoryCondemned,
+  readIdentity,
+  writeIdentity,
+  type Identity,
+} from '../storage/identity.ts';
+import { asideFolder, completeRebuild } from '../storage/rebuilt-directory.ts';
 import { verifyLevelFiles, verifyNextTable } from '../storage/level-verifier.ts';
 import { CallEdge } from '../transport/call-edge.ts';
+import { givenUp } from './begin-anew.ts';
 import { checkAddresses, linkCounters, linkGauges, linkToMembers } from './cluster-link.ts';
 import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
-import { CONTENTS, openEngine, type Engine } from './engine.ts';
+import { CONTENTS, DataDamaged, openEngine, type Engine } from './engine.ts';
 import { NodeCalls } from './node-calls.ts';
 import { parseNetworkAddress } from './network-address.ts';
 import { counters, gauges, statusSource, type NodeFacts } from './node-status.ts';
@@ -67,16 +75,46 @@ export interface RunningNode {
   readonly closed: Promise<{ error?: Error }>;
 }
 
-/** Starts a node. Error: StartError, with what to do. */
+/** Starts a node, and once more whenever its directory is to begin anew. Error: StartError, with what to do. */
 export async function runNode(options: RunNodeOptions): Promise<RunningNode> {
+  let node = await begunNode(options);
+  let isStopping = false;
+  const ended = async (): Promise<{ error?: Error }> => {
+    for (;;) {
+      const end = await node.closed;
+      if (!end.beginsAnew || isStopping) return end;
+      try {
+        node = await begunNode(options);
+      } catch (error) {
+        return { error: error as Error };
+      }
+      if (isStopping) void node.stop();
+    }
+  };
+  const closed = ended();
+  const stop = async () => {
+    isStopping = true;
+    await node.stop();
+    await closed;
+  };
+  return { closed, stop };
+}
+
+async function begunNode(options: RunNodeOptions): Promise<Node> {
   const settings = options.config.nodes.find(({ name }) => name === options.node)!;
   const logger = createLogger(settings.name, options.config.log.level);
-  try {
-    return await startedNode(options, settings, logger);
-  } catch (error) {
-    throw startError(error, addresses(settings), options.dataDirectory);
+  for (;;) {
+    try {
+      return await startedNode(options, settings, logger);
+    } catch (error) {
+      if (error instanceof DirectoryBeginsAnew) continue;
+      throw startError(error, addresses(settings), options.dataDirectory);
+    }
   }
 }
+
+/** The damaged data of a node was given up: it is to be started once more, and begins empty. */
+class DirectoryBeginsAnew extends Error {}
 
 async function startedNode(options: RunNodeOptions, settings: NodeConfig, logger: Logger): Promise<Node> {
   const ports = await takeDirectory(options.dataDirectory);
@@ -90,8 +128,15 @@ async function startedNode(options: RunNodeOptions, settings: NodeConfig, logger
   }
 }
 
+/** How a node has ended. */
+interface NodeEnd {
+  readonly error?: Error;
+  /** It is to be started once more. */
+  readonly beginsAnew?: boolean;
+}
+
 class Node implements RunningNode {
-  readonly closed: Promise<{ error?: Error }>;
+  readonly closed: Promise<NodeEnd>;
   readonly #options: RunNodeOptions;
   readonly #settings: NodeConfig;
   readonly #logger: Logger;
@@ -102,8 +147,12 @@ class Node implements RunningNode {
   #serving: Serving | undefined;
   /** What is wrong with the data. */
   #damage: string | undefined;
+  /** Why peers, or what was read, ended the engine before it was open. */
+  #refused: Error | undefined;
+  /** Why damaged data is not given up yet. */
+  #rebuildWaitsFor = '';
   #diskFailure: Error | undefined;
-  #close: (end: { error?: Error }) => void = () => undefined;
+  #close: (end: NodeEnd) => void = () => undefined;
   #stop: Promise<void> | undefined;
   #clockWatch: ClockWatch | undefined;
   #founder: Founder | undefined;
@@ -128,14 +177,20 @@ class Node implements RunningNode {
   }
 
   async start(): Promise<void> {
-    const { clock, disk, random } = this.#ports;
-    const identity = await claimDirectory(disk, random, this.#settings.name, CONTENTS);
+    const { clock } = this.#ports;
+    const { identity, damage } = await this.#claim();
     const founder = (this.#founder = this.#createFounder(identity));
     const edge = this.#createEdge();
     this.#serving = await this.#startServing(edge, identity);
     this.#calls.open();
+    if (damage !== undefined) throw await this.#givenUp(identity, damage);
     const membership = await founder.belong(this.#stopping.signal);
-    this.#engine = await this.#openEngine(membership);
+    try {
+      this.#engine = await this.#openEngine(membership);
+    } catch (error) {
+      const isDamage = error instanceof DataDamaged || error === this.#refused;
+      throw isDamage ? await this.#givenUp(identity, error as Error) : error;
+    }
     this.#clockWatch = new ClockWatch(clock, (byMs) => this.#onClockStep(byMs));
     this.#metrics.addGauges(gauges(this.#engine, edge, clock));
     this.#metrics.addCounters(counters(this.#engine));
@@ -156,6 +211,48 @@ class Node implements RunningNode {
     await this.#serving?.close(0).catch(() => undefined);
     await this.#engine?.stop().catch(() => undefined);
     await this.#ports.release().catch(() => undefined);
+  }
+
+  /** Whose directory it is, and what is known to be wrong with it. */
+  async #claim(): Promise<{ identity: Identity; damage?: Error }> {
+    const { disk, random } = this.#ports;
+    await completeRebuild(disk, CONTENTS);
+    try {
+      return { identity: await claimDirectory(disk, random, this.#settings.name, CONTENTS) };
+    } catch (error) {
+      if (error instanceof DirectoryCondemned) return { identity: error.identity, damage: error };
+      throw error;
+    }
+  }
+
+  /**
+   * Waits until the others have given up what is in this directory, and has it begin anew.
+   * Resolves to why the node cannot go on as it is: the damage itself, if nobody else is there.
+   */
+  async #givenUp(identity: Identity, damage: Error): Promise<Error> {
+    this.#damage = damage.message;
+    this.#logger.fatal({ err: damage, directory: this.#options.dataDirectory }, 'the data is damaged');
+    const next = await givenUp({
+      identity,
+      ...this.#ports,
+      transport: this.#calls,
+      configured: (name) => this.#configured(name),
+      signal: this.#stopping.signal,
+      onWaiting: (why) => {
+        this.#rebuildWaitsFor = why;
+        this.#logger.warn(`the others do not give up what this node holds: ${why}`);
+      },
+    });
+    if (next === undefined) return damage;
+    this.#logger.warn(
+      { aside: join(this.#options.dataDirectory, asideFolder(next)) },
+      'the others go on without what this node holds: it is put aside, and the node begins empty. Remove it when nobody wants to look at it',
+    );
+    return new DirectoryBeginsAnew();
+  }
+
+  #configured(name: string): string | undefined {
+    return this.#options.config.nodes.find((node) => node.name === name)?.grpc.text;
   }
 
   #createFounder(identity: Identity): Founder {
@@ -221,11 +318,11 @@ class Node implements RunningNode {
 
   #openEngine(membership: Membership): Promise<Engine> {
     const { disk, clock, random, openStore } = this.#ports;
-    const { storage, limits, nodes, cluster } = this.#options.config;
+    const { storage, limits, cluster } = this.#options.config;
     checkAddresses(membership, this.#options.config);
     const { name: self, tls } = this.#settings;
     const { clusterId } = membership;
-    const configured = (name: string) => nodes.find((node) => node.name === name)?.grpc.text;
+    const configured = (name: string) => this.#configured(name);
     let known = membership;
     const addressOf = (name: string) => {
       const member = memberNamed(known, name);
@@ -293,6 +390,7 @@ class Node implements RunningNode {
       startedAtMs: clock.wallMs(),
       isStopping: () => this.#stopping.signal.aborted,
       waitsFor: () => this.#waitsFor(),
+      isDamaged: () => this.#damage !== undefined,
     };
     const observe = (operation: string, code: string, durationMs: number) =>
       this.#metrics.pipelineOperation(operation, code, durationMs);
@@ -319,7 +417,10 @@ class Node implements RunningNode {
     const { clock } = this.#ports;
     return [
       deferredService(ForwardService, () => forwardService({ ...this.#engine!, clock })),
-      bootstrapService(() => this.#introduction()),
+      bootstrapService({
+        introduction: () => this.#introduction(),
+        rebuilds: () => this.#engine!.rebuilds,
+      }),
     ];
   }
 
@@ -348,7 +449,7 @@ class Node implements RunningNode {
   #readiness(): { ready: boolean; reason: string } {
     if (this.#stopping.signal.aborted) return { ready: false, reason: 'the node is stopping' };
     if (this.#damage !== undefined)
-      return { ready: false, reason: `the node's data is damaged: ${this.#damage}` };
+      return { ready: false, reason: `the node's data is damaged: ${this.#damage} ${this.#rebuildWaitsFor}` };
     const reason = this.#waitsFor();
     if (reason !== '') return { ready: false, reason };
     return { ready: true, reason: 'ok' };
@@ -357,6 +458,7 @@ class Node implements RunningNode {
   /** What keeps the node from serving; empty: nothing. */
   #waitsFor(): string {
     const engine = this.#engine;
+    if (this.#damage !== undefined) return `its data is damaged. ${this.#rebuildWaitsFor}`;
     if (engine === undefined) return this.#founder?.waitsFor || 'the node is starting';
     if (engine.host.leaderOf(0) !== undefined && engine.isReady()) return '';
     const others = engine.host.members.filter(({ id }) => id !== engine.host.self).map(({ name }) => name);
@@ -384,9 +486,26 @@ class Node implements RunningNode {
     if (this.#serving !== undefined) this.#serving.healthy = false;
     this.#logger.fatal({ err: error, directory: this.#options.dataDirectory }, cause);
     if (cause === 'removed') return this.#close({ error });
-    if (cause !== 'storage failed') return;
+    if (cause !== 'storage failed') return void this.#giveUpWhileRunning(error);
     this.#diskFailure = error;
     this.#close({ error: diskFailed(error, this.#settings.name, this.#options.dataDirectory) });
+  }
+
+  /** Nothing is served any more; the directory is not written any more either. */
+  async #giveUpWhileRunning(damage: Error): Promise<void> {
+    if (this.#engine === undefined) {
+      this.#refused = damage; // the start fails of it
+      return;
+    }
+    try {
+      const identity = (await readIdentity(this.#ports.disk)) ?? this.#engine.identity;
+      if ((await this.#givenUp(identity, damage)) === damage) return;
+    } catch (error) {
+      if (!this.#stopping.signal.aborted) this.#logger.error({ err: error }, 'the data cannot be put aside');
+      return;
+    }
+    await this.abandon();
+    this.#close({ beginsAnew: true });
   }
 
   #onClockStep(byMs: number): void {

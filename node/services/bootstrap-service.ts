@@ -1,12 +1,23 @@
 /** `holdfast.raft.v1.BootstrapService`. */
 import { create } from '@bufbuild/protobuf';
-import { BootstrapService, IntroduceResponseSchema } from '@holdfast/proto/raft/v1/bootstrap';
+import {
+  BootstrapService,
+  IntroduceResponseSchema,
+  RequestRebuildResponseSchema,
+} from '@holdfast/proto/raft/v1/bootstrap';
 import { tableMessage } from '../cluster/member-codec.ts';
 import type { Introduction, Membership } from '../cluster/membership.ts';
+import type { RebuildGrants } from '../cluster/rebuild-grants.ts';
 import { serve, type ServedService } from './handler.ts';
 
-/** The bootstrap service of a node; `introduction` is asked at each call. */
-export function bootstrapService(introduction: () => Introduction): ServedService {
+export interface BootstrapServiceOptions {
+  /** Asked at each call. */
+  readonly introduction: () => Introduction;
+  readonly rebuilds: () => RebuildGrants;
+}
+
+/** The bootstrap service of a node. */
+export function bootstrapService({ introduction, rebuilds }: BootstrapServiceOptions): ServedService {
   return serve(BootstrapService, {
     async introduce() {
       const { membership, nodes, grpc, http, ...self } = introduction();
@@ -16,6 +27,10 @@ export function bootstrapService(introduction: () => Introduction): ServedServic
         endpoints: { grpc, http },
         ...(membership && { membership: membershipMessage(membership) }),
       });
+    },
+    async requestRebuild(_, { clusterId, nodeId, newNodeId }) {
+      const membership = await rebuilds().grant({ clusterId, nodeId, newNodeId });
+      return create(RequestRebuildResponseSchema, { membership: membershipMessage(membership) });
     },
   });
 }

@@ -49,6 +49,11 @@ const identitySchema = z.object({
   removed: z.string().optional(),
   /** Why the other nodes do not take this one for the node it was; then it never serves again. */
   condemned: z.string().optional(),
+  /** Id of the damaged directory in whose place this one came. */
+  rebuilt_from: z
+    .string()
+    .regex(/^[0-9a-f]{16}$/)
+    .optional(),
 });
 
 /** A node's identity. Ids are hexadecimal digits. */
@@ -60,29 +65,36 @@ export class IdentityError extends Error {
 }
 
 /** The other nodes remember of this one more than its directory has. */
-export class DirectoryCondemned extends IdentityError {}
+export class DirectoryCondemned extends IdentityError {
+  readonly identity: Identity;
+
+  constructor(identity: Identity) {
+    super(identity.condemned);
+    this.identity = identity;
+  }
+}
 
 /** Reads the identity; undefined if the directory has none. */
-export async function readIdentity(disk: Disk): Promise<Identity | undefined> {
-  if (!(await disk.list('')).includes(IDENTITY_FILE)) return undefined;
-  const [line, checksum] = Buffer.from(await disk.read(IDENTITY_FILE))
+export async function readIdentity(disk: Disk, path = IDENTITY_FILE): Promise<Identity | undefined> {
+  if (!(await disk.list('')).includes(path)) return undefined;
+  const [line, checksum] = Buffer.from(await disk.read(path))
     .toString('utf8')
     .split('\n');
   if (line === undefined || checksum !== checksumLine(line)) {
     throw new IdentityError(
-      `${IDENTITY_FILE} is damaged: its checksum does not match. Restore the directory from a backup.`,
+      `${path} is damaged: its checksum does not match. Restore the directory from a backup.`,
     );
   }
   const parsed = identitySchema.safeParse(JSON.parse(line));
   if (parsed.success) return parsed.data;
   const problem = parsed.error.issues[0];
-  throw new IdentityError(`${IDENTITY_FILE} cannot be used: ${problem?.path.join('.')}: ${problem?.message}`);
+  throw new IdentityError(`${path} cannot be used: ${problem?.path.join('.')}: ${problem?.message}`);
 }
 
 /** Writes the identity durably. */
-export async function writeIdentity(disk: Disk, identity: Identity): Promise<void> {
+export async function writeIdentity(disk: Disk, identity: Identity, path = IDENTITY_FILE): Promise<void> {
   const line = JSON.stringify(identity);
-  await replaceFile(disk, IDENTITY_FILE, Buffer.from(`${line}\n${checksumLine(line)}\n`));
+  await replaceFile(disk, path, Buffer.from(`${line}\n${checksumLine(line)}\n`));
 }
 
 /**
@@ -98,7 +110,7 @@ export async function claimDirectory(
   const known = await readIdentity(disk);
   if (known !== undefined) {
     if (known.removed !== undefined) throw new IdentityError(known.removed);
-    if (known.condemned !== undefined) throw new DirectoryCondemned(known.condemned);
+    if (known.condemned !== undefined) throw new DirectoryCondemned(known);
     if (known.node_name === nodeName) return known;
     throw new IdentityError(
       `the data belongs to node "${known.node_name}", this is "${nodeName}": each node needs a directory of its own.`,
@@ -116,7 +128,7 @@ export async function claimDirectory(
 }
 
 /** Identity of a node that belongs to no cluster yet. */
-function newIdentity(random: Random, nodeName: string): Identity {
+export function newIdentity(random: Random, nodeName: string): Identity {
   const hex = (bytes: number) => Buffer.from(random.bytes(bytes)).toString('hex');
   return {
     format: FORMAT,

@@ -3,6 +3,7 @@ import type { WorldDefect } from './world-defect.ts';
 
 const OPERATORS = ['add-member', 'remove-member', 'replace-member', 'wipe'];
 const STEPS = 'test/defects/member-steps.ts';
+const KEPT = 'test/defects/kept-steps.ts';
 
 export const MEMBER_DEFECTS: readonly WorldDefect[] = [
   {
@@ -80,5 +81,29 @@ export const MEMBER_DEFECTS: readonly WorldDefect[] = [
     replace: "    state !== 'leaving' || (groups.length < 0 && isHolding(groups, replaced[0] ?? id));",
     reason: 'it never hears where what it leads is to go, and nobody else may move it',
     caughtBy: { seed: '3', nodes: 3, faults: OPERATORS, checker: 'liveness' },
+  },
+  {
+    name: 'count a damaged node among those that can go on without it',
+    file: 'node/cluster/kept-groups.ts',
+    find: '(one) => one.active && one.name !== name && voters.includes(one.name),',
+    replace: '(one) => one.active && voters.includes(one.name),',
+    reason: 'what only it and one other had is put aside, and the group stops for good',
+    caughtBy: { seed: '0', nodes: 3, rig: KEPT, checker: 'kept' },
+  },
+  {
+    name: 'count learners among those that can go on without a damaged node',
+    file: 'node/cluster/kept-groups.ts',
+    find: '(one) => one.active && one.name !== name && voters.includes(one.name),',
+    replace: '(one) => one.active && one.name !== name,',
+    reason: 'they decide nothing',
+    caughtBy: { seed: '0', nodes: 3, rig: KEPT, checker: 'kept' },
+  },
+  {
+    name: 'begin anew under the id of the damaged directory',
+    file: 'node/cluster/rebuild-request.ts',
+    find: "return createHash('sha256').update(`rebuilt ${nodeId}`).digest('hex').slice(0, 16);",
+    replace: "return createHash === undefined ? '' : nodeId;",
+    reason: 'it votes a second time, and has lost what it acknowledged',
+    caughtBy: { seed: '0', nodes: 3, faults: ['flipped-bit', 'hole'], checker: 'storage' },
   },
 ];

@@ -2,6 +2,7 @@
 import { between } from '../../../client/random.ts';
 import type { DiskFault } from '../../../node/runtime/simulated/disk-faults.ts';
 import { during, isUp, someNode, type FaultKind, type FaultScene } from './fault.ts';
+import { canBeLost } from './member-faults.ts';
 import { ROOMY_BYTES, type WorldNode } from './world-node.ts';
 import { logUniform, pick } from './world-settings.ts';
 
@@ -82,7 +83,7 @@ function usedBytes({ disk }: WorldNode): number {
   return disk.paths().reduce((sum, path) => sum + disk.peek(path).length, 0);
 }
 
-/** A bit of the log turns over while the node is down. It is turned back some time after the node refused to start. */
+/** A bit of the log turns over while the node is down. It is turned back some time after the node refused to start, or the node begins anew. */
 const flippedBit: FaultKind = {
   name: 'flipped-bit',
   everyMs: [4_000, 15_000],
@@ -113,6 +114,7 @@ function damage(
 ): 'done' | undefined {
   const node = someNode(scene, (each) => isUp(each) && !each.isDamaged && usedSegments(each).length > 1);
   if (node === undefined) return undefined;
+  const mayLose = canBeLost(scene, node);
   node.kill();
   // Of the newest segment the end may be a write that was under way, and torn by right.
   const whole = usedSegments(node).slice(0, -1);
@@ -123,8 +125,11 @@ function damage(
   change(after, usedLength(before));
   if (Buffer.compare(before, after) === 0) return undefined;
   node.disk.replace(path, after);
-  node.damage = { repair: () => node.disk.replace(path, before) };
-  scene.trace.note(node.name, `${what} in ${path}`);
+  const isToBeGivenUp = mayLose && scene.random.chance(0.5);
+  node.damage = isToBeGivenUp
+    ? { repair: undefined, isToBeGivenUp }
+    : { repair: () => node.disk.replace(path, before) };
+  scene.trace.note(node.name, `${what} in ${path}${isToBeGivenUp ? ', for good' : ''}`);
   return 'done';
 }
 

@@ -84,12 +84,16 @@ function isRemembered(scene: FaultScene, node: WorldNode, { starts }: Copy): boo
 }
 
 function damageable(scene: FaultScene): WorldNode | undefined {
-  if (!scene.mayDamage()) return undefined;
+  return someNode(scene, (node) => isUp(node) && !node.isDamaged && canBeLost(scene, node));
+}
+
+/** Whether the others can go on for good without what a node holds. */
+export function canBeLost(scene: FaultScene, { replica }: WorldNode): boolean {
+  if (scene.nodes.length < 3 || !scene.mayDamage()) return false;
   // Whoever leaves would wait for a member that is lost, until an operator replaces that.
-  if (scene.nodes.some(({ mayBeRemoved }) => mayBeRemoved)) return undefined;
+  if (scene.nodes.some(({ mayBeRemoved }) => mayBeRemoved)) return false;
   const active = newestMembers(scene.nodes).filter(({ state }) => state === 'active');
-  const isActive = ({ replica }: WorldNode) => active.some(({ id }) => id === replica);
-  return someNode(scene, (node) => isUp(node) && !node.isDamaged && isActive(node));
+  return active.some(({ id }) => id === replica);
 }
 
 function lost(scene: FaultScene, node: WorldNode, what: string): 'done' {

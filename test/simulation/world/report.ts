@@ -11,6 +11,8 @@ export interface WorldReport extends OperationCounts {
   readonly starts: number;
   /** Times that a node refused to start with damaged data. */
   readonly refusals: number;
+  /** Times that damaged data was given up, and the node began anew. */
+  readonly rebuilds: number;
   /** Writes, and calls to read, that a node had another one do. */
   readonly forwarded: number;
   /** Times that a group got another leader, or the same one for another term. */
@@ -56,7 +58,7 @@ export class ReportSum {
     return [
       `${this.runs} runs, ${Math.round(this.of('virtualSeconds'))} virtual seconds, ${this.of('events')} events`,
       `operations ${this.of('operations')}: ok ${this.of('ok')}, refused ${this.of('refused')}, not applied ${this.of('notApplied')}, unknown ${this.of('unknown')} (${share(this.of('unknownWrites'), this.of('writes'))} of writes); concurrent pairs ${this.of('concurrentPairs')}`,
-      `starts ${this.of('starts')}, deaths before founding ${this.of('foundingDeaths')}, refusals ${this.of('refusals')}, leader changes ${this.of('leaderChanges')} (in ${this.withLeaderChange} runs), forwarded ${this.of('forwarded')}, slowest recovery ${this.slowestRecoveryMs} ms`,
+      `starts ${this.of('starts')}, deaths before founding ${this.of('foundingDeaths')}, refusals ${this.of('refusals')}, begun anew ${this.of('rebuilds')}, leader changes ${this.of('leaderChanges')} (in ${this.withLeaderChange} runs), forwarded ${this.of('forwarded')}, slowest recovery ${this.slowestRecoveryMs} ms`,
       `injections: ${listed(this.injections)}`,
       `errors: ${listed(this.reasons)}`,
     ].join('\n');

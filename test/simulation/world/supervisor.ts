@@ -58,7 +58,9 @@ export class Supervisor {
   /** What can be mended is damaged where every start looks. */
   #onUp(node: WorldNode): void {
     this.#due.delete(node);
-    if (node.damage?.repair === undefined) return;
+    const { damage, wasWiped } = node;
+    const isAnew = damage?.isToBeGivenUp === true && wasWiped;
+    if (isAnew || (damage?.repair === undefined && damage?.isToBeGivenUp !== true)) return;
     throw new CheckFailure('damage', `${node.name} came up with damage in its log`);
   }
 }

@@ -2,7 +2,7 @@
  * One node of the world: a machine with a disk and a clock, and on it one process after
  * another that runs the real engine, handlers and edge.
  */
-import { HoldfastError } from '../../../client/error.ts';
+import type { HoldfastError } from '../../../client/error.ts';
 import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
 import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { ForwardService } from '@holdfast/proto/raft/v1/forward';
@@ -13,6 +13,7 @@ import {
   type Introduction,
   type Membership,
 } from '../../../node/cluster/membership.ts';
+import { givenUp } from '../../../node/main/begin-anew.ts';
 import { CONTENTS, type Engine } from '../../../node/main/engine.ts';
 import { statusSource } from '../../../node/main/node-status.ts';
 import type { FatalCause } from '../../../node/raft/group-host.ts';
@@ -33,11 +34,18 @@ import { deferredService } from '../../../node/services/deferred-service.ts';
 import { forwardService } from '../../../node/services/forward-service.ts';
 import { keyspaceService } from '../../../node/services/keyspace-service.ts';
 import { kvService } from '../../../node/services/kv-service.ts';
-import { claimDirectory, writeIdentity, type Identity } from '../../../node/storage/identity.ts';
+import {
+  claimDirectory,
+  readIdentity,
+  writeIdentity,
+  type Identity,
+} from '../../../node/storage/identity.ts';
+import { completeRebuild, nextIdentity } from '../../../node/storage/rebuilt-directory.ts';
 import { CallEdge } from '../../../node/transport/call-edge.ts';
 import type { SimulatedLinks } from '../../../node/transport/simulated/simulated-links.ts';
 import { SimulatedServer } from '../../../node/transport/simulated/simulated-server.ts';
 import { SimulatedTransport } from '../../../node/transport/simulated/simulated-transport.ts';
+import { startingError, stoppingError } from './node-errors.ts';
 import { LOG_SECURES_ITS_END, openMember, type Member } from './open-member.ts';
 import type { Trace } from './trace.ts';
 import type { WorldSettings } from './world-settings.ts';
@@ -75,8 +83,11 @@ export class WorldNode {
   process: SimulatedProcess;
   engine: Engine | undefined;
   edge: CallEdge | undefined;
-  /** Its data was damaged on purpose, so it has to refuse to start; `repair` undoes it, if that is possible. */
-  damage: { readonly repair: (() => void) | undefined } | undefined;
+  /**
+   * Its data was damaged on purpose, so it has to refuse to start; `repair` undoes it, if that
+   * is possible. With `isToBeGivenUp` the node is to begin anew when the others let it.
+   */
+  damage: { readonly repair: (() => void) | undefined; readonly isToBeGivenUp?: boolean } | undefined;
   /** It lost data that others know of: before all is over it has to be refused. */
   mustBeRefused = false;
   /** Its disk is or was so full that writes failed: whatever the process does of it is right. */
@@ -93,6 +104,8 @@ export class WorldNode {
   starts = 0;
   selfEnded = 0;
   refusals = 0;
+  /** Times that its damaged data was given up. */
+  rebuilds = 0;
   /** What other nodes did for its callers. */
   forwarded = 0;
   readonly #around: NodeSurroundings;
@@ -263,6 +276,8 @@ export class WorldNode {
 
   async #open(): Promise<Engine> {
     const { disk, name } = this;
+    if ((await nextIdentity(disk)) !== undefined) this.medium.empty(); // with the files of the store
+    await completeRebuild(disk, CONTENTS);
     const identity = await claimDirectory(disk, this.#fork('identity'), name, CONTENTS);
     return this.#openMember(await this.#belong(identity));
   }
@@ -381,6 +396,7 @@ export class WorldNode {
       startedAtMs: clock.wallMs(),
       isStopping: () => stopping.aborted,
       waitsFor: () => '',
+      isDamaged: () => false,
     };
     const observe = () => undefined;
     const status = statusSource(() => this.engine, facts, { node_id: '', incarnation: 1 });
@@ -396,7 +412,7 @@ export class WorldNode {
         deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
         deferredService(ForwardService, () => forwardService({ ...engine(), clock })),
         clusterService({ status, members: () => engine().changes, leaders: () => engine().transfer }),
-        bootstrapService(() => this.#introduction()),
+        bootstrapService({ introduction: () => this.#introduction(), rebuilds: () => engine().rebuilds }),
       ],
       connectionInFlightBytes: settings.connectionInFlightBytes,
       sendQueueBytes: settings.sendQueueBytes,
@@ -477,6 +493,11 @@ export class WorldNode {
     const isRefusal = error.name === 'DataDamaged' || error.name === 'IdentityError';
     if (isRefusal && this.mayBeRemoved && error.message.includes('was removed from the cluster')) {
       this.becomeSpare();
+    } else if (isRefusal && this.damage?.isToBeGivenUp === true) {
+      const { process } = this;
+      this.#beginAnew().catch((failure: unknown) => {
+        if (this.process === process) this.#onStartFailed(failure as Error);
+      });
     } else if (isRefusal && this.isDamaged) {
       this.kill();
       this.refusals++;
@@ -486,6 +507,28 @@ export class WorldNode {
     } else {
       this.#around.onDefect('start', `${this.name} cannot start for no reason: ${error.stack}`);
     }
+  }
+
+  /** As node/main/node.ts does. */
+  async #beginAnew(): Promise<void> {
+    const { disk, clock, process } = this;
+    const next = await givenUp({
+      identity: (await readIdentity(disk))!,
+      disk,
+      random: this.#fork('anew'),
+      clock,
+      transport: this.#calls(),
+      configured: (name) => this.#around.members.find((member) => member.name === name)?.address,
+      signal: new AbortController().signal,
+      onWaiting: (why) => this.#around.trace.note(this.name, `is not given up: ${why}`),
+    });
+    if (this.process !== process || next === undefined) return;
+    this.#around.trace.note(this.name, 'begins anew');
+    this.refusals++;
+    this.rebuilds++;
+    this.wasWiped = true;
+    this.lostReplica = this.replica;
+    this.kill();
   }
 
   /** Ends by itself; somebody has to start it again. */
@@ -539,22 +582,4 @@ export class WorldNode {
   #fork(label: string): SeededRandom {
     return this.#random.fork(`${label}-${this.#runs}`);
   }
-}
-
-function stoppingError(): HoldfastError {
-  return new HoldfastError({
-    reason: 'SHUTTING_DOWN',
-    message: 'the node is stopping. Nothing was done.',
-    outcome: 'NOT_APPLIED',
-    retryAfterMs: 500,
-  });
-}
-
-function startingError(): HoldfastError {
-  return new HoldfastError({
-    reason: 'STARTING',
-    message: 'the node is starting. Nothing was done.',
-    outcome: 'NOT_APPLIED',
-    retryAfterMs: 200,
-  });
 }

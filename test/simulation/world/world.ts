@@ -270,6 +270,7 @@ export class World {
       events: this.scheduler.executed,
       starts: sum(({ starts }) => starts),
       refusals: sum(({ refusals }) => refusals),
+      rebuilds: sum(({ rebuilds }) => rebuilds),
       forwarded: sum(({ forwarded }) => forwarded),
       leaderChanges: this.leaders.changes,
       foundingDeaths: this.#foundingDeaths,

@@ -1,0 +1,119 @@
+/**
+ * Has members given up whose data is damaged, when they ask for it: such a node puts its data
+ * aside and comes back empty, as a new member in its own place.
+ *
+ *  1. Only while each group of which it holds a replica is led, and a majority of its voters
+ *     answers, without it: nothing that was acknowledged can then be on this node alone.
+ *  2. One at a time: the next is granted when the one before votes, so that two who are damaged
+ *     are not both counted as what the other can be rebuilt from.
+ *  3. Asked again, it is answered as before: the answer may have been lost.
+ */
+import { create } from '@bufbuild/protobuf';
+import type { Transport } from '@holdfast/client/transport';
+import { ClusterService, GetStatusRequestSchema, type NodeStatus } from '@holdfast/proto/cluster/v1/cluster';
+import type { ClusterMembers } from './cluster-members.ts';
+import type { GroupPlacements } from './group-placements.ts';
+import { groupsKeptWithout, groupsWith } from './kept-groups.ts';
+import { knownMember, refused, refusedUnknown, withReplacement } from './member-change.ts';
+import type { MemberChanges } from './member-changes.ts';
+import type { ClusterMember, Membership, MemberTable } from './membership.ts';
+import { heldGroups, type FirstPlacement } from './placed-groups.ts';
+
+/** A node that has not answered by then is not counted. */
+const ANSWER_MS = 2_000;
+/** Groups that a refusal names. */
+const NAMED = 5;
+
+/** Who asks, by the ids of directories. */
+export interface RebuildRequest {
+  readonly clusterId: string;
+  readonly nodeId: string;
+  readonly newNodeId: string;
+}
+
+export interface RebuildGrantsOptions {
+  readonly changes: MemberChanges;
+  readonly members: ClusterMembers;
+  readonly placements: GroupPlacements;
+  readonly groups: () => readonly FirstPlacement[];
+  readonly transport: Transport | undefined;
+  readonly addressOf: (member: ClusterMember) => string;
+}
+
+export class RebuildGrants {
+  readonly #options: RebuildGrantsOptions;
+
+  constructor(options: RebuildGrantsOptions) {
+    this.#options = options;
+  }
+
+  /** Errors: see `RequestRebuild`. */
+  async grant({ clusterId, nodeId, newNodeId }: RebuildRequest): Promise<Membership> {
+    const { changes, members } = this.#options;
+    const { clusterId: ownId, founders } = members.current;
+    if (clusterId !== ownId)
+      throw refused(
+        'cluster_id',
+        `the data belongs to the cluster ${clusterId}, this is ${ownId}.`,
+        clusterId,
+      );
+    const table = await changes.change(async (before) => {
+      if (before.members.some((member) => member.nodeId === newNodeId)) return before; // invariant 3
+      const old = knownByDirectory(before, nodeId);
+      const { name, grpc, http } = old;
+      const next = withReplacement(before, name, { name, nodeId: newNodeId, grpc, http });
+      await this.#checkKept(before, old);
+      return next;
+    });
+    return { ...table, clusterId, founders };
+  }
+
+  /** Invariant 1. */
+  async #checkKept(table: MemberTable, { id, name }: ClusterMember): Promise<void> {
+    const { groups, placements } = this.#options;
+    const others = table.members.filter((member) => member.name !== name);
+    const nodes = (await Promise.all(others.map((member) => this.#status(member)))).flat();
+    const held = heldGroups(groups(), placements)
+      .filter(({ target, holders }) => target.includes(id) || holders.includes(id))
+      .map(({ group }) => group);
+    const kept = groupsKeptWithout(name, nodes);
+    const concerned = new Set([0, ...held, ...groupsWith(name, nodes)]);
+    const lost = [...concerned].filter((group) => !kept.has(group));
+    if (lost.length === 0) return;
+    const shown = `${lost.slice(0, NAMED).join(', ')}${lost.length > NAMED ? ` and ${lost.length - NAMED} more` : ''}`;
+    const message =
+      `without ${name} no majority of the replicas of group ${shown} answers, so what ${name} holds of it may be nowhere else. ` +
+      `Start the other nodes that hold it (\`holdfast cluster status\`); if they are lost as well, restore the directory of ${name} from a copy, or a backup.`;
+    throw refused('node_id', message, name);
+  }
+
+  async #status(member: ClusterMember): Promise<NodeStatus[]> {
+    const { transport, addressOf } = this.#options;
+    if (transport === undefined) return [];
+    const request = create(GetStatusRequestSchema);
+    const options = { timeoutMs: ANSWER_MS };
+    try {
+      const answer = await transport.unary(
+        addressOf(member),
+        ClusterService.method.getStatus,
+        request,
+        options,
+      );
+      // The first is the node itself; of the others it only says where they are.
+      return answer.nodes.slice(0, 1).filter(({ nodeId }) => nodeId === member.nodeId);
+    } catch {
+      return [];
+    }
+  }
+}
+
+/** The member whose data is in a directory. */
+function knownByDirectory(table: MemberTable, nodeId: string): ClusterMember {
+  const member = table.members.find((one) => one.nodeId === nodeId);
+  if (member === undefined) throw refusedUnknown('node_id', `with the directory ${nodeId}`, table, nodeId);
+  if (member.state === 'leaving') {
+    const message = `${member.name} leaves the cluster: what it held goes to the others without it.`;
+    throw refused('node_id', message, nodeId);
+  }
+  return knownMember(table, member.name);
+}
