@@ -7,6 +7,7 @@
 import { members } from '../../node/raft/core/configuration.ts';
 import { decodeEnvelope } from '../../node/raft/core/message-codec.ts';
 import { HEADER_BYTES, PeerMessageKind } from '../../node/raft/peer-courier.ts';
+import { decodePart } from '../../node/raft/snapshot-parts.ts';
 import { SimulatedClock } from '../../node/runtime/simulated/simulated-clock.ts';
 import type { DiskImage } from '../../node/runtime/simulated/simulated-disk.ts';
 import { SimulatedProcess } from '../../node/runtime/simulated/simulated-process.ts';
@@ -20,7 +21,7 @@ import {
 } from '../../node/storage/row-key.ts';
 import { CheckFailure } from './check-failure.ts';
 import { SmallCluster, type SmallNode } from './small-cluster.ts';
-import { StepWriter } from './step-writer.ts';
+import { StepWriter, putOf, removalOf } from './step-writer.ts';
 
 /** Who loses its power. */
 export type Side = 'sender' | 'receiver';
@@ -47,14 +48,17 @@ export interface Passage {
   /** Events of each side between the offer and the end. */
   readonly steps: Readonly<Record<Side, number>>;
   readonly parts: number;
+  /** The receiver's step after which the last part was on its way. */
+  readonly lastPart: number;
   /** Increments that were acknowledged from the offer on. */
   readonly acknowledged: number;
   /** The snapshot was fetched again, from its beginning. */
   readonly offers: number;
 }
 
-const LARGE_BYTES = 10_000;
-const LARGE_VALUES = 100;
+/** So that as many rows as are read at once are a part. */
+const VALUE_BYTES = 1_100;
+const VALUES = 900;
 const REPLACED = 30;
 const SETTLE_MS = 40_000;
 /** How far the store is: each node's own. */
@@ -64,16 +68,18 @@ const STORED = 'i';
 export async function prepareLag(seed: string): Promise<Lag> {
   const cluster = await SmallCluster.start(seed);
   const writer = new StepWriter(cluster, cluster.groupOf('k0'));
-  const names = writer.names(LARGE_VALUES);
-  for (const name of names.slice(0, REPLACED)) await writer.put(name, 'small', 3_600_000);
+  const names = writer.names(VALUES);
+  await writer.all(names.slice(0, REPLACED).map((name) => putOf(name, 'small', 3_600_000)));
   await writer.increment();
   await cluster.world.runFor(1_500);
   const leader = cluster.leaderOf(writer.group)!;
   const follower = cluster.nodes.find((node) => node !== leader)!;
   cluster.crash(follower);
-  for (const name of names.slice(0, REPLACED / 2)) await writer.remove(name);
-  for (const [at, name] of names.slice(REPLACED / 2).entries())
-    await writer.put(name, `${at} `.padEnd(LARGE_BYTES, 'x'), at % 2 === 0 ? undefined : 3_600_000);
+  await writer.all(names.slice(0, REPLACED / 2).map(removalOf));
+  const values = names.slice(REPLACED / 2).map((name, at) => {
+    return putOf(name, `${at} `.padEnd(VALUE_BYTES, 'x'), at % 2 === 0 ? undefined : 3_600_000);
+  });
+  await writer.all(values);
   for (let i = 0; i < 5; i++) await writer.increment();
   await cluster.world.runFor(3_000);
   for (const node of cluster.nodes) if (node !== follower) cluster.crash(node);
@@ -113,12 +119,13 @@ class TransferRun {
   readonly #follower: SmallNode;
   readonly #writer: StepWriter;
   #sender: SmallNode | undefined;
-  #parts = 0;
+  readonly #parts = new Set<number>();
   #offers = 0;
+  #lastPart = 0;
   /** What the follower has at first: until it has the snapshot, it has nothing else. */
   #before = new Map<string, string>();
-  /** Least that each node may be at. */
-  readonly #reached = new Map<SmallNode, number>();
+  /** Least that each node may be at: entry and log time. */
+  readonly #reached = new Map<SmallNode, { readonly index: number; readonly stampMs: number }>();
 
   constructor(lag: Lag, cut: Cut | undefined) {
     this.#lag = lag;
@@ -127,6 +134,8 @@ class TransferRun {
     const cluster = (this.#cluster = new SmallCluster(`${lag.seed} ${cut?.side ?? ''} ${cut?.step ?? ''}`));
     this.#follower = cluster.nodes[lag.follower]!;
     this.#writer = new StepWriter(cluster, lag.group, lag.counted);
+    // A part that comes twice, or late, is as harmless.
+    Object.assign(cluster.network.conditions, { duplicate: 0.1, delay: 0.1, reorder: 0.1, longDelayMs: 20 });
     cluster.network.observe = (from, to, message) => this.#watch(from, to, message);
   }
 
@@ -139,7 +148,7 @@ class TransferRun {
     const sender = this.#sender!;
     const before = this.#writer.acknowledged;
     const begun = { sender: eventsOf(sender), receiver: eventsOf(this.#follower) };
-    const writing = this.#writer.run();
+    const writing = this.#writer.run(this.#writer.names(VALUES).slice(REPLACED));
     const steps = (side: Side) => eventsOf(side === 'sender' ? sender : this.#follower) - begun[side];
     if (this.#cut !== undefined) {
       const { side, step } = this.#cut;
@@ -153,7 +162,8 @@ class TransferRun {
     await this.#checkEnd();
     return {
       steps: counted,
-      parts: this.#parts,
+      parts: this.#parts.size,
+      lastPart: this.#lastPart - begun.receiver,
       acknowledged: this.#writer.acknowledged - before,
       offers: this.#offers,
     };
@@ -221,11 +231,15 @@ class TransferRun {
     for (const node of this.#cluster.nodes) {
       if (node.failures.length > 0)
         throw new CheckFailure('failure', `${node.member.name}: ${node.failures.join(', ')}`);
-      const index = node.engine?.host.replica(this.#lag.group)?.applied.index ?? 0;
-      const reached = this.#reached.get(node) ?? 0;
-      if (node.engine !== undefined && index < reached)
-        throw new CheckFailure('applied index', `${node.member.name} goes from ${reached} to ${index}`);
-      if (index > reached) this.#reached.set(node, index);
+      const applied = node.engine?.host.replica(this.#lag.group)?.applied;
+      const reached = this.#reached.get(node);
+      if (applied === undefined || applied === reached) continue;
+      const { index, stampMs } = applied;
+      if (reached !== undefined && index < reached.index)
+        throw new CheckFailure('applied index', `${node.member.name} goes from ${reached.index} to ${index}`);
+      if (reached !== undefined && stampMs < reached.stampMs)
+        throw new CheckFailure('log time', `${node.member.name} goes from ${reached.stampMs} to ${stampMs}`);
+      this.#reached.set(node, applied);
     }
   }
 
@@ -291,7 +305,11 @@ class TransferRun {
   }
 
   #watch(from: string, to: string, message: Uint8Array): void {
-    if (to === this.#follower.member.name && message[0] === PeerMessageKind.snapshotPart) this.#parts++;
+    if (to === this.#follower.member.name && message[0] === PeerMessageKind.snapshotPart) {
+      const { group, part, isLast } = decodePart(message.subarray(HEADER_BYTES));
+      if (group === this.#lag.group) this.#parts.add(part);
+      if (group === this.#lag.group && isLast) this.#lastPart = eventsOf(this.#follower);
+    }
     if (message[0] !== PeerMessageKind.envelope) return;
     const offer = decodeEnvelope(message.subarray(HEADER_BYTES)).find(
       ({ group, message: { type } }) => type === 'snapshot' && group === this.#lag.group,

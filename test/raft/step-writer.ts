@@ -47,28 +47,23 @@ export class StepWriter {
     return names;
   }
 
-  put(key: string, value: string, ttlMs: number | undefined): Promise<void> {
-    const command = {
-      ...NOTHING,
-      kind: MutationKind.put,
-      key: Buffer.from(key),
-      value: Buffer.from(value),
-      ttlMs,
-    };
-    return this.#settle(command);
-  }
-
-  remove(key: string): Promise<void> {
-    return this.#settle({ ...NOTHING, kind: MutationKind.delete, key: Buffer.from(key) });
+  /** Carries all of these out, each until it is acknowledged. */
+  async all(commands: readonly MutationCommand[]): Promise<void> {
+    const done = Promise.all(commands.map((command) => this.#insist(command)));
+    await this.#cluster.world.settle(done, 60_000);
   }
 
   increment(): Promise<void> {
     return this.#cluster.world.settle(this.#incrementOnce(), 30_000);
   }
 
-  /** Increments one after another, until it is stopped. */
-  async run(): Promise<void> {
-    while (!this.#isStopped) await this.#incrementOnce();
+  /** Increments one after another, until it is stopped, and now and then removes one of these keys. */
+  async run(removed: readonly string[]): Promise<void> {
+    for (let turn = 1; !this.#isStopped; turn++) {
+      await this.#incrementOnce();
+      const key = turn % 8 === 0 ? removed[turn / 8] : undefined;
+      if (key !== undefined) await this.#attempt(removalOf(key), undefined);
+    }
   }
 
   stop(): void {
@@ -77,14 +72,17 @@ export class StepWriter {
 
   /** The counter, as the group's leader has it. */
   async read(): Promise<number> {
-    const { world } = this.#cluster;
-    await this.#cluster.until(() => this.#cluster.leaderOf(this.group) !== undefined);
-    const { kv, keyspaces } = this.#cluster.leaderOf(this.group)!.engine!;
-    const found = await world.settle(
-      Promise.resolve(kv.get(keyspaces.get('default'), this.#counterKey())),
-      30_000,
-    );
-    return Number(found === undefined ? 0 : Buffer.from(found.value).toString());
+    for (;;) {
+      await this.#cluster.until(() => this.#cluster.leaderOf(this.group) !== undefined);
+      const { kv, keyspaces } = this.#cluster.leaderOf(this.group)!.engine!;
+      const reading = Promise.resolve(kv.get(keyspaces.get('default'), this.#counterKey()));
+      // Who leads may stop leading meanwhile.
+      const found = await this.#cluster.world.settle(
+        reading.catch(() => 'again' as const),
+        30_000,
+      );
+      if (found !== 'again') return Number(found === undefined ? 0 : Buffer.from(found.value).toString());
+    }
   }
 
   #counterKey(): Buffer {
@@ -107,11 +105,8 @@ export class StepWriter {
     await this.#pause(PAUSE_MS);
   }
 
-  async #settle(command: MutationCommand): Promise<void> {
-    const { world } = this.#cluster;
-    for (let attempts = 0; attempts < 100; attempts++)
-      if (await world.settle(this.#attempt(command, undefined), 30_000)) return;
-    throw new Error('a write is not acknowledged');
+  async #insist(command: MutationCommand): Promise<void> {
+    while (!(await this.#attempt(command, undefined))) await this.#pause(PAUSE_MS);
   }
 
   /** Whether the write was acknowledged. */
@@ -144,3 +139,11 @@ const NOTHING = {
   expectedValue: NO_BYTES,
   delta: 0n,
 };
+
+export function putOf(key: string, value: string, ttlMs: number | undefined): MutationCommand {
+  return { ...NOTHING, kind: MutationKind.put, key: Buffer.from(key), value: Buffer.from(value), ttlMs };
+}
+
+export function removalOf(key: string): MutationCommand {
+  return { ...NOTHING, kind: MutationKind.delete, key: Buffer.from(key) };
+}
