@@ -33,7 +33,7 @@ export interface Cut {
 }
 
 /** A follower that lacks what the others' logs no longer have, as their disks have it. */
-interface Lag {
+export interface Lag {
   readonly seed: string;
   readonly atMs: number;
   readonly group: number;
