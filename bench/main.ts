@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { SingleBar } from 'cli-progress';
+import { catchUp, type CatchUpOptions } from './catch-up.ts';
 import { comparisons, medianOf, type Measured } from './report.ts';
 import { SystemMissing, type Driver, type System, type SystemOptions } from './system.ts';
 import { EtcdSystem } from './systems/etcd.ts';
@@ -57,7 +58,18 @@ const program = new Command('bench')
   .option('--json', 'JSON lines', false)
   .action(bench);
 
-await program.parseAsync();
+program
+  .command('catch-up')
+  .description('One node of three is away while values are written, and comes back under steady load.')
+  .option('--values <n>', 'values written meanwhile', whole, 300_000)
+  .option('--value-bytes <b>', 'size of a value, at most 1 MiB', valueSize, 1_024)
+  .option('--clients <n>', 'concurrent callers of the steady load', whole, 64)
+  .option('--seconds <s>', 'steady load before the node comes back, and afterwards', whole, 10)
+  .option('--trace <file.svg>', 'plot writes, their p99 and the lag')
+  .option('--json', 'a JSON line', false)
+  .action((options: CatchUpOptions) => catchUp(options));
+
+await program.enablePositionalOptions().parseAsync();
 
 async function bench(workload: Workload, options: Options): Promise<void> {
   const contenders = await startAll(options);

@@ -1,5 +1,6 @@
 /** What a node's figures do in the course of a long run: sampled each second, drawn as a plot. */
 import { readFileSync, writeFileSync } from 'node:fs';
+import { plot, type Panel } from './plot.ts';
 import type { Driver, ServerGauges } from './system.ts';
 
 const EVERY_MS = 1_000;
@@ -31,7 +32,7 @@ export class Trace {
   async stop(file: string): Promise<object> {
     clearInterval(this.#timer);
     await this.#sampling;
-    writeFileSync(file, plot(this.#samples));
+    writeFileSync(file, plot(PANELS, this.#samples));
     const most = (name: Figure) => Math.max(0, ...this.#samples.map((sample) => sample[name]));
     const memory = (from: number, to: number) =>
       Math.round(mean(this.#samples.slice(from, to).map(({ anonymousBytes }) => anonymousBytes)));
@@ -66,38 +67,12 @@ function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
 }
 
-const WIDTH = 720;
-const HEIGHT = 150;
-const LEFT = 70;
-const PANELS: readonly {
-  readonly name: Figure;
-  readonly title: string;
-  readonly unit: number;
-}[] = [
-  { name: 'memoryBytes', title: 'resident memory of the node, MiB', unit: 2 ** 20 },
-  { name: 'anonymousBytes', title: 'of that without mapped files, MiB', unit: 2 ** 20 },
-  { name: 'overlayBytes', title: 'applied and not yet in the store, MiB', unit: 2 ** 20 },
-  { name: 'storeLagEntries', title: 'log entries not yet in the store', unit: 1 },
+const PANELS: readonly Panel<Sample>[] = [
+  { title: 'resident memory of the node, MiB', value: ({ memoryBytes }) => memoryBytes / 2 ** 20 },
+  {
+    title: 'of that without mapped files, MiB',
+    value: ({ anonymousBytes }) => anonymousBytes / 2 ** 20,
+  },
+  { title: 'applied and not yet in the store, MiB', value: ({ overlayBytes }) => overlayBytes / 2 ** 20 },
+  { title: 'log entries not yet in the store', value: ({ storeLagEntries }) => storeLagEntries },
 ];
-
-/** One panel a figure, time to the right. */
-function plot(samples: readonly Sample[]): string {
-  const end = samples.at(-1)?.seconds ?? 1;
-  const panels = PANELS.map(({ name, title, unit }, position) => {
-    const top = 20 + position * (HEIGHT + 40);
-    const greatest = Math.max(1, ...samples.map((sample) => sample[name] / unit));
-    const x = (seconds: number) => (LEFT + (seconds / end) * (WIDTH - LEFT - 20)).toFixed(1);
-    const y = (value: number) => (top + HEIGHT - (value / greatest) * HEIGHT).toFixed(1);
-    const points = samples.map((sample) => `${x(sample.seconds)},${y(sample[name] / unit)}`).join(' ');
-    return [
-      `<text x="${LEFT}" y="${top - 6}">${title}</text>`,
-      `<path d="M${LEFT},${top}V${top + HEIGHT}H${WIDTH - 20}" fill="none" stroke="#999"/>`,
-      `<text x="${LEFT - 6}" y="${top + 8}" text-anchor="end">${Math.round(greatest)}</text>`,
-      `<text x="${LEFT - 6}" y="${top + HEIGHT}" text-anchor="end">0</text>`,
-      `<text x="${WIDTH - 20}" y="${top + HEIGHT + 14}" text-anchor="end">${Math.round(end)} s</text>`,
-      `<polyline points="${points}" fill="none" stroke="#07c"/>`,
-    ].join('\n');
-  });
-  const height = 20 + PANELS.length * (HEIGHT + 40);
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" font-family="sans-serif" font-size="11">\n<rect width="100%" height="100%" fill="#fff"/>\n${panels.join('\n')}\n</svg>\n`;
-}

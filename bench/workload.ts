@@ -41,13 +41,15 @@ export interface ServerFigures {
 /** Mixed load: this part of the operations reads. */
 const READ_SHARE = 0.7;
 const SCAN_ENTRIES = 100;
+/** Values that are loaded at a time. */
+const LOADING_BYTES = 1024 * 1024;
 
 /** The i-th key, 50 bytes long. */
 export function keyName(i: number): string {
   return `key/${i.toString().padStart(12, '0')}/`.padEnd(50, 'k');
 }
 
-/** Loads all keys, 512 at a time. */
+/** Loads all keys, 512 at a time, of large values fewer. */
 export async function load(
   driver: Driver,
   keys: number,
@@ -62,7 +64,8 @@ export async function load(
       if (i % 1_000 === 0) onProgress(i);
     }
   };
-  await Promise.all(Array.from({ length: 512 }, loader));
+  const callers = Math.max(1, Math.min(512, Math.floor(LOADING_BYTES / valueBytes)));
+  await Promise.all(Array.from({ length: callers }, loader));
   onProgress(keys);
 }
 
@@ -130,7 +133,7 @@ function operations(driver: Driver, { workload, keys, valueBytes }: RunOptions):
 }
 
 /** Values that do not compress. */
-function randomValues(bytes: number): Uint8Array[] {
+export function randomValues(bytes: number): Uint8Array[] {
   return Array.from({ length: 64 }, () =>
     Uint8Array.from({ length: bytes }, () => Math.floor(Math.random() * 256)),
   );

@@ -4,6 +4,9 @@ import { connect, type Holdfast } from '@holdfast/client';
 import { ServerProcess, freePorts, freshDirectory } from '../server-process.ts';
 import type { Driver, ServerCounters, ServerGauges, System, SystemOptions } from '../system.ts';
 
+/** Sums a metric over its labels, of which `having` are given. */
+export type Scraped = (name: string, having?: string) => number;
+
 /** Holdfast as `npm start` runs it: every write fsynced before it is acknowledged. */
 export class HoldfastSystem implements System {
   readonly name = 'holdfast';
@@ -34,6 +37,22 @@ export class HoldfastSystem implements System {
   async stop(): Promise<void> {
     await Promise.all(this.#servers.map((server) => server.stop()));
     this.#directory.remove();
+  }
+
+  /** Ends one node, counted from 0. */
+  async stopNode(at: number): Promise<void> {
+    await this.#servers[at]!.stop();
+  }
+
+  /** Starts a node again that was ended; resolves when it is ready. */
+  async startNode(at: number): Promise<void> {
+    const config = join(this.#directory.path, 'cluster.yaml');
+    this.#servers[at] = await this.#startNode(config, this.#names[at]!, at);
+  }
+
+  /** What the metrics of one node say now. */
+  async scrape(at: number): Promise<Scraped> {
+    return scraped([this.#http[at]!]);
   }
 
   async #start(): Promise<void> {
@@ -94,7 +113,7 @@ class HoldfastDriver implements Driver {
   }
 
   async metrics(): Promise<ServerCounters> {
-    const sum = await this.#scrape();
+    const sum = await scraped(this.#http);
     return {
       operations: sum('holdfast_pipeline_operation_duration_seconds_count'),
       operationSeconds: sum('holdfast_pipeline_operation_duration_seconds_sum'),
@@ -107,7 +126,7 @@ class HoldfastDriver implements Driver {
   }
 
   async gauges(): Promise<ServerGauges> {
-    const sum = await this.#scrape();
+    const sum = await scraped(this.#http);
     return {
       memoryBytes: sum('process_resident_memory_bytes'),
       overlayBytes: sum('holdfast_overlay_bytes'),
@@ -115,19 +134,20 @@ class HoldfastDriver implements Driver {
     };
   }
 
-  /** The sum of a metric over all nodes and labels. */
-  async #scrape(): Promise<(name: string) => number> {
-    const texts = await Promise.all(
-      this.#http.map(async (port) => (await fetch(`http://127.0.0.1:${port}/metrics`)).text()),
-    );
-    return (name) =>
-      texts.reduce((total, text) => {
-        const lines = text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'));
-        return [...lines].reduce((each, [, value]) => each + Number(value), total);
-      }, 0);
-  }
-
   async close(): Promise<void> {
     await this.#client.close();
   }
+}
+
+/** Sums of metrics over some nodes. */
+async function scraped(ports: readonly number[]): Promise<Scraped> {
+  const texts = await Promise.all(
+    ports.map(async (port) => (await fetch(`http://127.0.0.1:${port}/metrics`)).text()),
+  );
+  return (name, having = '') =>
+    texts.reduce((total, text) => {
+      const lines = text.matchAll(new RegExp(`^${name}(?:\\{([^}]*)\\})? (\\S+)$`, 'gm'));
+      const fitting = [...lines].filter(([, labels = '']) => labels.includes(having));
+      return fitting.reduce((each, [, , value]) => each + Number(value), total);
+    }, 0);
 }

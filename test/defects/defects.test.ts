@@ -6,9 +6,11 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { CoreWorld } from '../raft/core-world.ts';
 import { play } from '../simulation/world/play.ts';
 import { CORE_DEFECTS } from './core-defects.ts';
+import { play as playBackups } from './backup-rounds.ts';
 import { applyDefect } from './defect.ts';
 import { play as playEmptied } from './emptied-node.ts';
 import { play as playSteps } from './member-steps.ts';
+import { play as playCuts } from './snapshot-cuts.ts';
 import { play as playStrangers } from './strangers.ts';
 import { WORLD_DEFECTS } from './world-defects.ts';
 
@@ -50,6 +52,10 @@ test('nodes of two clusters take nothing from each other', () => playStrangers()
 test('a node that was emptied is not taken for what it was', () => playEmptied());
 
 test('replicas move by steps that may be taken', () => playSteps());
+
+test('snapshots arrive whole, wherever their way is cut off', () => playCuts(), 60_000);
+
+test('what is not a whole backup is refused, and what comes back is as it was', () => playBackups());
 
 describe.each([
   ['core', CORE_DEFECTS],

@@ -6,6 +6,7 @@ import { LOG_DEFECTS } from './log-defects.ts';
 import { MEMBER_DEFECTS } from './member-defects.ts';
 import { ROW_DEFECTS } from './row-defects.ts';
 import { SERVICE_DEFECTS } from './service-defects.ts';
+import { SNAPSHOT_DEFECTS } from './snapshot-defects.ts';
 import type { WorldDefect } from './world-defect.ts';
 
 export const WORLD_DEFECTS: readonly WorldDefect[] = [
@@ -16,4 +17,5 @@ export const WORLD_DEFECTS: readonly WorldDefect[] = [
   ...FORWARD_DEFECTS,
   ...CLUSTER_DEFECTS,
   ...MEMBER_DEFECTS,
+  ...SNAPSHOT_DEFECTS,
 ];
