@@ -19,7 +19,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
 `,
     reason: 'a vote or an acknowledgement goes with the power',
     caughtBy: {
-      seed: '0',
+      seed: '2',
       nodes: 3,
       faults: CRASHES,
       checker: 'storage',
@@ -43,10 +43,10 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
     replace: "proposal.onFailed({ cause, outcome: 'NOT_APPLIED', ...notLed });",
     reason: 'the next leader may commit what a leader that was deposed has in its log',
     caughtBy: {
-      seed: '5',
+      seed: '0',
       nodes: 3,
       faults: ['transfer-leader', 'peer-delay', 'peer-one-way', 'peer-drop'],
-      checker: 'applied-once',
+      checker: 'acknowledged-kept',
     },
   },
   {

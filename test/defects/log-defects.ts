@@ -19,7 +19,7 @@ export const LOG_DEFECTS: readonly WorldDefect[] = [
     find: 'await this.#file!.writeDurably(this.#position, bytes);',
     replace: 'await this.#file!.writeDurably(this.#position, bytes).catch(() => undefined);',
     reason: 'what the kernel dropped is acknowledged',
-    caughtBy: { seed: '8', nodes: 1, faults: ['failed-sync', 'power-loss'], checker: 'start' },
+    caughtBy: { seed: '14', nodes: 1, faults: ['failed-sync', 'power-loss'], checker: 'start' },
   },
   {
     name: 'trust the end of the log',
