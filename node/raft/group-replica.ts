@@ -9,7 +9,7 @@ import { RaftCore } from './core/raft-core.ts';
 import type { SnapshotPoint } from './core/raft-log.ts';
 import type { RaftSettings } from './core/settings.ts';
 import { EntryCache } from './entry-cache.ts';
-import { EntryKind, decodeCommands, type Command, type Entry } from './entry.ts';
+import { ENTRY_VERSION, EntryKind, decodeCommands, type Command, type Entry } from './entry.ts';
 import { ProposalQueue } from './proposal-queue.ts';
 import { ReadQueue } from './read-queue.ts';
 import type { StateMachine } from './state-machine.ts';
@@ -45,6 +45,8 @@ export interface ReceivedRows {
   readonly point: SnapshotPoint;
   readonly generation: number;
 }
+
+const KNOWN_KINDS: ReadonlySet<number> = new Set(Object.values(EntryKind));
 
 export class GroupReplica<M extends StateMachine = StateMachine> {
   readonly group: number;
@@ -146,6 +148,8 @@ export class GroupReplica<M extends StateMachine = StateMachine> {
     if (entry.index !== this.#applied.index + 1) {
       throw new Error(`group ${this.group}: entry ${entry.index} applied after ${this.#applied.index}`);
     }
+    if (entry.version !== ENTRY_VERSION || !KNOWN_KINDS.has(entry.kind))
+      throw unknownEntry(this.group, entry);
     const results: unknown[] = [];
     if (entry.kind === EntryKind.commands) {
       for (const command of commands ?? decodeCommands(entry.payload))
@@ -217,6 +221,13 @@ export class GroupReplica<M extends StateMachine = StateMachine> {
     if (freed > 0) this.core.compact(freed);
     return before - this.cache.bytes;
   }
+}
+
+/** Passed over, it would leave this replica with other rows than those that know what it means. */
+function unknownEntry(group: number, { index, kind, version }: Entry): RangeError {
+  return new RangeError(
+    `group ${group}: entry ${index} is of kind ${kind}, version ${version}, which this program does not know. A newer one has written it; start that one.`,
+  );
 }
 
 /** What a replica with exactly a snapshot's rows has applied. */
