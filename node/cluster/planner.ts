@@ -2,7 +2,7 @@
  * Carries changes of members through, and keeps replicas balanced, while this node leads group
  * 0. Knows nothing of earlier tasks: see `nextTask`.
  */
-import type { Clock, Timer } from '@holdfast/client/clock';
+import type { Clock } from '@holdfast/client/clock';
 import type { GroupHost } from '../raft/group-host.ts';
 import { appliedConfiguration, type GroupReplica } from '../raft/group-replica.ts';
 import { COORDINATION_GROUP } from '../raft/members.ts';
@@ -14,6 +14,7 @@ import { tableWithReturned, type LostDataOptions } from './lost-data.ts';
 import type { MemberTable } from './membership.ts';
 import { nextTask, type ClusterTask } from './next-task.ts';
 import { heldGroups, type FirstPlacement } from './placed-groups.ts';
+import { Rounds } from './rounds.ts';
 
 /** Between two looks. */
 const EVERY_MS = 250;
@@ -32,8 +33,7 @@ export interface PlannerOptions extends LostDataOptions {
 
 export class Planner {
   readonly #options: PlannerOptions;
-  #timer: Timer | undefined;
-  #isStopped = false;
+  readonly #rounds: Rounds;
   /** Since when this node leads group 0; undefined: it does not. */
   #ledSinceMs: number | undefined;
   /** When each member was last heard of. */
@@ -41,23 +41,15 @@ export class Planner {
 
   constructor(options: PlannerOptions) {
     this.#options = options;
-    this.#schedule();
+    this.#rounds = new Rounds(
+      options.clock,
+      () => EVERY_MS,
+      () => this.#look(),
+    );
   }
 
   stop(): void {
-    this.#isStopped = true;
-    this.#timer?.cancel();
-  }
-
-  #schedule(): void {
-    this.#timer = this.#options.clock.setTimer(EVERY_MS, () => {
-      // What fails is tried again, or done by whoever leads next.
-      void this.#look()
-        .catch(() => undefined)
-        .then(() => {
-          if (!this.#isStopped) this.#schedule();
-        });
-    });
+    this.#rounds.stop();
   }
 
   async #look(): Promise<void> {

@@ -8,7 +8,7 @@
  *     number is never given again, so that stays true.
  *  2. What another member tells is a table that it has applied, so it is committed.
  */
-import type { Clock, Timer } from '@holdfast/client/clock';
+import type { Clock } from '@holdfast/client/clock';
 import type { Transport } from '@holdfast/client/transport';
 import type { GroupHost } from '../raft/group-host.ts';
 import { COORDINATION_GROUP } from '../raft/members.ts';
@@ -16,6 +16,7 @@ import { members as everyone } from '../raft/core/configuration.ts';
 import type { ClusterMembers } from './cluster-members.ts';
 import { askIntroduction } from './introduce.ts';
 import type { ClusterMember, MemberTable } from './membership.ts';
+import { Rounds } from './rounds.ts';
 
 const EVERY_MS = 1_000;
 /** Looks without a leader before anybody is asked: elections are sooner over. */
@@ -33,29 +34,20 @@ export interface RemovalWatchOptions {
 
 export class RemovalWatch {
   readonly #options: RemovalWatchOptions;
-  #timer: Timer | undefined;
-  #isStopped = false;
+  readonly #rounds: Rounds;
   #lonely = 0;
 
   constructor(options: RemovalWatchOptions) {
     this.#options = options;
-    this.#schedule();
+    this.#rounds = new Rounds(
+      options.clock,
+      () => EVERY_MS,
+      () => this.#look(),
+    );
   }
 
   stop(): void {
-    this.#isStopped = true;
-    this.#timer?.cancel();
-  }
-
-  #schedule(): void {
-    this.#timer = this.#options.clock.setTimer(EVERY_MS, () => {
-      // What fails is looked at again.
-      void this.#look()
-        .catch(() => undefined)
-        .then(() => {
-          if (!this.#isStopped) this.#schedule();
-        });
-    });
+    this.#rounds.stop();
   }
 
   async #look(): Promise<void> {
@@ -64,13 +56,13 @@ export class RemovalWatch {
     const { host, members } = this.#options;
     const others = members.current.members.filter(({ id }) => id !== host.self);
     const told = await Promise.all(others.map((member) => this.#newerTable(member)));
-    if (this.#isStopped) return;
+    if (this.#rounds.isStopped) return;
     const witness = others.find((_, at) => told[at]?.members.some(({ id }) => id === host.self) === false);
     if (witness === undefined) {
       for (const table of told) if (table !== undefined) members.learn(table); // invariant 2
       return;
     }
-    this.#isStopped = true;
+    this.#rounds.stop();
     this.#options.onRemoved(
       new Error(
         `this node was removed from the cluster, says ${witness.name}. Its data serves nobody any more: ` +

@@ -3,7 +3,7 @@
  * and says in the coordination tree who holds them. Knows nothing of earlier steps: a new
  * leader goes on from the configuration that it finds.
  */
-import type { Clock, Timer } from '@holdfast/client/clock';
+import type { Clock } from '@holdfast/client/clock';
 import type { Random } from '@holdfast/client/random';
 import { COORDINATION_GROUP } from '../raft/members.ts';
 import { appliedConfiguration, type GroupReplica } from '../raft/group-replica.ts';
@@ -14,6 +14,7 @@ import { placementChanges, type GroupPlacement, type GroupPlacements } from './g
 import { isSettled, nextMove } from './next-move.ts';
 import { coordinationTarget } from './next-task.ts';
 import { heldGroups, targetOf, type FirstPlacement } from './placed-groups.ts';
+import { Rounds } from './rounds.ts';
 
 /** Between two looks. Less: a change is through sooner; each look costs a little for each group. */
 const EVERY_MS = 200;
@@ -37,31 +38,22 @@ export interface ReplicaMoverOptions {
 
 export class ReplicaMover {
   readonly #options: ReplicaMoverOptions;
-  #timer: Timer | undefined;
+  readonly #rounds: Rounds;
   #isReporting = false;
-  #isStopped = false;
   #filling = 0;
 
   constructor(options: ReplicaMoverOptions) {
     this.#options = options;
-    this.#schedule();
+    const { clock, random } = options;
+    this.#rounds = new Rounds(
+      clock,
+      () => EVERY_MS * (0.5 + random.float()),
+      () => this.#look(),
+    );
   }
 
   stop(): void {
-    this.#isStopped = true;
-    this.#timer?.cancel();
-  }
-
-  #schedule(): void {
-    const { clock, random } = this.#options;
-    this.#timer = clock.setTimer(EVERY_MS * (0.5 + random.float()), () => {
-      try {
-        this.#look();
-      } catch {
-        // Damage of the store, which whoever reads it next reports.
-      }
-      if (!this.#isStopped) this.#schedule();
-    });
+    this.#rounds.stop();
   }
 
   #look(): void {
