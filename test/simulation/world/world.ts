@@ -208,7 +208,9 @@ export class World {
     };
     let fewest = this.settings.nodes;
     const watch = new WireWatch(() => {
-      fewest = Math.min(fewest, this.members().length || fewest);
+      // One that is replaced under its own name stands there twice.
+      const names = new Set(this.members().map(({ name }) => name));
+      fewest = Math.min(fewest, names.size || fewest);
       return fewest - 1;
     });
     this.network.observe = (from, _to, message) => {
