@@ -47,14 +47,6 @@ export const SNAPSHOT_DEFECTS: readonly WorldDefect[] = [
     caughtBy: inCuts('replicas'),
   },
   {
-    name: 'fill a generation that has rows of another transfer',
-    file: RECEIVER,
-    find: '    await this.remove(group, transfer.generation);\n',
-    replace: '    await Promise.resolve();\n',
-    reason: 'what was deleted between two offers is back on one replica',
-    caughtBy: inCuts('replicas'),
-  },
-  {
     name: 'leave what is to expire out of a snapshot',
     file: 'node/storage/row-store.ts',
     find: 'return rest === STORED_FAMILY ? [] :',
