@@ -43,7 +43,7 @@ export function whoCanGrant({ members }: Membership, nodeId: string): ClusterMem
 export async function requestRebuild(options: RebuildRequestOptions): Promise<Membership> {
   const { membership, nodeId, clock, signal, onWaiting } = options;
   const others = whoCanGrant(membership, nodeId);
-  for (let told = ''; ;) {
+  for (let [told, before] = ['', '']; ;) {
     signal.throwIfAborted();
     let why = 'no other member answers';
     for (const member of others) {
@@ -51,7 +51,9 @@ export async function requestRebuild(options: RebuildRequestOptions): Promise<Me
       if (typeof answer !== 'string') return answer;
       if (answer !== '') why = answer;
     }
-    if (why !== told) onWaiting((told = why));
+    // Which groups a refusal names changes from round to round while others are elected, or away.
+    if (why !== told && (told === '' || why === before)) onWaiting((told = why));
+    before = why;
     await sleep(clock, ASK_EVERY_MS, signal);
   }
 }

@@ -104,6 +104,7 @@ function groupStatus({ host, keyspaces, log }: Engine, { group, core, applied }:
     leader: host.leaderOf(group)?.name ?? '',
     commitIndex: BigInt(committed),
     voters: configuration.voters.map(name),
+    outgoing: configuration.outgoing.map(name),
     learners: configuration.learners.map(name),
     followers: [...followers].map(([id, { match, isActive, state }]) =>
       create(FollowerStatusSchema, {

@@ -20,19 +20,25 @@ export async function play(): Promise<void> {
     const some = (share: number) => NAMES.filter(() => random.chance(share));
     const up = some(0.75);
     const groups = Array.from({ length: GROUPS }, () => ({ voters: some(0.5), learners: some(0.2) }));
+    // Whose place is taken is gone, and who takes it answers: a node that is up is not both.
+    const isAway = (name: string, learners: readonly string[]) =>
+      !up.includes(name) || learners.includes(name);
     const nodes = up.map((name) => create(NodeStatusSchema, { name }));
     groups.forEach(({ voters, learners }, group) => {
-      const answering = voters.filter((name) => up.includes(name));
+      const answering = voters.filter((name) => !isAway(name, learners));
       const leader = nodes.find(({ name }) => answering.includes(name));
       if (leader === undefined || answering.length <= voters.length / 2) return;
-      const followers = [...new Set([...voters, ...learners])].filter((name) => name !== leader.name);
+      const others = voters.filter((name) => name !== leader.name);
       leader.groups.push(
         create(GroupStatusSchema, {
           group: BigInt(group),
           role: GroupRole.LEADER,
           voters,
           learners,
-          followers: followers.map((name) => ({ name, active: up.includes(name) })),
+          followers: [
+            ...others.map((name) => ({ name, active: !isAway(name, learners) })),
+            ...learners.map((name) => ({ name, active: up.includes(name) })),
+          ],
         }),
       );
     });
@@ -41,11 +47,11 @@ export async function play(): Promise<void> {
       damaged,
       nodes.filter(({ name }) => name !== damaged),
     );
-    groups.forEach(({ voters }, group) => {
+    groups.forEach(({ voters, learners }, group) => {
       const led = nodes.some(
         (node) => node.name !== damaged && node.groups.some((one) => Number(one.group) === group),
       );
-      const rest = voters.filter((name) => name !== damaged && up.includes(name));
+      const rest = voters.filter((name) => name !== damaged && !isAway(name, learners));
       const isKept = led && rest.length > voters.length / 2;
       if (isKept) kept++;
       else lost++;

@@ -85,17 +85,17 @@ export const MEMBER_DEFECTS: readonly WorldDefect[] = [
   {
     name: 'count a damaged node among those that can go on without it',
     file: 'node/cluster/kept-groups.ts',
-    find: '(one) => one.active && one.name !== name && voters.includes(one.name),',
-    replace: '(one) => one.active && voters.includes(one.name),',
+    find: '(name) => name !== without && answers(name)',
+    replace: '(name) => without.length > 0 && answers(name)',
     reason: 'what only it and one other had is put aside, and the group stops for good',
     caughtBy: { seed: '0', nodes: 3, rig: KEPT, checker: 'kept' },
   },
   {
     name: 'count learners among those that can go on without a damaged node',
     file: 'node/cluster/kept-groups.ts',
-    find: '(one) => one.active && one.name !== name && voters.includes(one.name),',
-    replace: '(one) => one.active && one.name !== name,',
-    reason: 'they decide nothing',
+    find: 'count(active, name) > count(learners, name)',
+    replace: 'count(active, name) > 0 * count(learners, name)',
+    reason: 'one that is being filled has the name of the voter whose place it takes, and decides nothing',
     caughtBy: { seed: '0', nodes: 3, rig: KEPT, checker: 'kept' },
   },
   {
