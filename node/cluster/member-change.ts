@@ -54,9 +54,10 @@ export function withoutMember(table: MemberTable, name: string): MemberTable {
 
 /** Takes in a node in place of a member, which leaves. Errors: as above. */
 export function withReplacement(table: MemberTable, oldName: string, candidate: Candidate): MemberTable {
-  // Whoever leaves may wait for the one that is gone.
-  checkQuiet({ ...table, members: table.members.filter(({ state }) => state !== 'leaving') });
   const old = knownMember(table, oldName, 'old_name');
+  // Whoever leaves may wait for the one that is gone, and one that joins would never have joined.
+  const isConcerned = ({ id, state }: ClusterMember) => state !== 'leaving' && id !== old.id;
+  checkQuiet({ ...table, members: table.members.filter(isConcerned) });
   // One that loses its data twice is still leaving under its first number.
   const isBefore = ({ name, state }: ClusterMember) => state === 'leaving' && name === candidate.name;
   const others = table.members.filter((member) => member.id !== old.id && !isBefore(member));

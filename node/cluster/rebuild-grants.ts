@@ -6,7 +6,8 @@
  *     answers, without it: nothing that was acknowledged can then be on this node alone.
  *  2. One at a time: the next is granted when the one before votes, so that two who are damaged
  *     are not both counted as what the other can be rebuilt from.
- *  3. Asked again, it is answered as before: the answer may have been lost.
+ *  3. Asked again, it is answered as before: the answer may have been lost. Not once the new
+ *     directory votes: what asks then is an earlier copy, and would forget what that one promised.
  */
 import { create } from '@bufbuild/protobuf';
 import type { Transport } from '@holdfast/client/transport';
@@ -58,7 +59,7 @@ export class RebuildGrants {
         clusterId,
       );
     const table = await changes.change(async (before) => {
-      if (before.members.some((member) => member.nodeId === newNodeId)) return before; // invariant 3
+      if (isGranted(before, newNodeId)) return before;
       const old = knownByDirectory(before, nodeId);
       const { name, grpc, http } = old;
       const next = withReplacement(before, name, { name, nodeId: newNodeId, grpc, http });
@@ -105,6 +106,16 @@ export class RebuildGrants {
       return [];
     }
   }
+}
+
+/** Invariant 3. Error: MEMBER_CHANGE_REFUSED. */
+function isGranted({ members }: MemberTable, newNodeId: string): boolean {
+  const next = members.find((member) => member.nodeId === newNodeId);
+  if (next === undefined || next.state === 'joining') return next !== undefined;
+  const message =
+    `${next.name} has come back with the directory ${newNodeId} already, and this is what it had before. ` +
+    'Start it with that one; if it is lost, move this one away and start the node again: it then begins empty.';
+  throw refused('new_node_id', message, newNodeId);
 }
 
 /** The member whose data is in a directory. */
