@@ -187,6 +187,7 @@ class Node implements RunningNode {
     const membership = await founder.belong(this.#stopping.signal);
     try {
       this.#engine = await this.#openEngine(membership);
+      if (this.#refused !== undefined) throw this.#refused; // only just, so that the engine did not see it
     } catch (error) {
       const isDamage = error instanceof DataDamaged || error === this.#refused;
       throw isDamage ? await this.#givenUp(identity, error as Error) : error;
@@ -202,8 +203,13 @@ class Node implements RunningNode {
     return this.#stop;
   }
 
-  /** Gives back what a failed start had taken. */
-  async abandon(): Promise<void> {
+  /** Gives back what a failed start had taken; once, whoever is first: this, or a stop. */
+  abandon(): Promise<void> {
+    this.#stop ??= this.#giveBack();
+    return this.#stop;
+  }
+
+  async #giveBack(): Promise<void> {
     this.#clockWatch?.stop();
     this.#looking?.cancel();
     this.#stopping.abort(stoppingError());
