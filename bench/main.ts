@@ -1,8 +1,9 @@
 /** `npm run -s bench -- WORKLOAD`: Holdfast beside its peers, from one Node.js process. */
 import { availableParallelism } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { SingleBar } from 'cli-progress';
 import { catchUp, type CatchUpOptions } from './catch-up.ts';
+import { growth, AXES, type GrowthOptions } from './growth.ts';
+import { startProgress } from './progress.ts';
 import { comparisons, medianOf, type Measured } from './report.ts';
 import { SystemMissing, type Driver, type System, type SystemOptions } from './system.ts';
 import { EtcdSystem } from './systems/etcd.ts';
@@ -69,6 +70,22 @@ program
   .option('--json', 'a JSON line', false)
   .action((options: CatchUpOptions) => catchUp(options));
 
+program
+  .command('growth')
+  .description('What operations, memory and a restart cost as there are more groups, keys, callers or nodes.')
+  .addOption(new Option('--axis <name>', 'what grows; all in turn by default').choices(Object.keys(AXES)))
+  .option('--points <list>', 'other points of the axis, such as 1,8', wholes)
+  .option('--keys <k>', 'keys, loaded first, where they do not grow', whole, 10_000)
+  .option('--seconds <s>', 'length of a run', whole, 3)
+  .option('--repeat <r>', 'runs at each point, of which the medians are told', whole, 1)
+  .option('--plots <directory>', 'where to draw growth-AXIS.svg')
+  .option('--json', 'JSON lines', false)
+  .action((options: GrowthOptions, command: Command) => {
+    if (options.points !== undefined && options.axis === undefined)
+      command.error('error: --points are of one axis; name it with --axis');
+    return growth(options);
+  });
+
 await program.enablePositionalOptions().parseAsync();
 
 async function bench(workload: Workload, options: Options): Promise<void> {
@@ -114,8 +131,8 @@ async function measure(
   contenders: readonly Contender[],
 ): Promise<Measured[]> {
   const shape = { workload, callers: options.clients, valueBytes: options.valueBytes, keys: options.keys };
-  const bar = progress(
-    options,
+  const bar = startProgress(
+    options.json,
     contenders.length * (options.keys + (options.repeat * options.seconds + warmUp(options)) * 1_000),
   );
   for (const { driver } of contenders) {
@@ -210,18 +227,15 @@ function printTable(measured: readonly Measured[]): void {
   console.log(`${availableParallelism()} cores, Node.js ${process.version}`);
 }
 
-function progress({ json }: Options, total: number): Pick<SingleBar, 'increment' | 'stop'> {
-  if (json || !process.stderr.isTTY) return { increment: () => undefined, stop: () => undefined };
-  const bar = new SingleBar({ format: '{bar} {percentage}% | {eta_formatted} left', stream: process.stderr });
-  bar.start(total, 0);
-  return bar;
-}
-
 function whole(text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1)
     throw new InvalidArgumentError('a whole number above 0 is needed.');
   return value;
+}
+
+function wholes(text: string): number[] {
+  return text.split(',').map(whole);
 }
 
 function valueSize(text: string): number {

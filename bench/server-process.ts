@@ -6,6 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SystemMissing } from './system.ts';
 
+/** How exactly the time of a start is known. */
+const READY_POLL_MS = 10;
+
 export class ServerProcess {
   readonly #child: ChildProcess;
   #output = '';
@@ -37,7 +40,7 @@ export class ServerProcess {
         await server.stop();
         throw new Error(`${command} did not start: ${server.#output.slice(-500)}`);
       }
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await new Promise((resolve) => setTimeout(resolve, READY_POLL_MS));
     }
     return server;
   }
@@ -46,11 +49,11 @@ export class ServerProcess {
     return this.#child.pid ?? 0;
   }
 
-  /** Ends the process, gently first. */
-  async stop(): Promise<void> {
+  /** Ends the process, gently first; or at once, as `kill -9` does. */
+  async stop(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
     if (this.#ended) return;
     const gone = new Promise<void>((resolve) => this.#child.once('exit', () => resolve()));
-    this.#child.kill('SIGTERM');
+    this.#child.kill(signal);
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), 15_000);
     await gone;
     clearTimeout(timer);

@@ -56,7 +56,8 @@ export class Trace {
   }
 }
 
-function anonymousBytes(pids: readonly number[]): number {
+/** Resident memory without mapped files, all processes together. */
+export function anonymousBytes(pids: readonly number[]): number {
   const kib = pids.map(
     (pid) => /^RssAnon:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1],
   );

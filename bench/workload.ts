@@ -49,22 +49,23 @@ export function keyName(i: number): string {
   return `key/${i.toString().padStart(12, '0')}/`.padEnd(50, 'k');
 }
 
-/** Loads all keys, 512 at a time, of large values fewer. */
+/** Loads the keys from `from` on, up to 2,048 at a time, of large values fewer. */
 export async function load(
   driver: Driver,
   keys: number,
   valueBytes: number,
   onProgress: (done: number) => void,
+  from = 0,
 ): Promise<void> {
   const values = randomValues(valueBytes);
-  let next = 0;
+  let next = from;
   const loader = async () => {
     for (let i = next++; i < keys; i = next++) {
       await driver.put(keyName(i), values[i % values.length]!);
       if (i % 1_000 === 0) onProgress(i);
     }
   };
-  const callers = Math.max(1, Math.min(512, Math.floor(LOADING_BYTES / valueBytes)));
+  const callers = Math.max(1, Math.min(2_048, Math.floor(LOADING_BYTES / valueBytes)));
   await Promise.all(Array.from({ length: callers }, loader));
   onProgress(keys);
 }

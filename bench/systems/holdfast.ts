@@ -7,6 +7,8 @@ import type { Driver, ServerCounters, ServerGauges, System, SystemOptions } from
 /** Sums a metric over its labels, of which `having` are given. */
 export type Scraped = (name: string, having?: string) => number;
 
+const KEYSPACE = 'default';
+
 /** Holdfast as `npm start` runs it: every write fsynced before it is acknowledged. */
 export class HoldfastSystem implements System {
   readonly name = 'holdfast';
@@ -29,9 +31,19 @@ export class HoldfastSystem implements System {
   }
 
   async connect(): Promise<Driver> {
-    if (this.#servers.length === 0) await this.#start();
-    const client = await connect({ endpoints: this.#grpc.map((port) => `127.0.0.1:${port}`) });
-    return new HoldfastDriver(client, this.#http);
+    await this.start();
+    return new HoldfastDriver(await this.#client(), this.#http);
+  }
+
+  /** Makes the keyspace of the measurements anew, empty, with so many groups. */
+  async partition(partitions: number, replication: number): Promise<void> {
+    const client = await this.#client();
+    try {
+      await client.keyspaces.drop(KEYSPACE);
+      await client.keyspaces.create(KEYSPACE, { partitions, replication });
+    } finally {
+      await client.close();
+    }
   }
 
   async stop(): Promise<void> {
@@ -40,8 +52,8 @@ export class HoldfastSystem implements System {
   }
 
   /** Ends one node, counted from 0. */
-  async stopNode(at: number): Promise<void> {
-    await this.#servers[at]!.stop();
+  async stopNode(at: number, signal?: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    await this.#servers[at]!.stop(signal);
   }
 
   /** Starts a node again that was ended; resolves when it is ready. */
@@ -55,7 +67,13 @@ export class HoldfastSystem implements System {
     return scraped([this.#http[at]!]);
   }
 
-  async #start(): Promise<void> {
+  #client(): Promise<Holdfast> {
+    return connect({ endpoints: this.#grpc.map((port) => `127.0.0.1:${port}`) });
+  }
+
+  /** Starts the nodes, unless they run. */
+  async start(): Promise<void> {
+    if (this.#servers.length > 0) return;
     const ports = await freePorts(2 * this.#names.length);
     this.#grpc = ports.slice(0, this.#names.length);
     this.#http = ports.slice(this.#names.length);
@@ -90,7 +108,7 @@ class HoldfastDriver implements Driver {
 
   constructor(client: Holdfast, http: readonly number[]) {
     this.#client = client;
-    this.#keyspace = client.keyspace('default');
+    this.#keyspace = client.keyspace(KEYSPACE);
     this.#http = http;
   }
 

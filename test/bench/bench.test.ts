@@ -1,14 +1,17 @@
 /** The bench itself: its lines, and that what it measures is what the node says it did. */
 import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
 
 const MAIN = new URL('../../bench/main.ts', import.meta.url).pathname;
 
 /** Runs the bench; its JSON lines and what it said besides. */
-function bench(
+function bench<T = Line>(
   args: readonly string[],
   path = process.env['PATH'],
-): Promise<{ lines: Line[]; said: string }> {
+): Promise<{ lines: T[]; said: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, ['--conditions=holdfast-source', MAIN, ...args, '--json'], {
       env: { ...process.env, PATH: path },
@@ -21,7 +24,7 @@ function bench(
     child.on('exit', (code) => {
       if (code !== 0) return reject(new Error(`bench ended with ${code}: ${said}`));
       const lines = out.split('\n').filter((line) => line.length > 0);
-      resolve({ lines: lines.map((line) => JSON.parse(line) as Line), said });
+      resolve({ lines: lines.map((line) => JSON.parse(line) as T), said });
     });
   });
 }
@@ -37,6 +40,9 @@ interface Line {
   readonly ratio_median: number;
   readonly server?: { readonly operations: number; readonly mean_us: number; readonly sync_mean_us: number };
 }
+
+/** Numbers, and the name of the axis. */
+type GrowthLine = Readonly<Record<string, number | string>>;
 
 const SHORT = ['--seconds', '2', '--repeat', '2', '--clients', '16', '--keys', '500'];
 
@@ -88,3 +94,30 @@ it('goes on without a system that is not there', async () => {
   expect(said).toMatch(/skipped etcd: .*apt-get install etcd-server/);
   expect(lines.map(({ system }) => system)).toEqual(['holdfast']);
 }, 120_000);
+
+it.each([
+  ['groups', '1,4', ['--keys', '200']],
+  ['keys', '100,300', ['--repeat', '2']],
+  ['nodes', '1,3', ['--keys', '200']],
+])(
+  'measures as %s grow, and what a node recovers that was killed',
+  async (axis, points, more) => {
+    const plots = mkdtempSync(join(tmpdir(), 'holdfast-growth-'));
+    try {
+      const args = ['growth', '--axis', axis, '--points', points, '--seconds', '1', '--plots', plots];
+      const { lines } = await bench<GrowthLine>([...args, ...more]);
+      expect(lines.map((line) => line[axis])).toEqual(points.split(',').map(Number));
+      for (const line of lines) {
+        expect(line).toMatchObject({ axis, errors: 0 });
+        expect(line['put_ops_per_second']).toBeGreaterThan(0);
+        expect(line['get_p99_ms']).toBeGreaterThanOrEqual(line['get_p50_ms'] as number);
+        expect(line['rss_mib']).toBeGreaterThanOrEqual(line['anonymous_mib'] as number);
+        expect(line['start_ms']).toBeGreaterThan(line['recovery_ms'] as number);
+      }
+      expect(readFileSync(join(plots, `growth-${axis}.svg`), 'utf8')).toContain('</svg>');
+    } finally {
+      rmSync(plots, { recursive: true });
+    }
+  },
+  120_000,
+);
