@@ -54,7 +54,7 @@ async function settledMembers(operator: Holdfast, isSettled: (seen: string) => b
       seen = `${members.map(({ name, id, state }) => `${name} ${id} ${state}`).join(', ')}; ${movingGroups}`;
       return isSettled(seen);
     },
-    60_000,
+    120_000,
     () => seen,
   );
 }
@@ -93,7 +93,7 @@ it('damage of any kind on one node of three is found, and the node rebuilt, unde
   expect(aside).toEqual([]); // the last kind left nothing to put aside
   const { counts } = load;
   console.log(`${Object.keys(DAMAGES).length} kinds of damage; ${counts.operations} operations`);
-}, 300_000);
+}, 600_000);
 
 it('of three nodes two that are damaged keep what they have, and say so', async () => {
   await using cluster = await RealCluster.start();
