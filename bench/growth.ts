@@ -61,12 +61,15 @@ export async function growth(options: GrowthOptions): Promise<void> {
 
 /** With more nodes than a group has copies by default, there are two ways to use them. */
 function settingsOf(axis: Axis, { points = AXES[axis], keys }: GrowthOptions): Setting[] {
-  return points.flatMap((at) => {
-    const setting = { groups: 8, keys, callers: 64, nodes: 3, copies: DEFAULT_COPIES, [axis]: at };
-    const least = Math.min(DEFAULT_COPIES, setting.nodes);
-    const copies = axis === 'nodes' ? [...new Set([least, setting.nodes])] : [least];
-    return copies.map((each) => ({ ...setting, copies: each }));
-  });
+  // Upwards: a cluster does not lose the keys that it has.
+  return points
+    .toSorted((a, b) => a - b)
+    .flatMap((at) => {
+      const setting = { groups: 8, keys, callers: 64, nodes: 3, copies: DEFAULT_COPIES, [axis]: at };
+      const least = Math.min(DEFAULT_COPIES, setting.nodes);
+      const copies = axis === 'nodes' ? [...new Set([least, setting.nodes])] : [least];
+      return copies.map((each) => ({ ...setting, copies: each }));
+    });
 }
 
 class GrowthBench {
