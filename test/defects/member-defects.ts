@@ -103,7 +103,7 @@ export const MEMBER_DEFECTS: readonly WorldDefect[] = [
     file: 'node/cluster/rebuild-request.ts',
     find: "return createHash('sha256').update(`rebuilt ${nodeId}`).digest('hex').slice(0, 16);",
     replace: "return createHash === undefined ? '' : nodeId;",
-    reason: 'it votes a second time, and has lost what it acknowledged',
-    caughtBy: { seed: '0', nodes: 3, faults: ['flipped-bit', 'hole'], checker: 'storage' },
+    reason: 'the others take it for an earlier copy of the member that votes, and never let it begin',
+    caughtBy: { seed: '0', nodes: 3, faults: ['flipped-bit', 'hole'], checker: 'liveness' },
   },
 ];
