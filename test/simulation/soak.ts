@@ -18,6 +18,12 @@ interface Work {
   readonly nodes: number | undefined;
 }
 
+/**
+ * Then the next process goes on. The signals of calls that died with their node are never
+ * released by Node.js, and hold their worlds: some megabytes a seed.
+ */
+const SEEDS_OF_A_WORKER = 200;
+
 /** What a worker says after each seed. */
 type Message = { readonly seed: number } & ({ readonly report: WorldReport } | { readonly failure: string });
 
@@ -55,10 +61,11 @@ async function soak(): Promise<void> {
     console.log(`seed ${message.seed} failed: ${message.failure}`);
     console.log(`replay: ${replayCommand(String(message.seed), nodes)}`);
   };
-  const all = Array.from({ length: workers }, (_, at) =>
-    startWorker({ firstSeed: seedFrom + at, step: workers, endMs, nodes }, take),
-  );
-  await Promise.all(all);
+  const playFrom = async (seed: number): Promise<void> => {
+    for (let firstSeed = seed; Date.now() < endMs;)
+      firstSeed = await runWorker({ firstSeed, step: workers, endMs, nodes }, take);
+  };
+  await Promise.all(Array.from({ length: workers }, (_, at) => playFrom(seedFrom + at)));
   const hours = (Date.now() - startedMs) / 3_600_000;
   console.log(sum.text());
   console.log(`${Math.round((sum.runs + failed.length) / hours)} seeds an hour, ${failed.length} failed`);
@@ -84,8 +91,8 @@ async function soakNodes(): Promise<void> {
   }
 }
 
-/** Resolves when it has ended. One that dies takes its seed with it: that is a failure, too. */
-function startWorker(work: Work, take: (message: Message) => void): Promise<void> {
+/** Resolves to the next seed when it has ended. One that dies takes its seed with it: that is a failure, too. */
+function runWorker(work: Work, take: (message: Message) => void): Promise<number> {
   const child = fork(import.meta.filename, ['--worker', JSON.stringify(work)], {
     execArgv: process.execArgv,
   });
@@ -97,13 +104,14 @@ function startWorker(work: Work, take: (message: Message) => void): Promise<void
   return new Promise((resolve) => {
     child.on('close', (code, signal) => {
       if (code !== 0) take({ seed: next, failure: `its process ended with ${code ?? signal}` });
-      resolve();
+      resolve(code === 0 ? next : next + work.step);
     });
   });
 }
 
 async function playSeeds({ firstSeed, step, endMs, nodes }: Work): Promise<void> {
-  for (let seed = firstSeed; Date.now() < endMs; seed += step) {
+  const lastSeed = firstSeed + (SEEDS_OF_A_WORKER - 1) * step;
+  for (let seed = firstSeed; seed <= lastSeed && Date.now() < endMs; seed += step) {
     const played = await play(String(seed), { nodes });
     const message: Message =
       'report' in played
