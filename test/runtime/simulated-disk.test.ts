@@ -128,6 +128,18 @@ describe('SimulatedDisk: a crash', () => {
     expect(sectorsOf(other.disk.crash('lose-all').peek(FILE))).toEqual(new Array(SECTORS).fill(1));
   });
 
+  it('has a file under one name after it was made, moved, and both directories were synced', async () => {
+    const { disk, wait } = await worldWithFile();
+    await wait(disk.makeDirectory('aside'));
+    await wait(disk.syncDirectory(''));
+    const made = await wait(disk.open('dir/made', 'create'));
+    await wait(made.sync());
+    await wait(disk.rename('dir/made', 'aside/made'));
+    await wait(disk.syncDirectory('aside'));
+    await wait(disk.syncDirectory('dir'));
+    expect(disk.crash('lose-all').paths()).toEqual(['aside/made', FILE]);
+  });
+
   it('loses created, renamed and removed names whose directory was not synced', async () => {
     const { disk, wait } = await worldWithFile();
     const made = await wait(disk.open('dir/new', 'create'));

@@ -79,8 +79,14 @@ export class SimulatedTree {
     const touches = (change: DirectoryChange) =>
       parentOf(change.path) === directory ||
       (change.kind === 'rename' && parentOf(change.from) === directory);
-    for (const change of this.#unsynced.filter(touches)) this.#durable.apply(change);
-    this.#unsynced = this.#unsynced.filter((change) => !touches(change));
+    const synced = this.#unsynced.filter(touches);
+    for (const change of synced) this.#durable.apply(change);
+    // A name that was given up meanwhile is not made by what came before: that is in another directory.
+    const isMoot = (change: DirectoryChange, position: number) =>
+      synced.some(
+        (one) => one.kind === 'rename' && one.from === change.path && this.#unsynced.indexOf(one) > position,
+      );
+    this.#unsynced = this.#unsynced.filter((change, at) => !touches(change) && !isMoot(change, at));
   }
 
   /** Loses or keeps each unsynced change of names and contents. What is left is durable. */

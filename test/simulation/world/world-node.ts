@@ -276,7 +276,7 @@ export class WorldNode {
 
   async #open(): Promise<Engine> {
     const { disk, name } = this;
-    if ((await nextIdentity(disk)) !== undefined) this.medium.empty(); // with the files of the store
+    if ((await nextIdentity(disk)) !== undefined) this.#noteAnew();
     await completeRebuild(disk, CONTENTS);
     const identity = await claimDirectory(disk, this.#fork('identity'), name, CONTENTS);
     return this.#openMember(await this.#belong(identity));
@@ -523,12 +523,18 @@ export class WorldNode {
       onWaiting: (why) => this.#around.trace.note(this.name, `is not given up: ${why}`),
     });
     if (this.process !== process || next === undefined) return;
+    this.kill();
+  }
+
+  /** What it is to begin anew as is written, perhaps by a process that died of it. */
+  #noteAnew(): void {
+    this.medium.empty(); // with the files of the store
+    if (this.wasWiped) return;
     this.#around.trace.note(this.name, 'begins anew');
     this.refusals++;
     this.rebuilds++;
     this.wasWiped = true;
     this.lostReplica = this.replica;
-    this.kill();
   }
 
   /** Ends by itself; somebody has to start it again. */
