@@ -34,6 +34,8 @@ export class Scan implements AsyncIterable<Entry> {
   readonly #timeoutMs: number;
   readonly #signal: AbortSignal | undefined;
   #given = 0;
+  /** Since when the caller waits for the next entries. */
+  #waitingSinceMs = 0;
   #finished = false;
 
   /** @internal */
@@ -54,7 +56,7 @@ export class Scan implements AsyncIterable<Entry> {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Entry, void, undefined> {
     if (this.#core.closing.aborted) throw clientClosed();
-    let progressMs = this.#core.clock.monotonicMs();
+    this.#waitingSinceMs = this.#core.clock.monotonicMs();
     for (let attempts = 1; this.#given < this.#limit; attempts += 1) {
       const endpoint = this.#core.endpoints.pick();
       const givenBefore = this.#given;
@@ -64,9 +66,8 @@ export class Scan implements AsyncIterable<Entry> {
       } catch (cause) {
         const error = asHoldfastError(cause);
         if (blamesEndpoint(error, attempts)) this.#core.endpoints.failed(endpoint);
-        const hasProgress = this.#given > givenBefore;
-        if (hasProgress) [attempts, progressMs] = [1, this.#core.clock.monotonicMs()];
-        await this.#pause(error, attempts, hasProgress, progressMs + this.#timeoutMs);
+        if (this.#given > givenBefore) attempts = 1;
+        await this.#pause(error, attempts);
       }
     }
   }
@@ -74,11 +75,12 @@ export class Scan implements AsyncIterable<Entry> {
   async *#stream(endpoint: string): AsyncGenerator<Entry, void, undefined> {
     if (this.#limit !== Infinity) this.#request.limit = this.#limit - this.#given;
     const signals = this.#signal === undefined ? [this.#ended] : [this.#ended, this.#signal];
-    const options = { timeoutMs: this.#timeoutMs, signal: AbortSignal.any(signals) };
+    const options = { timeoutMs: Math.max(1, this.#leftMs), signal: AbortSignal.any(signals) };
     const stream = this.#core.transport.serverStream(endpoint, KvService.method.scan, this.#request, options);
     for await (const response of stream) {
       this.#core.endpoints.answered(endpoint);
       yield* this.#entries(response);
+      this.#waitingSinceMs = this.#core.clock.monotonicMs();
     }
     if (this.#request.continuation.length === 0) this.#finished = true;
   }
@@ -100,15 +102,20 @@ export class Scan implements AsyncIterable<Entry> {
     this.#finished = response.continuation.length === 0;
   }
 
+  /** Time in which the next entries have to come. */
+  get #leftMs(): number {
+    return this.#waitingSinceMs + this.#timeoutMs - this.#core.clock.monotonicMs();
+  }
+
   /** Returns when the scan may go on; throws when it may not. */
-  async #pause(error: HoldfastError, attempts: number, progress: boolean, endMs: number): Promise<void> {
+  async #pause(error: HoldfastError, attempts: number): Promise<void> {
     if (this.#ended.aborted) throw clientClosed();
     if (this.#signal?.aborted) throw cancelled(this.#signal);
-    // A consumer slower than the timeout lets the call expire; that is no failure.
-    if (progress && error.reason === 'DEADLINE_EXCEEDED') return;
+    // A call is shorter than a long scan or a slow consumer; that is no failure.
+    if (error.reason === 'DEADLINE_EXCEEDED' && this.#leftMs > 0) return;
     const state = { isWrite: false, sequence: 0, attempts, lost: false };
     const delayMs = retryDelayMs(error, attempts, this.#core.random);
-    if (!mayRetry(error, state) || this.#core.clock.monotonicMs() + delayMs > endMs) throw error;
+    if (!mayRetry(error, state) || delayMs > this.#leftMs) throw error;
     await sleep(this.#core.clock, delayMs, this.#ended).catch(() => undefined);
   }
 }
