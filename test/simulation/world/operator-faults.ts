@@ -90,6 +90,7 @@ const replaceMember: FaultKind = {
     const spare = someSpare(scene);
     if (lost === undefined || spare === undefined) return undefined;
     spare.enlist();
+    lost.mayBeReplaced = true;
     const { name, address } = spare.member;
     scene.trace.note(name, `is to replace ${lost.name}`);
     const node = { name, grpc: address, http: httpOf(address) };

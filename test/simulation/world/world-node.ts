@@ -94,6 +94,8 @@ export class WorldNode {
   isFull = false;
   /** Somebody has asked to let it go: it may find itself removed. */
   mayBeRemoved = false;
+  /** Somebody took it for lost and asked to have another in its place; should it have come back by then, it is removed. */
+  mayBeReplaced = false;
   /** Its directory was emptied, and it is to come back as a new member. */
   wasWiped = false;
   /** The member that it was before. */
@@ -167,6 +169,7 @@ export class WorldNode {
     this.damage = undefined;
     this.mustBeRefused = false;
     this.mayBeRemoved = false;
+    this.mayBeReplaced = false;
     this.clusterId = undefined;
     this.#replica = 0;
     this.wasSpare = true;
@@ -469,7 +472,7 @@ export class WorldNode {
   /** As node/main/node.ts does: a disk that failed ends the process, damage is served no more. */
   #onStorageFailure(cause: FatalCause, error: Error): void {
     this.#around.trace.note(this.name, `${cause}: ${error.message}`);
-    const isRemoved = cause === 'removed' && this.mayBeRemoved;
+    const isRemoved = cause === 'removed' && (this.mayBeRemoved || this.mayBeReplaced);
     // Who begins with nothing, under a number of its own, promised nothing.
     const isLost = this.isDamaged && (cause !== 'not known again' || !this.wasWiped);
     const isExplained = cause === 'storage failed' ? this.#diskHasFailed() : isLost || isRemoved;
@@ -491,7 +494,8 @@ export class WorldNode {
   #onStartFailed(error: Error): void {
     this.#around.trace.note(this.name, `cannot start: ${error.message}`);
     const isRefusal = error.name === 'DataDamaged' || error.name === 'IdentityError';
-    if (isRefusal && this.mayBeRemoved && error.message.includes('was removed from the cluster')) {
+    const mayBeGone = this.mayBeRemoved || this.mayBeReplaced;
+    if (isRefusal && mayBeGone && error.message.includes('was removed from the cluster')) {
       this.becomeSpare();
     } else if (isRefusal && this.damage?.isToBeGivenUp === true) {
       const { process } = this;
