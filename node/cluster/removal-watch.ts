@@ -7,6 +7,8 @@
  *  1. It was removed if another member of the same cluster knows a later table without it: a
  *     number is never given again, so that stays true.
  *  2. What another member tells is a table that it has applied, so it is committed.
+ *  3. A member that was replaced goes out of group 0 at once, and so does not hear where the
+ *     groups that it leads are to be. Should it be back, it leaves leading them to others.
  */
 import type { Clock } from '@holdfast/client/clock';
 import type { Transport } from '@holdfast/client/transport';
@@ -21,6 +23,8 @@ import { Rounds } from './rounds.ts';
 const EVERY_MS = 1_000;
 /** Looks without a leader before anybody is asked: elections are sooner over. */
 const PATIENCE = 3;
+/** For so long no leadership is taken; it is said again with each look. */
+const REST_MS = 5_000;
 
 export interface RemovalWatchOptions {
   readonly self: string;
@@ -60,6 +64,7 @@ export class RemovalWatch {
     const witness = others.find((_, at) => told[at]?.members.some(({ id }) => id === host.self) === false);
     if (witness === undefined) {
       for (const table of told) if (table !== undefined) members.learn(table); // invariant 2
+      if (this.#isLeaving()) await host.leaderships.rest(REST_MS, () => host.failure !== undefined); // invariant 3
       return;
     }
     this.#rounds.stop();
@@ -76,6 +81,11 @@ export class RemovalWatch {
     const configuration = host.replica(COORDINATION_GROUP)?.core.configuration;
     const isIn = configuration !== undefined && everyone(configuration).includes(host.self);
     return isIn && host.leaderOf(COORDINATION_GROUP) !== undefined;
+  }
+
+  #isLeaving(): boolean {
+    const { host, members } = this.#options;
+    return members.current.members.some(({ id, state }) => id === host.self && state === 'leaving');
   }
 
   /** What a member knows that this node does not. Invariant 1. */
