@@ -104,7 +104,7 @@ export async function searchWorlds(
 export function shownEvidence({ caughtBy }: Defect | WorldDefect): string {
   if ('transcript' in caughtBy) return caughtBy.transcript;
   if ('rig' in caughtBy) return `${caughtBy.checker}, ${caughtBy.rig}`;
-  const taken = /^\d+$/.test(caughtBy.seed) ? `, ${Number(caughtBy.seed) + 1} tried` : '';
+  const taken = /^\d{1,6}$/.test(caughtBy.seed) ? `, ${Number(caughtBy.seed) + 1} tried` : '';
   const place = 'nodes' in caughtBy ? ` of ${caughtBy.nodes} nodes` : '';
   const faults = 'faults' in caughtBy ? ` with ${caughtBy.faults!.join(', ') || 'no faults'}` : '';
   return `${caughtBy.checker}, seed ${caughtBy.seed}${place}${taken}${faults}`;
