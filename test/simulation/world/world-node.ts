@@ -168,8 +168,7 @@ export class WorldNode {
     this.medium.empty();
     this.damage = undefined;
     this.mustBeRefused = false;
-    this.mayBeRemoved = false;
-    this.mayBeReplaced = false;
+    this.mayBeRemoved = this.mayBeReplaced = false;
     this.clusterId = undefined;
     this.#replica = 0;
     this.wasSpare = true;
