@@ -83,14 +83,6 @@ export const MEMBER_DEFECTS: readonly WorldDefect[] = [
     caughtBy: { seed: '26', nodes: 3, faults: [...OPERATORS, 'kill', 'pause'], checker: 'liveness' },
   },
   {
-    name: 'let a member out of group 0 while it holds others',
-    file: 'node/cluster/next-task.ts',
-    find: "    state !== 'leaving' || (!replaced.includes(id) && isHolding(groups, id));",
-    replace: "    state !== 'leaving' || (groups.length < 0 && isHolding(groups, replaced[0] ?? id));",
-    reason: 'it never hears where what it leads is to go, and nobody else may move it',
-    caughtBy: { seed: '3', nodes: 3, faults: OPERATORS, checker: 'liveness' },
-  },
-  {
     name: 'count a damaged node among those that can go on without it',
     file: 'node/cluster/kept-groups.ts',
     find: '(name) => name !== without && answers(name)',
