@@ -560,7 +560,11 @@ export class GroupHost {
     try {
       for (const replica of this.#replicas.values()) {
         const { isLeader } = replica.core;
-        if (isLeader ? replica.isOnly : replica.isResting) continue; // waits for nobody
+        if (isLeader && replica.isOnly) continue; // waits for nobody
+        if (!isLeader && replica.isResting) {
+          replica.core.rest(wallMs);
+          continue;
+        }
         replica.core.tick(wallMs);
         this.leaderships.tick(replica);
         replica.reads.tick();

@@ -94,7 +94,12 @@ export class Follower implements Role {
     this.#replica.droppedReads.push(...this.#reads.drain());
   }
 
-  /** Who may not stand for election, and was perhaps taken out of its group, does not believe in a leader for ever. */
+  /** Time has passed for a replica that is not to stand for election, though it may vote. */
+  rest(): void {
+    if (++this.#elapsed >= this.#timeout) this.#forgetLeader();
+  }
+
+  /** Who does not stand for election, and was perhaps taken out of its group, does not believe in a leader for ever. */
   #forgetLeader(): void {
     this.#leader = 0;
     this.end();

@@ -153,6 +153,12 @@ export class RaftCore {
     this.#role.tick();
   }
 
+  /** As `tick`, for a replica that is not to stand for election. One that is standing already goes on to do so. */
+  rest(wallMs: number): void {
+    this.#replica.wallMs = wallMs;
+    if (this.#role instanceof Follower) this.#role.rest();
+  }
+
   /** A message has come. One that is not for this replica is ignored. */
   step(message: Message): void {
     const { id, term } = this.#replica;

@@ -26,12 +26,12 @@ export async function compareReplicas(world: World, withinMs: number): Promise<v
     const away = world.nodes.filter((node) => !isBack(node)).map(({ name, state }) => `${name} is ${state}`);
     throw new CheckFailure('liveness', away.join(', '));
   }
-  const present = world.nodes.filter(
-    ({ state, engine }) => state === 'up' && engine?.host.failure === undefined,
-  );
-  if (present.length < 2) return;
-  // Who was removed while it was cut off may learn of it, and end, only now.
-  const taking = () => present.filter((node) => !isOutside(world, node));
+  // Who was removed while it was cut off may learn of it, and end, only now; another may be added.
+  const taking = () =>
+    world.nodes.filter(
+      (node) => node.state === 'up' && node.engine?.host.failure === undefined && !isOutside(world, node),
+    );
+  if (taking().length < 2) return;
   for (let differing = 'not compared'; differing !== '';) {
     const caughtUp = () => lagging(taking()) === undefined;
     if (!(await world.until(caughtUp, boundMs - world.scheduler.nowMs()))) {
