@@ -40,5 +40,5 @@ export type { Random } from './random.ts';
 export { type Reason, type ReasonInfo, REASONS, type RetryRule, type StatusName } from './reasons.ts';
 export { Scan } from './scan.ts';
 export type { TransactionOperationResult, TransactionResult } from './transaction.ts';
-export type { PipelineConnection, PipelineEvents, Transport } from './transport.ts';
+export type { StreamConnection, StreamEvents, StreamMethod, Transport } from './transport.ts';
 export type { JsonValue, Key, Value } from './values.ts';
