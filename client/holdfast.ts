@@ -8,10 +8,12 @@ import { DescribeKeyspaceRequestSchema, KeyspaceService } from '@holdfast/proto/
 import { Backups } from './backups.ts';
 import type { Clock } from './clock.ts';
 import { Cluster } from './cluster.ts';
+import { Config } from './config/config.ts';
 import { clientClosed, type ClientCore } from './core.ts';
 import { Deadlines } from './deadlines.ts';
 import { type Duration, durationMs, timeoutMs } from './duration.ts';
 import { Endpoints } from './endpoints.ts';
+import { LeaderHint } from './leader-hint.ts';
 import { Keyspace } from './keyspace.ts';
 import type { CallOptions } from './keyspace-options.ts';
 import { Keyspaces } from './keyspaces.ts';
@@ -19,6 +21,11 @@ import type { ResolvedOptions } from './options.ts';
 import { PartitionDirectory } from './partition-directory.ts';
 import { Pipeline } from './pipeline.ts';
 import type { Random } from './random.ts';
+import { Election } from './session/election.ts';
+import type { Lease } from './session/lease.ts';
+import { type LeaseOptions, Leases } from './session/leases.ts';
+import { Locks } from './session/locks.ts';
+import { Sessions } from './session/sessions.ts';
 import { Sequences } from './sequences.ts';
 import type { Transport } from './transport.ts';
 import { callUnary } from './unary.ts';
@@ -41,9 +48,16 @@ export class Holdfast implements AsyncDisposable {
   readonly keyspaces: Keyspaces;
   /** Copies keyspaces out of the cluster and into it. */
   readonly backups: Backups;
+  /** The configuration tree: keys with revisions, transactions, watches. */
+  readonly config: Config;
+  /** Times to live, and what ends with them. */
+  readonly leases: Leases;
+  /** Locks: exclusive, shared, semaphores. */
+  readonly lock: Locks;
   readonly #core: ClientCore;
   readonly #pipeline: Pipeline;
   readonly #directory: PartitionDirectory;
+  readonly #sessions: Sessions;
   readonly #closing = new AbortController();
   readonly #ended = new AbortController();
   #closed: Promise<void> | undefined;
@@ -55,6 +69,7 @@ export class Holdfast implements AsyncDisposable {
       endpoints: new Endpoints(options.endpoints, ports.clock),
       deadlines: new Deadlines(ports.clock),
       sequences: new Sequences(ports.random.bytes(16)),
+      coordinator: new LeaderHint(),
       timeoutMs: options.timeoutMs,
       maxInFlightBytes: options.maxInFlightBytes,
       closing: this.#closing.signal,
@@ -64,6 +79,10 @@ export class Holdfast implements AsyncDisposable {
     this.cluster = new Cluster(this.#core);
     this.keyspaces = new Keyspaces(this.#core);
     this.backups = new Backups(this.#core);
+    this.config = new Config(this.#core);
+    this.leases = new Leases(this.#core);
+    this.#sessions = new Sessions(this.#core, this.leases);
+    this.lock = new Locks(this.#core, this.#sessions);
   }
 
   /** The keys of a keyspace; asks nobody, so an unknown name shows in the first call. */
@@ -74,6 +93,16 @@ export class Holdfast implements AsyncDisposable {
       directory: this.#directory,
       ended: this.#ended.signal,
     });
+  }
+
+  /** A lease of its own for locks and elections to hang on, kept alive by this client; see `leases.grant`. */
+  session(options: Omit<LeaseOptions, 'keepAlive'> = {}): Promise<Lease> {
+    return this.leases.grant(options);
+  }
+
+  /** The election of a name; asks nobody. */
+  election(name: string): Election {
+    return new Election(this.#core, this.leases, name);
   }
 
   /** What the asked node knows of the cluster's nodes, itself first. */
@@ -106,6 +135,8 @@ export class Holdfast implements AsyncDisposable {
   async #close(waitMs: number): Promise<void> {
     const { clock, deadlines, transport } = this.#core;
     this.#closing.abort(clientClosed());
+    this.#sessions.close();
+    this.leases.close();
     await new Promise<void>((resolve) => {
       const timer = clock.setTimer(Math.max(0, waitMs), resolve);
       deadlines.whenIdle(() => {

@@ -12,6 +12,26 @@ export {
   type NewMember,
   type TransferOptions,
 } from './cluster.ts';
+export { Config } from './config/config.ts';
+export { ConfigEntry } from './config/config-entry.ts';
+export type {
+  ConfigCondition,
+  ConfigDeleteOptions,
+  ConfigDeleteResult,
+  ConfigDescription,
+  ConfigList,
+  ConfigListOptions,
+  ConfigOperation,
+  ConfigOperationResult,
+  ConfigPutOptions,
+  ConfigPutResult,
+  ConfigReadOptions,
+  ConfigSelection,
+  ConfigSortBy,
+  ConfigTransaction,
+  ConfigTransactionResult,
+  LeaseReference,
+} from './config/config-options.ts';
 export { connect } from './connect.ts';
 export type { Duration } from './duration.ts';
 export { Entry } from './entry.ts';
@@ -38,7 +58,22 @@ export type { ConnectOptions, TlsOptions } from './options.ts';
 export type { PartitionArc } from './partition-table.ts';
 export type { Random } from './random.ts';
 export { type Reason, type ReasonInfo, REASONS, type RetryRule, type StatusName } from './reasons.ts';
+export { type CampaignOptions, Election, Leader } from './session/election.ts';
+export { HeldLock } from './session/held-lock.ts';
+export { Leadership } from './session/leadership.ts';
+export { Lease } from './session/lease.ts';
+export type { LeaseDescription } from './session/lease-description.ts';
+export { type LeaseOptions, Leases, type LeaseSummary } from './session/leases.ts';
+export type {
+  AcquireOptions,
+  LockDescription,
+  LockHolder,
+  LockMode,
+  LockOptions,
+  LockSummary,
+} from './session/lock-options.ts';
+export { Locks } from './session/locks.ts';
 export { Scan } from './scan.ts';
 export type { TransactionOperationResult, TransactionResult } from './transaction.ts';
-export type { PipelineConnection, PipelineEvents, Transport } from './transport.ts';
+export type { StreamConnection, StreamEvents, StreamMethod, Transport } from './transport.ts';
 export type { JsonValue, Key, Value } from './values.ts';

@@ -187,6 +187,10 @@ export const REASONS = {
     S.RESOURCE_EXHAUSTED,
     'As much hangs on the lease as may; it stays so until some is taken off.',
   ),
+  LEASE_LOST: never(
+    S.FAILED_PRECONDITION,
+    'Made by the client itself: the lease could not be kept alive in time, so it may have ended.',
+  ),
   SESSION_EXPIRED: decided(S.NOT_FOUND, 'The session has ended, and its locks and candidacies with it.'),
   LOCK_NAME_INVALID: never(
     S.INVALID_ARGUMENT,

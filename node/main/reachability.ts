@@ -5,7 +5,13 @@ import type {
   MessageShape,
 } from '@bufbuild/protobuf';
 import { HoldfastError } from '@holdfast/client/error';
-import type { CallOptions, PipelineConnection, PipelineEvents, Transport } from '@holdfast/client/transport';
+import type {
+  CallOptions,
+  StreamConnection,
+  StreamEvents,
+  StreamMethod,
+  Transport,
+} from '@holdfast/client/transport';
 
 /**
  * A transport that notices when no node can be reached. A long-lived client keeps trying
@@ -65,8 +71,8 @@ export class ReachabilityTransport implements Transport {
     }
   }
 
-  openPipeline(endpoint: string, events: PipelineEvents): PipelineConnection {
-    return this.#inner.openPipeline(endpoint, {
+  openStream(endpoint: string, method: StreamMethod, events: StreamEvents): StreamConnection {
+    return this.#inner.openStream(endpoint, method, {
       onOpen: () => events.onOpen(),
       onDrain: () => events.onDrain(),
       onMessage: (message) => {

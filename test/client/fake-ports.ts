@@ -1,7 +1,7 @@
 import { create, type DescMessage, fromBinary, type MessageShape, toBinary } from '@bufbuild/protobuf';
 import type { Clock, Random } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/client/error';
-import type { PipelineConnection, PipelineEvents, Transport } from '@holdfast/client/transport';
+import type { StreamConnection, StreamEvents, StreamMethod, Transport } from '@holdfast/client/transport';
 import {
   type PipelineRequest,
   PipelineRequestSchema,
@@ -72,14 +72,14 @@ export const fixedRandom: Random = {
 };
 
 /** One pipeline stream as the node's side sees it. */
-export class FakeStream implements PipelineConnection {
+export class FakeStream implements StreamConnection {
   readonly endpoint: string;
-  readonly events: PipelineEvents;
+  readonly events: StreamEvents;
   readonly received: PipelineRequest[] = [];
   ended = false;
   room = true;
 
-  constructor(endpoint: string, events: PipelineEvents) {
+  constructor(endpoint: string, events: StreamEvents) {
     this.endpoint = endpoint;
     this.events = events;
   }
@@ -145,7 +145,7 @@ export class FakeTransport implements Transport {
 
   async *serverStream(): AsyncGenerator<never> {}
 
-  openPipeline(endpoint: string, events: PipelineEvents): PipelineConnection {
+  openStream(endpoint: string, _method: StreamMethod, events: StreamEvents): StreamConnection {
     const stream = new FakeStream(endpoint, events);
     this.streams.push(stream);
     void Promise.resolve().then(() => {

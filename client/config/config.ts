@@ -1,0 +1,179 @@
+import { create } from '@bufbuild/protobuf';
+import {
+  ConfigService,
+  type ListRequest,
+  type ListResponse,
+  TransactRequestSchema,
+} from '@holdfast/proto/config/v1/config';
+import { callCoordinator, callTimeoutMs, writeToCoordinator } from '../coordination-call.ts';
+import type { ClientCore } from '../core.ts';
+import type { CallOptions } from '../keyspace-options.ts';
+import { integer64, type Key, type Value } from '../values.ts';
+import { ConfigEntry, entryOf } from './config-entry.ts';
+import type {
+  ConfigDeleteOptions,
+  ConfigDeleteResult,
+  ConfigDescription,
+  ConfigList,
+  ConfigListOptions,
+  ConfigPutOptions,
+  ConfigPutResult,
+  ConfigReadOptions,
+  ConfigSelection,
+  ConfigTransaction,
+  ConfigTransactionResult,
+} from './config-options.ts';
+import {
+  deletedOf,
+  deleteRequest,
+  getRequest,
+  listRequest,
+  putRequest,
+  selectionOf,
+  transactedOf,
+  transactionOf,
+} from './config-requests.ts';
+
+/**
+ * The configuration of the cluster: one small tree of keys with one revision that every
+ * change counts up, history, transactions and watches. Keys are 1 to 4,096 bytes, values up
+ * to 1 MiB; keys that begin with `/holdfast/` are the cluster's own and refused with KEY_RESERVED.
+ *
+ * Every call settles by its timeout, is linearizable (a read may ask for less) and is retried
+ * by itself where that is safe: a write is applied at most once. Every error is a
+ * HoldfastError; that of a write has an `outcome`.
+ */
+export class Config {
+  readonly #core: ClientCore;
+
+  /** @internal */
+  constructor(core: ClientCore) {
+    this.#core = core;
+  }
+
+  /** Reads a key; undefined if there is none. Errors: REVISION_COMPACTED, REVISION_FUTURE. */
+  async get(key: Key, options: ConfigReadOptions = {}): Promise<ConfigEntry | undefined> {
+    const request = getRequest(key, options);
+    const { entry } = await callCoordinator(this.#core, ConfigService.method.get, request, options);
+    return entryOf(entry);
+  }
+
+  /**
+   * The entries of a prefix or range, in order, as of one revision. However many there are,
+   * they are gathered in parts; `timeout` is for all of them. Sorted by another than the key, what
+   * comes to more than 16 MiB is cut, with `more`. Errors: REVISION_COMPACTED,
+   * REVISION_FUTURE, RANGE_INVERTED, RANGE_TOO_LARGE.
+   */
+  async list(selection: ConfigSelection, options: ConfigListOptions = {}): Promise<ConfigList> {
+    const { clock } = this.#core;
+    const request = listRequest(selectionOf(selection), options);
+    const endMs = clock.monotonicMs() + callTimeoutMs(this.#core, options);
+    const entries: ConfigEntry[] = [];
+    for (;;) {
+      const timeout = Math.max(1, Math.ceil(endMs - clock.monotonicMs()));
+      const more = { timeoutMs: timeout };
+      const response = await callCoordinator(this.#core, ConfigService.method.list, request, options, more);
+      for (const entry of response.entries) entries.push(new ConfigEntry(entry));
+      const isSorted = (options.sortBy ?? 'key') !== 'key';
+      const isFull = entries.length >= (options.limit ?? Infinity) || response.entries.length === 0;
+      const isWhole = !response.more || isFull || isSorted;
+      if (isWhole) return { entries, more: response.more, revision: response.revision };
+      goOnBehind(request, response, options);
+    }
+  }
+
+  /** How many keys are selected. Errors: as `list`. */
+  async count(selection: ConfigSelection, options: ConfigReadOptions = {}): Promise<number> {
+    const request = listRequest(selectionOf(selection), options);
+    request.countOnly = true;
+    const { count } = await callCoordinator(this.#core, ConfigService.method.list, request, options);
+    return Number(count ?? 0n);
+  }
+
+  /**
+   * Writes a key, whatever it held before, or with a condition: `ifModRevision`, `ifAbsent`.
+   * Errors: REVISION_MISMATCH with `current`, LEASE_UNKNOWN, QUOTA_REACHED, KEY_RESERVED.
+   */
+  async put(key: Key, value: Value, options: ConfigPutOptions = {}): Promise<ConfigPutResult> {
+    const request = putRequest(key, value, options);
+    const response = await writeToCoordinator(this.#core, ConfigService.method.put, request, options);
+    return { revision: response.revision, previous: entryOf(response.previous) };
+  }
+
+  /**
+   * Deletes a key, a prefix or a range at once; to delete what is not there is no error. Error:
+   * REVISION_MISMATCH with `current`.
+   */
+  async delete(keys: Key | ConfigSelection, options: ConfigDeleteOptions = {}): Promise<ConfigDeleteResult> {
+    const request = deleteRequest(keys, options);
+    return deletedOf(await writeToCoordinator(this.#core, ConfigService.method.delete, request, options));
+  }
+
+  /**
+   * Atomically compares, then applies one of two lists of operations. Errors: as `put`,
+   * DUPLICATE_KEY, TRANSACTION_TOO_DEEP, BATCH_TOO_LARGE.
+   */
+  async transaction(
+    transaction: ConfigTransaction,
+    options: CallOptions = {},
+  ): Promise<ConfigTransactionResult> {
+    const request = create(TransactRequestSchema, { transaction: transactionOf(transaction) });
+    const response = await writeToCoordinator(this.#core, ConfigService.method.transact, request, options);
+    return transactedOf(transaction, response);
+  }
+
+  /**
+   * Forgets all history before a revision: what was overwritten or deleted before it cannot be
+   * read or watched any more. Gives the revision of the tree. Errors: REVISION_COMPACTED, REVISION_FUTURE.
+   */
+  async compact(revision: bigint | number, options: CallOptions = {}): Promise<bigint> {
+    const request = { revision: integer64(revision, 'revision', false) };
+    const more = { isWrite: true, isRepeatable: true };
+    const method = ConfigService.method.compact;
+    return (await callCoordinator(this.#core, method, request, options, more)).revision;
+  }
+
+  /** What the tree is at: revisions, number of keys, size against its quota. */
+  describe(options: CallOptions = {}): Promise<ConfigDescription> {
+    return callCoordinator(this.#core, ConfigService.method.describe, {}, options);
+  }
+}
+
+/** Makes a request ask for what lies behind the last entry of its answer, at the same revision. */
+function goOnBehind(
+  request: ListRequest,
+  response: ListResponse,
+  { limit, descending }: ConfigListOptions,
+): void {
+  const last = response.entries.at(-1)!.key;
+  const { start, end } = boundsOf(request);
+  const range = descending === true ? { start, end: last } : { start: following(last), end };
+  request.selection = selectionOf(
+    range.end === undefined ? { start: range.start } : (range as ConfigSelection),
+  );
+  request.options!.revision = response.revision;
+  if (limit !== undefined) request.limit -= response.entries.length;
+}
+
+function boundsOf(request: ListRequest): { start: Uint8Array; end: Uint8Array | undefined } {
+  const { selection } = request.selection!;
+  if (selection.case === 'range') return { start: selection.value.start, end: selection.value.end };
+  const prefix = selection.value as Uint8Array;
+  return { start: prefix, end: prefixEnd(prefix) };
+}
+
+/** The key right behind one. */
+function following(key: Uint8Array): Uint8Array {
+  const next = new Uint8Array(key.length + 1);
+  next.set(key);
+  return next;
+}
+
+/** The first key behind all that begin with a prefix; undefined: there is none. */
+function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
+  const last = prefix.findLastIndex((byte) => byte < 0xff);
+  if (last < 0) return undefined;
+  const end = prefix.slice(0, last + 1);
+  end[last]! += 1;
+  return end;
+}
