@@ -6,7 +6,7 @@
  * share. Stopped for longer than its session lives, it goes on as if nothing had happened:
  * that is the point.
  */
-import { connect, HoldfastError, type Holdfast } from '@holdfast/client';
+import { connect, HoldfastError, type Fence, type Holdfast } from '@holdfast/client';
 import { between } from '@holdfast/client/random';
 import { nowUs } from './lock-clock.ts';
 import { SeededRandom } from '../../node/runtime/simulated/seeded-random.ts';
@@ -99,7 +99,7 @@ async function contend(holdfast: Holdfast, orders: ContenderOrders, random: Seed
 async function write(
   resource: ReturnType<Holdfast['keyspace']>,
   lock: string,
-  fence: { lock: string; token: bigint },
+  fence: Fence,
   isLost: () => boolean,
 ): Promise<void> {
   const token = String(fence.token);
