@@ -76,7 +76,7 @@ export class LeaseCountdown {
     this.#nextSlot = slotOf(leaseTimeMs);
   }
 
-  /** Lease time. */
+  /** Lease time as of the last tick. */
   get nowMs(): number {
     return this.#nowMs;
   }
@@ -95,7 +95,7 @@ export class LeaseCountdown {
   }
 
   /** Counts a lease from now on, as it is stored; one that is counted already stays as it is. */
-  add(lease: bigint, { ttlMs, endsMs }: StoredLease): void {
+  add(lease: bigint, { ttlMs, endsMs }: StoredLease, monotonicMs: number): void {
     if (this.#leases.has(lease)) return;
     const isAnchored = endsMs !== undefined;
     const counted = {
@@ -123,11 +123,11 @@ export class LeaseCountdown {
    * Gives a lease its whole time anew. `afloat`: that is all; `anchored`: it has to be set
    * afloat first; `ending`: its end is on its way. Invariants 3, 4.
    */
-  keep(lease: bigint): 'afloat' | 'anchored' | 'ending' | 'unknown' {
+  keep(lease: bigint, monotonicMs: number): 'afloat' | 'anchored' | 'ending' | 'unknown' {
     const counted = this.#leases.get(lease);
     if (counted === undefined) return 'unknown';
     if (counted.isEnding) return 'ending';
-    counted.endsMs = this.#nowMs + counted.ttlMs;
+    counted.endsMs = this.#timeMs(monotonicMs) + counted.ttlMs;
     if (!counted.isAnchored) return 'afloat';
     counted.isAnchored = false;
     this.#anchored--;
@@ -157,10 +157,16 @@ export class LeaseCountdown {
     }
   }
 
+  /** Its whole time; undefined: it is not counted. */
+  ttlMs(lease: bigint): number | undefined {
+    return this.#leases.get(lease)?.ttlMs;
+  }
+
   /** What a lease has left; undefined: it is not counted. */
-  remainingMs(lease: bigint): number | undefined {
+  remainingMs(lease: bigint, monotonicMs: number): number | undefined {
     const counted = this.#leases.get(lease);
-    return counted && Math.max(0, counted.endsMs - this.#nowMs);
+    const timeMs = Math.min(this.#timeMs(monotonicMs), this.#nowMs + TICK_MS);
+    return counted && Math.max(0, counted.endsMs - timeMs);
   }
 
   /** Time has passed by the node's own clock. Invariant 2. */
@@ -192,11 +198,16 @@ export class LeaseCountdown {
       if (!counted.isAnchored && this.#lateAtMs(counted) <= this.#nowMs) {
         counted.isAnchored = true;
         this.#anchored++;
-        late.push({ lease: counted.lease, endsMs: counted.endsMs });
+        late.push({ lease: counted.lease, endsMs: Math.ceil(counted.endsMs) });
       }
       this.#place(counted);
     }
     return { ended, late };
+  }
+
+  /** Lease time between two ticks: what has passed since the last one is yet to be counted. Invariant 1. */
+  #timeMs(monotonicMs: number): number {
+    return this.#nowMs + Math.max(0, monotonicMs - this.#lastTickMs);
   }
 
   #lateAtMs({ endsMs, ttlMs }: Counted): number {

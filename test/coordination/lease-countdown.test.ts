@@ -11,7 +11,8 @@ type Step =
       readonly ttlMs: number;
       readonly leftMs: number | undefined;
     }
-  | { readonly do: 'keep' | 'remove' | 'put back' | 'sink'; readonly lease: bigint }
+  | { readonly do: 'keep'; readonly lease: bigint; readonly sinceTickMs: number }
+  | { readonly do: 'remove' | 'put back' | 'sink'; readonly lease: bigint }
   | { readonly do: 'pass'; readonly ticks: number; readonly ms: number; readonly limit: number };
 
 const lease = fc.bigInt(1n, 4n);
@@ -22,8 +23,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     ttlMs: fc.integer({ min: 1_000, max: 30_000 }),
     leftMs: fc.option(fc.integer({ min: 0, max: 20_000 }), { nil: undefined }),
   }),
-  fc.record({ do: fc.constantFrom('keep' as const, 'remove' as const), lease }),
-  fc.record({ do: fc.constantFrom('put back' as const, 'sink' as const), lease }),
+  fc.record({ do: fc.constant('keep' as const), lease, sinceTickMs: fc.integer({ min: 0, max: 5_000 }) }),
+  fc.record({ do: fc.constantFrom('remove' as const, 'put back' as const, 'sink' as const), lease }),
   fc.record({
     do: fc.constant('pass' as const),
     ticks: fc.integer({ min: 1, max: 40 }),
@@ -50,11 +51,11 @@ class NaiveCountdown {
     this.leases.set(id, { ttlMs, endsMs: endsMs ?? this.nowMs + ttlMs, isAnchored, isEnding: false });
   }
 
-  keep(id: bigint): string {
+  keep(id: bigint, sinceTickMs: number): string {
     const found = this.leases.get(id);
     if (found === undefined) return 'unknown';
     if (found.isEnding) return 'ending';
-    found.endsMs = this.nowMs + found.ttlMs;
+    found.endsMs = this.nowMs + sinceTickMs + found.ttlMs;
     const was = found.isAnchored;
     found.isAnchored = false;
     return was ? 'anchored' : 'afloat';
@@ -74,10 +75,13 @@ test('leases end when their time has been counted and not before, as by looking 
       for (const one of steps) {
         if (one.do === 'add') {
           const endsMs = one.leftMs === undefined ? undefined : naive.nowMs + one.leftMs;
-          countdown.add(one.lease, { ttlMs: one.ttlMs, endsMs });
+          countdown.add(one.lease, { ttlMs: one.ttlMs, endsMs }, monotonicMs);
           naive.add(one.lease, one.ttlMs, endsMs);
         } else if (one.do === 'keep') {
-          expect(countdown.keep(one.lease)).toBe(naive.keep(one.lease));
+          const { sinceTickMs } = one;
+          expect(countdown.keep(one.lease, monotonicMs + sinceTickMs)).toBe(
+            naive.keep(one.lease, sinceTickMs),
+          );
         } else if (one.do === 'remove') {
           countdown.remove(one.lease);
           naive.leases.delete(one.lease);
@@ -121,7 +125,7 @@ test('leases end when their time has been counted and not before, as by looking 
           }
         }
         for (const [id, found] of naive.leases)
-          expect(countdown.remainingMs(id)).toBe(Math.max(0, found.endsMs - naive.nowMs));
+          expect(countdown.remainingMs(id, monotonicMs)).toBe(Math.max(0, found.endsMs - naive.nowMs));
         expect(countdown.size).toBe(naive.leases.size);
       }
 
@@ -137,21 +141,21 @@ test('leases end when their time has been counted and not before, as by looking 
 
 test('who slept ends nothing', () => {
   const countdown = new LeaseCountdown(CHECKPOINT_MS, 0, 0);
-  countdown.add(1n, { ttlMs: 1_000, endsMs: undefined });
+  countdown.add(1n, { ttlMs: 1_000, endsMs: undefined }, 0);
   countdown.tick(200);
   countdown.tick(3_600_200);
   expect(countdown.takeDue(10).ended).toEqual([]);
-  expect(countdown.remainingMs(1n)).toBe(800);
+  expect(countdown.remainingMs(1n, 3_600_200)).toBe(800);
   for (let at = 1; at <= 5; at++) countdown.tick(3_600_200 + at * 200);
   expect(countdown.takeDue(10).ended).toEqual([1n]);
 });
 
 test('a lease that is kept alive in good time is never anchored', () => {
   const countdown = new LeaseCountdown(CHECKPOINT_MS, 0, 0);
-  countdown.add(1n, { ttlMs: 10_000, endsMs: undefined });
+  countdown.add(1n, { ttlMs: 10_000, endsMs: undefined }, 0);
   for (let at = 1; at < 1_000; at++) {
     countdown.tick(at * 200);
     expect(countdown.takeDue(10)).toEqual({ ended: [], late: [] });
-    if (at % 17 === 0) expect(countdown.keep(1n)).toBe('afloat');
+    if (at % 17 === 0) expect(countdown.keep(1n, at * 200)).toBe('afloat');
   }
 });
