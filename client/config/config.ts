@@ -9,6 +9,7 @@ import { callCoordinator, callTimeoutMs, writeToCoordinator } from '../coordinat
 import type { ClientCore } from '../core.ts';
 import type { CallOptions } from '../keyspace-options.ts';
 import { integer64, type Key, type Value } from '../values.ts';
+import type { ConfigWatchOptions } from './config-event.ts';
 import { ConfigEntry, entryOf } from './config-entry.ts';
 import type {
   ConfigDeleteOptions,
@@ -34,6 +35,11 @@ import {
   transactionOf,
 } from './config-requests.ts';
 
+import { ConfigView, type ShapedValues, type ViewOptions, type ViewShape } from './config-view.ts';
+import type { ConfigWatch } from './config-watch.ts';
+import type { ValueSchema } from './value-schema.ts';
+import { WatchStreams } from './watch-streams.ts';
+
 /**
  * The configuration of the cluster: one small tree of keys with one revision that every
  * change counts up, history, transactions and watches. Keys are 1 to 4,096 bytes, values up
@@ -45,10 +51,12 @@ import {
  */
 export class Config {
   readonly #core: ClientCore;
+  readonly #streams: WatchStreams;
 
   /** @internal */
   constructor(core: ClientCore) {
     this.#core = core;
+    this.#streams = new WatchStreams(core);
   }
 
   /** Reads a key; undefined if there is none. Errors: REVISION_COMPACTED, REVISION_FUTURE. */
@@ -120,6 +128,43 @@ export class Config {
     const request = create(TransactRequestSchema, { transaction: transactionOf(transaction) });
     const response = await writeToCoordinator(this.#core, ConfigService.method.transact, request, options);
     return transactedOf(transaction, response);
+  }
+
+  /**
+   * Follows a key, a prefix or a range: each change once, in order, all of a revision together.
+   * It survives nodes that fail and goes on where it was; what was compacted meanwhile it tells by
+   * `resync`. All watches of a client share one stream. The loop ends by leaving it, by
+   * `close()`, or with an error: CANCELLED, CLIENT_CLOSED, RANGE_INVERTED.
+   */
+  watch(keys: Key | ConfigSelection, options: ConfigWatchOptions = {}): ConfigWatch {
+    return this.#streams.watch(selectionOf(keys), options);
+  }
+
+  /**
+   * The values under a prefix as a live object, filled before it resolves: read by one schema
+   * for all, or by one for each name. Errors: as `list`, before it resolves; later ones go to `onError`.
+   */
+  view<S extends ViewShape>(
+    prefix: Key,
+    shape: S,
+    options?: ViewOptions,
+  ): Promise<ConfigView<ShapedValues<S>>>;
+  view<T>(
+    prefix: Key,
+    schema: ValueSchema<T>,
+    options?: ViewOptions,
+  ): Promise<ConfigView<Readonly<Record<string, T>>>>;
+  view(
+    prefix: Key,
+    schema: ValueSchema<unknown> | ViewShape,
+    options: ViewOptions = {},
+  ): Promise<ConfigView<Record<string, unknown>>> {
+    const source = {
+      list: (of: Key, how: CallOptions) => this.list({ prefix: of }, how),
+      watch: (of: Key, from: bigint) => this.watch({ prefix: of }, { from, signal: options.signal }),
+    };
+    const view = new ConfigView<Record<string, unknown>>(this.#core, source, prefix, schema, options.onError);
+    return view.open(options);
   }
 
   /**

@@ -132,6 +132,7 @@ export interface Engine {
   readonly transfer: LeaderTransfer;
   readonly rebuilds: RebuildGrants;
   readonly space: SpaceGuard;
+  readonly coordination: Coordination;
   readonly keyspaces: Keyspaces;
   readonly kv: KeyValue;
   /** Copies of partitions by other nodes; undefined: there are none. */
@@ -209,7 +210,8 @@ class EngineAssembly {
     const admit = admission(host, () => space);
     const routes = new GroupRoutes(host, clock);
     const others = this.#others(host, routes, admit);
-    const coordination = new Coordination(host, rows, clock, this.#membership.founders, others?.forwarder);
+    const { founders } = this.#membership;
+    const coordination = new Coordination(host, rows, clock, founders, others?.forwarder, admit);
     const members = this.#followMembers(coordination, host);
     const placements = await GroupPlacements.open(coordination);
     const keyspaces = await Keyspaces.open({
@@ -293,6 +295,7 @@ class EngineAssembly {
       transfer: upkeep.transfer,
       rebuilds: upkeep.rebuilds,
       space: guard,
+      coordination,
       keyspaces,
       kv,
       saves: forwarding && new RemoteSaves({ clock, transport: forwarding, routes }),

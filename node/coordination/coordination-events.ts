@@ -1,0 +1,97 @@
+/** What the coordination tells of what it has applied, on this node. */
+import type { TreeChange } from './tree-command.ts';
+
+/** A key of the configuration as it was at some revision. */
+export interface ConfigEntry {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+  /** Revision at which the key came into being. */
+  readonly createRevision: number;
+  /** Revision of the last change. */
+  readonly modRevision: number;
+  /** Changes since it came into being, the first included. */
+  readonly version: number;
+  /** Lease that it ends with; 0: none. */
+  readonly lease: bigint;
+}
+
+/** Where a change stands among all changes. */
+export interface EventPosition {
+  readonly revision: number;
+  /** Among those of the revision, from 0 on. */
+  readonly number: number;
+}
+
+/** One change of one key of the configuration. */
+export interface ConfigEvent extends EventPosition {
+  readonly isDelete: boolean;
+  /** As it is now; of a delete only key and modRevision say something. */
+  readonly entry: ConfigEntry;
+  /** The change that it replaced, for `ConfigTree.entryAt`; undefined: there was no such key. */
+  readonly previous: EventPosition | undefined;
+}
+
+/** Somebody got a lock or was elected. */
+export interface Granted {
+  readonly kind: 'lock' | 'election';
+  readonly name: string;
+  readonly session: bigint;
+  readonly requestId: Uint8Array;
+  readonly token: number;
+}
+
+/** Told synchronously while commands are applied, also at the start, while the log is replayed. Nothing may be proposed or changed meanwhile. */
+export interface CoordinationEvents {
+  /** A key of the cluster's own has changed. */
+  onOwnChange(change: TreeChange, revision: number): void;
+  /** All changes of the configuration at one revision; revisions grow. */
+  onChanges(revision: number, events: readonly ConfigEvent[]): void;
+  /** History before this revision is forgotten. */
+  onCompacted(compactRevision: number): void;
+  onGranted(granted: Granted): void;
+  /** Leases were granted, have ended, or were checkpointed. */
+  onLeases(change: {
+    readonly kind: 'granted' | 'ended' | 'checkpointed' | 'term';
+    readonly lease: bigint;
+  }): void;
+  /** Who leads an election, or what it says of itself, has changed. */
+  onElection(name: string, revision: number): void;
+  /** A snapshot came: what changed was not told one by one, and everything has to be read anew. */
+  onReplaced(): void;
+}
+
+/** Tells many of it. Not all need want to hear everything. */
+export class EventFeed implements CoordinationEvents {
+  readonly #observers: Partial<CoordinationEvents>[] = [];
+
+  /** Returns how to hear no more. */
+  add(observer: Partial<CoordinationEvents>): () => void {
+    this.#observers.push(observer);
+    return () => {
+      const at = this.#observers.indexOf(observer);
+      if (at >= 0) this.#observers.splice(at, 1);
+    };
+  }
+
+  onOwnChange(change: TreeChange, revision: number): void {
+    for (const observer of this.#observers) observer.onOwnChange?.(change, revision);
+  }
+  onChanges(revision: number, events: readonly ConfigEvent[]): void {
+    for (const observer of this.#observers) observer.onChanges?.(revision, events);
+  }
+  onCompacted(compactRevision: number): void {
+    for (const observer of this.#observers) observer.onCompacted?.(compactRevision);
+  }
+  onGranted(granted: Granted): void {
+    for (const observer of this.#observers) observer.onGranted?.(granted);
+  }
+  onLeases(change: Parameters<CoordinationEvents['onLeases']>[0]): void {
+    for (const observer of this.#observers) observer.onLeases?.(change);
+  }
+  onElection(name: string, revision: number): void {
+    for (const observer of this.#observers) observer.onElection?.(name, revision);
+  }
+  onReplaced(): void {
+    for (const observer of this.#observers) observer.onReplaced?.();
+  }
+}
