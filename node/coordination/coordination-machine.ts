@@ -26,6 +26,7 @@ import type { CoordinationEvents } from './coordination-events.ts';
 import { InternalTree } from './internal-tree.ts';
 import type { Applying, LiveRow, MachinePart } from './machine-part.ts';
 import { encodeOutcome, type Outcome } from './refusal.ts';
+import { SessionPart } from './session-part.ts';
 import {
   TreeCommandKind,
   decodeRaiseRevision,
@@ -39,6 +40,8 @@ export class CoordinationMachine implements StateMachine {
   /** The cluster's own keys. */
   readonly own: InternalTree;
   readonly clients: AppliedOnce;
+  /** Leases, locks and elections. */
+  readonly sessions: SessionPart;
   readonly #rows: RowStore;
   readonly #counterRow: RowKey;
   readonly #events: CoordinationEvents;
@@ -52,7 +55,9 @@ export class CoordinationMachine implements StateMachine {
     this.#events = events;
     this.own = new InternalTree(rows, prefix, (change, revision) => events.onOwnChange(change, revision));
     this.clients = new AppliedOnce(rows, prefix);
-    for (const part of [this.clients]) this.#add(part);
+    // Keys of the configuration will hang on leases as locks do.
+    this.sessions = new SessionPart(rows, prefix, { deleteKeysOf: () => undefined }, events);
+    for (const part of [this.clients, this.sessions]) this.#add(part);
   }
 
   onInstalled(): void {

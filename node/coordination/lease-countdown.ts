@@ -101,7 +101,7 @@ export class LeaseCountdown {
     const counted = {
       lease,
       ttlMs,
-      endsMs: endsMs ?? this.#nowMs + ttlMs,
+      endsMs: endsMs ?? this.#timeMs(monotonicMs) + ttlMs,
       isAnchored,
       isEnding: false,
       slot: 0,

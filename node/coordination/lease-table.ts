@@ -7,12 +7,9 @@
  *  3. Lease time only grows, and only by what the leader of the newest lease term says.
  */
 import { ByteReader, ByteWriter } from '../storage/byte-codec.ts';
-import type { LiveRow, RowStore } from '../storage/row-store.ts';
 import type { RowKey } from '../storage/row-key.ts';
 import type { Anchor } from './lease-countdown.ts';
-
-/** The rows that leases, locks and elections work on: the overlay over the store. */
-export type SessionRows = Pick<RowStore, 'get' | 'put' | 'delete' | 'live' | 'putLive' | 'range'>;
+import type { LiveRow, PartRows } from './machine-part.ts';
 
 /** Keys, locks and elections of one lease together. */
 export const MAX_HANGING = 4_096;
@@ -131,12 +128,12 @@ export class LeaseClock implements LiveRow {
 }
 
 export class LeaseTable {
-  readonly #rows: SessionRows;
+  readonly #rows: PartRows;
   readonly #prefix: RowKey;
   readonly #clockRow: RowKey;
 
   /** `prefix`: of group and family. */
-  constructor(rows: SessionRows, prefix: RowKey) {
+  constructor(rows: PartRows, prefix: RowKey) {
     this.#rows = rows;
     this.#prefix = prefix;
     this.#clockRow = `${prefix}\xff`; // numbers begin with less than \x80
@@ -163,9 +160,9 @@ export class LeaseTable {
     ttlMs: number,
     name: string,
     stampMs: number,
-  ): { readonly lease: bigint } | 'LEASE_EXISTS' | 'QUOTA_REACHED' {
+  ): { readonly lease: bigint } | 'LEASE_EXISTS' | 'LEASES_TOO_MANY' {
     const clock = this.#clock();
-    if (clock.leases >= MAX_LEASES) return 'QUOTA_REACHED';
+    if (clock.leases >= MAX_LEASES) return 'LEASES_TOO_MANY';
     if (lease !== 0n && this.#get(lease) !== undefined) return 'LEASE_EXISTS';
     const given = lease === 0n ? this.#choose(clock, stampMs) : lease;
     clock.leases++;

@@ -25,6 +25,8 @@ const READ_AT_ONCE = 1_000;
 /** The stored lease time is at most this part of the checkpoint interval behind. */
 const CHECKPOINT_PART = 1 / 5;
 const PROPOSAL_MS = 5_000;
+/** Of cluster.yaml. */
+export const DEFAULT_LEASE_CHECKPOINT_MS = 10_000;
 
 export interface LeasesOptions {
   readonly group: SessionGroup;

@@ -11,7 +11,7 @@ import type { Clock, Timer } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
 import type { Hanging } from './lease-table.ts';
 import type { SessionGroup } from './session-group.ts';
-import { sessionExpired } from './session-errors.ts';
+import { refusalError } from './refusal-error.ts';
 import type { Place } from './wait-queue.ts';
 
 /** Between two looks whether somebody leads. */
@@ -122,7 +122,7 @@ export class LockWaits {
 
   /** Invariant 2. */
   onLeaseEnded(lease: bigint): void {
-    for (const call of this.#bySession.get(lease) ?? []) call.fail(sessionExpired(lease));
+    for (const call of this.#bySession.get(lease) ?? []) call.fail(expired(lease));
   }
 
   /** A snapshot came in place of what was applied: nobody told what happened in between. */
@@ -148,7 +148,7 @@ export class LockWaits {
     const { state, revision } = this.#group;
     if (call.waitsSince === undefined || revision < call.waitsSince) return; // its answer, or the log, will tell
     const place = state[kind].get(name)?.place(session);
-    if (state.leases.get(session) === undefined) call.fail(sessionExpired(session));
+    if (state.leases.get(session) === undefined) call.fail(expired(session));
     else if (place?.requests.has(request) !== true) call.fail(givenUp());
     else if (place.token !== 0) call.serve({ token: place.token, holds: place.requests.size });
   }
@@ -162,6 +162,10 @@ export class LockWaits {
       this.#look();
     });
   }
+}
+
+function expired(session: bigint): HoldfastError {
+  return refusalError({ refused: 'SESSION_EXPIRED', actual: String(session) });
 }
 
 function givenUp(): HoldfastError {

@@ -1,17 +1,17 @@
 /** The queues of all locks, or of all elections, as rows by name. A free one has no row. */
 import { prefixEnd, type RowKey } from '../storage/row-key.ts';
-import type { SessionRows } from './lease-table.ts';
+import type { PartRows } from './machine-part.ts';
 import { WaitQueue } from './wait-queue.ts';
 
 /** Bytes of rows that one part of a list is made of. */
 const LIST_BYTES = 4 * 1024 * 1024;
 
 export class QueueTable {
-  readonly #rows: SessionRows;
+  readonly #rows: PartRows;
   readonly #prefix: RowKey;
 
   /** `prefix`: of group and family. */
-  constructor(rows: SessionRows, prefix: RowKey) {
+  constructor(rows: PartRows, prefix: RowKey) {
     this.#rows = rows;
     this.#prefix = prefix;
   }

@@ -13,9 +13,7 @@ import type { Random } from '@holdfast/client/random';
 import type { Hanging } from './lease-table.ts';
 import { LockWaits, type Request, type Served, type WaitingCall } from './lock-waits.ts';
 import { SessionCommandKind, type AcquireCommand, type SessionCommand } from './session-command.ts';
-import { sessionError } from './session-errors.ts';
 import type { SessionGroup } from './session-group.ts';
-import type { SessionOutcome } from './session-outcome.ts';
 import { CAMPAIGN_REQUEST } from './session-state.ts';
 
 /** Longest that a command of ours is tried to be proposed when its caller has gone. */
@@ -86,7 +84,7 @@ export class Queues {
     try {
       const outcome = await this.#group.propose(command, { deadlineMs, isRouted, grows: true });
       if (outcome.case === 'waiting') call.waitsSince = outcome.revision;
-      const served = outcome.case === 'held' ? outcome : await this.#wait(call, outcome, givesUpMs, signal);
+      const served = outcome.case === 'held' ? outcome : await this.#wait(call, givesUpMs, signal);
       if (served !== 'late' && !signal.aborted) return { token: served.token, holds: served.holds };
       if (served === 'late') return await this.#timedOut(request, deadlineMs);
       throw gone();
@@ -99,13 +97,7 @@ export class Queues {
   }
 
   /** Resolves when it is served, or its time is over. Error: it cannot be served any more; its caller has gone. */
-  #wait(
-    call: WaitingCall,
-    outcome: SessionOutcome,
-    givesUpMs: number,
-    signal: AbortSignal,
-  ): Promise<Served | 'late'> {
-    if (outcome.case === 'refused') throw sessionError(outcome);
+  #wait(call: WaitingCall, givesUpMs: number, signal: AbortSignal): Promise<Served | 'late'> {
     if (signal.aborted) throw gone();
     return new Promise((resolve, reject) => {
       const leftMs = givesUpMs - this.#clock.monotonicMs();

@@ -1,20 +1,22 @@
 /** Commands of leases, locks and elections as they stand in group 0's log, behind what all commands begin with. */
 import type { ByteReader, ByteWriter } from '../storage/byte-codec.ts';
+import { CoordinationKind } from './coordination-command.ts';
 import type { Anchor } from './lease-countdown.ts';
 import { MAX_LEASE } from './lease-table.ts';
 import { HoldMode } from './wait-queue.ts';
 
+/** Those of `CoordinationKind`, as the parts call them. */
 export const SessionCommandKind = {
-  grant: 20,
-  revoke: 21,
-  expire: 22,
-  beginTerm: 23,
-  checkpoint: 24,
-  acquire: 30,
-  release: 31,
-  campaign: 32,
-  proclaim: 33,
-  resign: 34,
+  grant: CoordinationKind.leaseGrant,
+  revoke: CoordinationKind.leaseRevoke,
+  expire: CoordinationKind.leaseExpire,
+  beginTerm: CoordinationKind.leaseTerm,
+  checkpoint: CoordinationKind.leaseCheckpoint,
+  acquire: CoordinationKind.lockAcquire,
+  release: CoordinationKind.lockRelease,
+  campaign: CoordinationKind.electionCampaign,
+  proclaim: CoordinationKind.electionProclaim,
+  resign: CoordinationKind.electionResign,
 } as const;
 
 export const MIN_LEASE_TTL_MS = 1_000;

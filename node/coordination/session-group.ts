@@ -1,7 +1,7 @@
 import type { SessionCommand } from './session-command.ts';
 import type { SessionOutcome } from './session-outcome.ts';
 import type { SessionState } from './session-state.ts';
-import type { WriteIdentity } from '../kv/kv-command.ts';
+import type { WriteIdentity } from './coordination-command.ts';
 
 /** How a command gets into group 0's log. */
 export interface SessionProposal {
@@ -27,7 +27,7 @@ export interface SessionGroup {
   leadingTerm(): number | undefined;
   /** Why the group is not led as far as this node knows; undefined: it is, or an election is under way. */
   unledError(): Error | undefined;
-  /** Resolves with what the command resulted in, a refusal too. Error: HoldfastError with outcome. */
+  /** Resolves with what the command resulted in. Error: HoldfastError with outcome, refusals among them. */
   propose(command: SessionCommand, proposal: SessionProposal): Promise<SessionOutcome>;
   /** Resolves when what was acknowledged before is applied here. Error: HoldfastError. */
   awaitRead(deadlineMs: number): Promise<void>;

@@ -1,5 +1,4 @@
-/** What commands of leases, locks and elections result in; as bytes for a repeat, or for another node. */
-import type { Reason } from '@holdfast/client/reasons';
+/** What commands of leases, locks and elections result in, unless they are refused. */
 import type { ByteReader, ByteWriter } from '../storage/byte-codec.ts';
 
 /** A lease was granted. */
@@ -43,21 +42,8 @@ export interface ReleasedOutcome {
   readonly wasFound: boolean;
 }
 
-/** Nothing was changed. */
-export interface SessionRefusal {
-  readonly case: 'refused';
-  readonly refused: Reason;
-  readonly actual: string;
-}
-
 export type SessionOutcome =
-  | LeaseOutcome
-  | DoneOutcome
-  | CountedOutcome
-  | HeldOutcome
-  | WaitingOutcome
-  | ReleasedOutcome
-  | SessionRefusal;
+  LeaseOutcome | DoneOutcome | CountedOutcome | HeldOutcome | WaitingOutcome | ReleasedOutcome;
 
 export function writeSessionOutcome(writer: ByteWriter, outcome: SessionOutcome): void {
   switch (outcome.case) {
@@ -84,9 +70,6 @@ export function writeSessionOutcome(writer: ByteWriter, outcome: SessionOutcome)
         .u8(6)
         .u32(outcome.holds)
         .u8(outcome.wasFound ? 1 : 0);
-      return;
-    case 'refused':
-      writer.u8(7).latin1(outcome.refused).latin1(outcome.actual);
   }
 }
 
@@ -106,8 +89,6 @@ export function readSessionOutcome(reader: ByteReader): SessionOutcome {
       return { case: 'waiting', revision: reader.u64() };
     case 6:
       return { case: 'released', holds: reader.u32(), wasFound: reader.u8() === 1 };
-    case 7:
-      return { case: 'refused', refused: reader.latin1() as Reason, actual: reader.latin1() };
   }
   throw new RangeError(`a session outcome of kind ${kind}`);
 }

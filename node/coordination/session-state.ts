@@ -8,7 +8,8 @@
  *  3. A lease expires only by the leader of the newest lease term: what an earlier one proposed is passed over.
  *  4. Whoever becomes a holder or the leader of an election is told of, each with a revision of its own.
  */
-import { LeaseTable, type Hanging, type LeaseRow, type SessionRows } from './lease-table.ts';
+import { LeaseTable, type Hanging, type LeaseRow } from './lease-table.ts';
+import type { Applying, PartRows } from './machine-part.ts';
 import { QueueTable } from './queue-table.ts';
 import { SessionCommandKind, type SessionCommand } from './session-command.ts';
 import type {
@@ -23,18 +24,9 @@ import type {
   ResignCommand,
   RevokeCommand,
 } from './session-command.ts';
-import type { SessionOutcome, SessionRefusal } from './session-outcome.ts';
+import type { Refusal } from './refusal.ts';
+import type { SessionOutcome } from './session-outcome.ts';
 import { HoldMode, WaitQueue, type Ask, type Place } from './wait-queue.ts';
-
-/** What a command is given. */
-export interface SessionStep {
-  /** Log time. */
-  readonly stampMs: number;
-  /** Of the last change. */
-  readonly revision: number;
-  /** Gives out the next one. */
-  nextRevision(): number;
-}
 
 /** The keys that hang on leases. */
 export interface LeasedKeys {
@@ -65,7 +57,7 @@ export class SessionState {
   readonly #events: SessionEvents;
 
   /** `prefix`: of the group's rows. */
-  constructor(rows: SessionRows, prefix: string, keys: LeasedKeys, events: SessionEvents) {
+  constructor(rows: PartRows, prefix: string, keys: LeasedKeys, events: SessionEvents) {
     this.leases = new LeaseTable(rows, `${prefix}l`);
     this.locks = new QueueTable(rows, `${prefix}q`);
     this.elections = new QueueTable(rows, `${prefix}n`);
@@ -73,7 +65,7 @@ export class SessionState {
     this.#events = events;
   }
 
-  apply(command: SessionCommand, step: SessionStep): SessionOutcome {
+  apply(command: SessionCommand, step: Applying): SessionOutcome | Refusal {
     switch (command.kind) {
       case SessionCommandKind.grant:
         return this.#grant(command, step);
@@ -98,21 +90,21 @@ export class SessionState {
     }
   }
 
-  #grant({ lease, ttlMs, name }: GrantCommand, step: SessionStep): SessionOutcome {
+  #grant({ lease, ttlMs, name }: GrantCommand, step: Applying): SessionOutcome | Refusal {
     const granted = this.leases.grant(lease, ttlMs, name, step.stampMs);
     if (typeof granted === 'string') return refused(granted, String(lease));
     this.#events.onLeaseGranted(granted.lease, this.leases.get(granted.lease)!);
     return { case: 'lease', lease: granted.lease, ttlMs, revision: step.revision };
   }
 
-  #revoke({ lease }: RevokeCommand, step: SessionStep): SessionOutcome {
+  #revoke({ lease }: RevokeCommand, step: Applying): SessionOutcome | Refusal {
     const row = this.leases.get(lease);
     if (row === undefined) return refused('LEASE_UNKNOWN', String(lease));
     return { case: 'done', revision: this.#end(lease, row, step, false) };
   }
 
   /** Invariant 3. */
-  #expire({ term, leases }: ExpireCommand, step: SessionStep): SessionOutcome {
+  #expire({ term, leases }: ExpireCommand, step: Applying): SessionOutcome | Refusal {
     const { term: current, timeMs } = this.leases.clock;
     if (term !== current) return { case: 'counted', isCurrent: false, timeMs };
     for (const lease of leases) {
@@ -132,11 +124,11 @@ export class SessionState {
     return { case: 'counted', isCurrent, timeMs: this.leases.clock.timeMs };
   }
 
-  #acquire(command: AcquireCommand, step: SessionStep): SessionOutcome {
+  #acquire(command: AcquireCommand, step: Applying): SessionOutcome | Refusal {
     return this.#ask('locks', command.name, command, step);
   }
 
-  #campaign({ name, session, attempt, value }: CampaignCommand, step: SessionStep): SessionOutcome {
+  #campaign({ name, session, attempt, value }: CampaignCommand, step: Applying): SessionOutcome | Refusal {
     const queue = this.elections.get(name);
     if (queue?.hasRoomFor(session, value) === false)
       return refused('LOCK_QUEUE_FULL', 'bytes of all candidates');
@@ -153,7 +145,7 @@ export class SessionState {
   }
 
   /** Invariant 1. */
-  #ask(kind: Hanging, name: string, ask: Ask, step: SessionStep): SessionOutcome {
+  #ask(kind: Hanging, name: string, ask: Ask, step: Applying): SessionOutcome | Refusal {
     const { session } = ask;
     const queue = this[kind].get(name) ?? new WaitQueue();
     const stood = queue.place(session) !== undefined;
@@ -171,11 +163,14 @@ export class SessionState {
     return { case: 'held', token: answer.token, holds: answer.holds };
   }
 
-  #release({ name, session, request, token, attempt }: ReleaseCommand, step: SessionStep): SessionOutcome {
+  #release(
+    { name, session, request, token, attempt }: ReleaseCommand,
+    step: Applying,
+  ): SessionOutcome | Refusal {
     return this.#give('locks', name, { session, request, token, attempt }, step);
   }
 
-  #resign({ name, session, token, attempt }: ResignCommand, step: SessionStep): SessionOutcome {
+  #resign({ name, session, token, attempt }: ResignCommand, step: Applying): SessionOutcome | Refusal {
     return this.#give('elections', name, { session, request: CAMPAIGN_REQUEST, token, attempt }, step);
   }
 
@@ -183,8 +178,8 @@ export class SessionState {
     kind: Hanging,
     name: string,
     given: Pick<ReleaseCommand, 'session' | 'request' | 'token' | 'attempt'>,
-    step: SessionStep,
-  ): SessionOutcome {
+    step: Applying,
+  ): SessionOutcome | Refusal {
     const { session, request, token, attempt } = given;
     const queue = this[kind].get(name);
     const waited = queue?.place(session)?.token === 0;
@@ -202,7 +197,7 @@ export class SessionState {
     return { case: 'released', holds: left, wasFound: true };
   }
 
-  #proclaim({ name, session, token, value }: ProclaimCommand, step: SessionStep): SessionOutcome {
+  #proclaim({ name, session, token, value }: ProclaimCommand, step: Applying): SessionOutcome | Refusal {
     const queue = this.elections.get(name);
     const place = queue?.place(session);
     if (queue === undefined || place === undefined || token === 0 || place.token !== token)
@@ -216,7 +211,7 @@ export class SessionState {
   }
 
   /** Invariant 2. */
-  #end(lease: bigint, row: Readonly<LeaseRow>, step: SessionStep, hasExpired: boolean): number {
+  #end(lease: bigint, row: Readonly<LeaseRow>, step: Applying, hasExpired: boolean): number {
     const revision = step.nextRevision();
     if (row.keys > 0) this.#keys.deleteKeysOf(lease, revision);
     for (const kind of ['locks', 'elections'] as const) {
@@ -237,7 +232,7 @@ export class SessionState {
     name: string,
     queue: WaitQueue,
     leaderBefore: number | undefined,
-    step: SessionStep,
+    step: Applying,
   ): void {
     const served = queue.serve(() => step.nextRevision());
     this[kind].put(name, queue);
@@ -251,6 +246,6 @@ function leaderOf(queue: WaitQueue): number | undefined {
   return queue.holders[0]?.token;
 }
 
-function refused(reason: SessionRefusal['refused'], actual: string): SessionRefusal {
-  return { case: 'refused', refused: reason, actual };
+function refused(reason: Refusal['refused'], actual: string): Refusal {
+  return { refused: reason, actual };
 }

@@ -59,9 +59,17 @@ export class Sessions implements SessionEvents {
     this.elections.onReplaced();
   }
 
+  /** When the signal aborts, calls that wait end with its reason, and those that come do as well. */
+  endWaitsAt(stopping: AbortSignal): void {
+    const end = () => this.endWaits(stopping.reason as HoldfastError);
+    if (stopping.aborted) end();
+    else stopping.addEventListener('abort', end, { once: true });
+  }
+
   /** Calls that wait end with this error; those that come do as well. */
   endWaits(error: HoldfastError): void {
     this.queues.waits.stop(error);
+    this.elections.onReplaced(); // those who follow look whether the node stops
   }
 
   /** Nothing is counted any more. */

@@ -13,7 +13,7 @@
  * unless the request was sent again meanwhile: then the other attempt has taken it over.
  */
 import { ByteReader, ByteWriter } from '../storage/byte-codec.ts';
-import type { LiveRow } from '../storage/row-store.ts';
+import type { LiveRow } from './machine-part.ts';
 
 /** How a lock is held; the numbers are those of the wire and the log. */
 export const HoldMode = { exclusive: 1, shared: 2, semaphore: 3 } as const;

@@ -8,6 +8,7 @@ import {
   ObserveResponseSchema,
   ProclaimResponseSchema,
   ResignResponseSchema,
+  type ObserveRequest,
   type ObserveResponse,
 } from '@holdfast/proto/election/v1/election';
 import { SessionCommandKind } from '../coordination/session-command.ts';
@@ -38,8 +39,9 @@ export interface ElectionServiceOptions {
 
 /** The election service over a node's sessions. */
 export function electionService(options: ElectionServiceOptions): ServedService {
-  const { sessions } = options;
+  const { sessions, stopping } = options;
   const { group, queues } = sessions;
+  sessions.endWaitsAt(stopping);
   return serve(ElectionService, {
     async campaign(context, request) {
       const name = queueName(request.election, 'election');
@@ -88,28 +90,28 @@ export function electionService(options: ElectionServiceOptions): ServedService 
       });
     },
 
-    observe: (context, request) => observe(options, context, queueName(request.election, 'election')),
+    observe: (context, request) => observe(options, context, request),
   });
 }
 
 async function* observe(
   { sessions, clock, stopping }: ElectionServiceOptions,
   { deadlineMs, signal }: CallContext,
-  name: string,
+  request: ObserveRequest,
 ): AsyncIterable<ObserveResponse> {
   const { group, elections } = sessions;
+  const name = queueName(request.election, 'election');
   const follower = elections.follow(name);
-  const ended = AbortSignal.any([signal, stopping]);
   try {
     await group.awaitRead(deadlineMs);
-    while (!ended.aborted) {
+    while (!signal.aborted) {
       const leader = leaderMessage(group.state, elections.leader(name));
       yield create(ObserveResponseSchema, { ...(leader && { leader }), revision: BigInt(group.revision) });
-      await follower.changed(clock, HEARTBEAT_MS, ended);
+      await follower.changed(clock, HEARTBEAT_MS, signal);
+      stopping.throwIfAborted();
       const unled = group.unledError();
       if (unled !== undefined) throw unled; // another node may know more
     }
-    stopping.throwIfAborted();
   } finally {
     follower.close();
   }

@@ -13,10 +13,10 @@ import {
 import type { LeaderCalls } from '../cluster/leader-calls.ts';
 import { MAX_HANGING } from '../coordination/lease-table.ts';
 import { SessionCommandKind, type SessionCommand } from '../coordination/session-command.ts';
-import { leaseUnknown, sessionError } from '../coordination/session-errors.ts';
+import { refusalError } from '../coordination/refusal-error.ts';
 import type { SessionOutcome } from '../coordination/session-outcome.ts';
 import type { Sessions } from '../coordination/sessions.ts';
-import type { WriteIdentity } from '../kv/kv-command.ts';
+import type { WriteIdentity } from '../coordination/coordination-command.ts';
 import { serve, type CallContext, type ServedService } from './handler.ts';
 import {
   keptLeases,
@@ -107,7 +107,8 @@ async function described(
 ): Promise<DescribeResponse> {
   const remainingMs = await leases.remainingMs(lease, deadlineMs);
   const row = group.state.leases.get(lease);
-  if (row === undefined || remainingMs === undefined) throw leaseUnknown(lease).withOutcome(undefined);
+  if (row === undefined || remainingMs === undefined)
+    throw refusalError({ refused: 'LEASE_UNKNOWN', actual: String(lease) }).withOutcome(undefined);
   return create(DescribeResponseSchema, {
     lease,
     ttlMs: BigInt(row.ttlMs),
@@ -119,15 +120,13 @@ async function described(
   });
 }
 
-/** What a command resulted in. Error: what it was refused for. */
-export async function propose(
+/** Has a command applied for a caller. Error: HoldfastError, what it was refused for among others. */
+export function propose(
   { group }: Sessions,
   command: SessionCommand,
   { deadlineMs, isRouted }: CallContext,
   grows: boolean,
   identity?: WriteIdentity,
 ): Promise<SessionOutcome> {
-  const outcome = await group.propose(command, { deadlineMs, isRouted, grows, identity });
-  if (outcome.case === 'refused') throw sessionError(outcome);
-  return outcome;
+  return group.propose(command, { deadlineMs, isRouted, grows, identity });
 }

@@ -28,9 +28,16 @@ import {
 /** Locks of one answer, and those who wait for one. */
 const LISTED = 1_000;
 
+export interface LockServiceOptions {
+  readonly sessions: Sessions;
+  /** Aborted when the node is to stop: calls do not wait any more. */
+  readonly stopping: AbortSignal;
+}
+
 /** The lock service over a node's sessions. */
-export function lockService(sessions: Sessions): ServedService {
+export function lockService({ sessions, stopping }: LockServiceOptions): ServedService {
   const { group, queues } = sessions;
+  sessions.endWaitsAt(stopping);
   return serve(LockService, {
     async acquire(context, request) {
       const ask = {

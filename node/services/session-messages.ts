@@ -4,6 +4,7 @@ import { HoldfastError } from '@holdfast/client/error';
 import { LeaderSchema, type Leader } from '@holdfast/proto/election/v1/election';
 import type { Sequence } from '@holdfast/proto/kv/v1/kv';
 import { HolderSchema, LockMode, type Holder } from '@holdfast/proto/lock/v1/lock';
+import type { WriteIdentity } from '../coordination/coordination-command.ts';
 import { MAX_LEASE } from '../coordination/lease-table.ts';
 import {
   DEFAULT_LEASE_TTL_MS,
@@ -17,7 +18,6 @@ import {
 } from '../coordination/session-command.ts';
 import type { SessionState } from '../coordination/session-state.ts';
 import { HoldMode, type Place } from '../coordination/wait-queue.ts';
-import type { WriteIdentity } from '../kv/kv-command.ts';
 import { refuse } from '../kv/limits.ts';
 import { binaryBytes, binaryString } from '../storage/row-key.ts';
 import { safeInteger, writeIdentity } from './kv-messages.ts';

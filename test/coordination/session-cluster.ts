@@ -3,6 +3,8 @@
  * and in which term, is what the test says. Followers apply later than the leader.
  */
 import { HoldfastError } from '../../client/error.ts';
+import { refusalError } from '../../node/coordination/refusal-error.ts';
+import type { Refusal } from '../../node/coordination/refusal.ts';
 import { Sessions } from '../../node/coordination/sessions.ts';
 import {
   SessionCommandKind as Kind,
@@ -79,8 +81,8 @@ export class ClusterNode {
   }
 
   /** Applies what was committed up to `end`. */
-  apply(end: number): SessionOutcome | undefined {
-    let outcome: SessionOutcome | undefined;
+  apply(end: number): SessionOutcome | Refusal | undefined {
+    let outcome: SessionOutcome | Refusal | undefined;
     while (this.applied < end) {
       const { command, stampMs } = this.#cluster.log[this.applied++]!;
       const writer = new ByteWriter();
@@ -189,7 +191,11 @@ export class SessionCluster {
         this.log.push({ term, command, stampMs: Math.floor(1_760_000_000_000 + this.world.nowMs()) });
         const end = this.log.length;
         for (const node of this.nodes) if (node !== target) node.process.after(LAG_MS, () => node.apply(end));
-        target.process.after(0, () => resolve(target.apply(end)!));
+        target.process.after(0, () => {
+          const outcome = target.apply(end)!;
+          if ('refused' in outcome) reject(refusalError(outcome));
+          else resolve(outcome);
+        });
       });
     });
   }

@@ -1,6 +1,5 @@
 /** Rows that forget every object between two commands: what was not said to be changed is lost. */
-import type { SessionRows } from '../../node/coordination/lease-table.ts';
-import type { LiveRow } from '../../node/storage/row-store.ts';
+import type { LiveRow, PartRows } from '../../node/coordination/machine-part.ts';
 
 export class StepRows {
   readonly stored = new Map<string, Uint8Array>();
@@ -37,7 +36,7 @@ export class StepRows {
     this.#changed.add(key);
   }
 
-  range: SessionRows['range'] = async (start, end, count) => {
+  range: PartRows['range'] = async (start, end, count) => {
     this.step();
     const keys = [...this.stored.keys()].filter((key) => key >= start && key < end).sort();
     const rows = keys.slice(0, count).map((key): [string, Uint8Array] => [key, this.stored.get(key)!]);
