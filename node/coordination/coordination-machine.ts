@@ -21,6 +21,7 @@ import type { Command } from '../raft/entry.ts';
 import { COORDINATION_GROUP } from '../raft/members.ts';
 import type { StateMachine } from '../raft/state-machine.ts';
 import { AppliedOnce } from './applied-once.ts';
+import { ConfigTree } from './config-tree.ts';
 import { COMMAND_VERSION, readIdentity, type DecodedCommand } from './coordination-command.ts';
 import type { CoordinationEvents } from './coordination-events.ts';
 import { InternalTree } from './internal-tree.ts';
@@ -39,6 +40,8 @@ export class CoordinationMachine implements StateMachine {
   /** The cluster's own keys. */
   readonly own: InternalTree;
   readonly clients: AppliedOnce;
+  /** The users' keys. */
+  readonly config: ConfigTree;
   readonly #rows: RowStore;
   readonly #counterRow: RowKey;
   readonly #events: CoordinationEvents;
@@ -52,7 +55,8 @@ export class CoordinationMachine implements StateMachine {
     this.#events = events;
     this.own = new InternalTree(rows, prefix, (change, revision) => events.onOwnChange(change, revision));
     this.clients = new AppliedOnce(rows, prefix);
-    for (const part of [this.clients]) this.#add(part);
+    this.config = new ConfigTree(rows, prefix, events);
+    for (const part of [this.clients, this.config]) this.#add(part);
   }
 
   onInstalled(): void {
