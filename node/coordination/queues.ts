@@ -168,7 +168,7 @@ function timedOut(kind: Hanging, cause: HoldfastError | undefined): HoldfastErro
   const what = kind === 'locks' ? 'the lock was not got' : 'the candidate was not elected';
   const fate =
     cause === undefined
-      ? 'The place in the queue was given up, nothing is held.'
+      ? 'The place in the queue was given up. Nothing is held.'
       : 'Whether the place in the queue is given up is not known; it is at the end of the session.';
   return new HoldfastError({
     reason: kind === 'locks' ? 'LOCK_TIMED_OUT' : 'ELECTION_TIMED_OUT',
