@@ -9,6 +9,8 @@ import { Backups } from './backups.ts';
 import type { Clock } from './clock.ts';
 import { Cluster } from './cluster.ts';
 import { Config } from './config/config.ts';
+import type { ViewOptions } from './config/config-view.ts';
+import { type FlagRule, Flags, readFlagRule } from './config/flags.ts';
 import { clientClosed, type ClientCore } from './core.ts';
 import { Deadlines } from './deadlines.ts';
 import { type Duration, durationMs, timeoutMs } from './duration.ts';
@@ -25,10 +27,12 @@ import { Election } from './session/election.ts';
 import type { Lease } from './session/lease.ts';
 import { type LeaseOptions, Leases } from './session/leases.ts';
 import { Locks } from './session/locks.ts';
+import { Services } from './session/services.ts';
 import { Sessions } from './session/sessions.ts';
 import { Sequences } from './sequences.ts';
 import type { Transport } from './transport.ts';
 import { callUnary } from './unary.ts';
+import type { Key } from './values.ts';
 
 /** The outside world of a client. */
 export interface Ports {
@@ -103,6 +107,19 @@ export class Holdfast implements AsyncDisposable {
   /** The election of a name; asks nobody. */
   election(name: string): Election {
     return new Election(this.#core, this.leases, name);
+  }
+
+  /** The registry of the instances of a service; asks nobody. */
+  services(name: string): Services {
+    return new Services(this.#core, this.config, this.leases, name);
+  }
+
+  /**
+   * Feature flags under a prefix of the configuration (default `flags/`), filled before it
+   * resolves. `onError`: see `config.view`.
+   */
+  async flags(prefix: Key = 'flags/', options: ViewOptions = {}): Promise<Flags> {
+    return new Flags(await this.config.view<FlagRule>(prefix, readFlagRule, options));
   }
 
   /** What the asked node knows of the cluster's nodes, itself first. */

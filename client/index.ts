@@ -32,6 +32,17 @@ export type {
   ConfigTransactionResult,
   LeaseReference,
 } from './config/config-options.ts';
+export { ConfigEvent, type ConfigWatchOptions, type WatchItem } from './config/config-event.ts';
+export {
+  ConfigView,
+  type ShapedValues,
+  type ViewChange,
+  type ViewOptions,
+  type ViewShape,
+} from './config/config-view.ts';
+export { ConfigWatch } from './config/config-watch.ts';
+export { Flags, type FlagRule, type FlagSubject } from './config/flags.ts';
+export type { StandardSchema, ValueSchema } from './config/value-schema.ts';
 export { connect } from './connect.ts';
 export type { Duration } from './duration.ts';
 export { Entry } from './entry.ts';
@@ -73,6 +84,7 @@ export type {
   LockSummary,
 } from './session/lock-options.ts';
 export { Locks } from './session/locks.ts';
+export { Registration, type ServiceInstance, Services, ServiceWatch } from './session/services.ts';
 export { Scan } from './scan.ts';
 export type { TransactionOperationResult, TransactionResult } from './transaction.ts';
 export type { StreamConnection, StreamEvents, StreamMethod, Transport } from './transport.ts';

@@ -1,6 +1,16 @@
-import type { Entry as EntryMessage } from '@holdfast/proto/config/v1/config';
 import { keyOfBytes, textOfBytes } from '../key-text.ts';
 import type { Key } from '../values.ts';
+
+/** What an entry is made of. */
+export interface ConfigEntryInit {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+  readonly createRevision: bigint;
+  readonly modRevision: bigint;
+  readonly version: bigint;
+  /** 0: none. */
+  readonly lease: bigint;
+}
 
 /** A key of the configuration with its value, as it was when it was read. */
 export class ConfigEntry {
@@ -18,7 +28,7 @@ export class ConfigEntry {
   readonly lease: bigint | undefined;
 
   /** @internal */
-  constructor(message: EntryMessage) {
+  constructor(message: ConfigEntryInit) {
     this.keyBytes = message.key;
     this.bytes = message.value;
     this.createRevision = message.createRevision;
@@ -44,6 +54,6 @@ export class ConfigEntry {
 }
 
 /** The entry of a message; undefined: there was none. */
-export function entryOf(message: EntryMessage | undefined): ConfigEntry | undefined {
+export function entryOf(message: ConfigEntryInit | undefined): ConfigEntry | undefined {
   return message === undefined ? undefined : new ConfigEntry(message);
 }

@@ -3,8 +3,6 @@
  * another that runs the real engine, handlers and edge.
  */
 import type { HoldfastError } from '../../../client/error.ts';
-import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
-import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { ForwardService } from '@holdfast/proto/raft/v1/forward';
 import { Founder } from '../../../node/cluster/founder.ts';
 import {
@@ -15,6 +13,7 @@ import {
 } from '../../../node/cluster/membership.ts';
 import { givenUp } from '../../../node/main/begin-anew.ts';
 import { CONTENTS, type Engine } from '../../../node/main/engine.ts';
+import { engineServices } from '../../../node/main/node-services.ts';
 import { statusSource } from '../../../node/main/node-status.ts';
 import type { FatalCause } from '../../../node/raft/group-host.ts';
 import type { CrashPolicy } from '../../../node/runtime/simulated/crash-policy.ts';
@@ -32,8 +31,6 @@ import { bootstrapService } from '../../../node/services/bootstrap-service.ts';
 import { clusterService } from '../../../node/services/cluster-service.ts';
 import { deferredService } from '../../../node/services/deferred-service.ts';
 import { forwardService } from '../../../node/services/forward-service.ts';
-import { keyspaceService } from '../../../node/services/keyspace-service.ts';
-import { kvService } from '../../../node/services/kv-service.ts';
 import {
   claimDirectory,
   readIdentity,
@@ -407,11 +404,7 @@ export class WorldNode {
       clock,
       edge,
       services: [
-        deferredService(KvService, () => {
-          const { kv, keyspaces } = engine();
-          return kvService({ kv, keyspaces, clock, observe, stopping });
-        }),
-        deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
+        ...engineServices(engine, { clock, observe, stopping }),
         deferredService(ForwardService, () => forwardService({ ...engine(), clock })),
         clusterService({ status, members: () => engine().changes, leaders: () => engine().transfer }),
         bootstrapService({ introduction: () => this.#introduction(), rebuilds: () => engine().rebuilds }),
