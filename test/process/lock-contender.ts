@@ -11,6 +11,9 @@ import { between } from '@holdfast/client/random';
 import { nowUs } from './lock-clock.ts';
 import { SeededRandom } from '../../node/runtime/simulated/seeded-random.ts';
 
+/** Some hold a lock for so long that they are likely to be stopped meanwhile. */
+const LONG_HOLDS = 0.02;
+
 /** What a process of contenders is to do. */
 export interface ContenderOrders {
   readonly endpoints: readonly string[];
@@ -82,7 +85,8 @@ async function contend(holdfast: Holdfast, orders: ContenderOrders, random: Seed
       else held.signal.addEventListener('abort', () => end('lost'), { once: true });
       // One write more than the signal allows: whoever has lost the lock must be refused.
       for (let left = between(random, 1, 4); left > 0; left--) {
-        await pause(random.float() * orders.holdMs);
+        const isLong = random.chance(LONG_HOLDS);
+        await pause(random.float() * (isLong ? orders.ttlMs : orders.holdMs));
         await write(resource, lock, held.fence, () => isOver);
         if (isOver) break;
       }
@@ -121,5 +125,7 @@ process.on('disconnect', () => process.exit(0));
 const holdfast = await connect({ endpoints: [...orders.endpoints], timeout: 10_000 });
 const random = new SeededRandom(orders.seed);
 await Promise.all(
-  Array.from({ length: orders.contenders }, (_, at) => contend(holdfast, orders, random.fork(`contender-${at}`))),
+  Array.from({ length: orders.contenders }, (_, at) =>
+    contend(holdfast, orders, random.fork(`contender-${at}`)),
+  ),
 );

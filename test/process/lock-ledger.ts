@@ -84,6 +84,12 @@ export class LockLedger {
     return stop;
   }
 
+  /** A process was killed: it believes nothing any more. */
+  died(process: number, atUs: number): void {
+    for (const holdings of this.#holdings.values())
+      for (const holding of holdings) if (holding.process === process) holding.endedUs ??= atUs;
+  }
+
   /** Those who were seen to wait for a lock, in their order. */
   sawWaiting(lock: string, sessions: readonly string[], atUs: number): void {
     for (let at = 1; at < sessions.length; at++)
@@ -122,7 +128,9 @@ export class LockLedger {
     for (let at = 1; at < holdings.length; at++) {
       const [before, after] = [holdings[at - 1]!, holdings[at]!];
       if (before.token === after.token)
-        this.violations.push(`${lock}: sessions ${before.session} and ${after.session} both have token ${after.token}`);
+        this.violations.push(
+          `${lock}: sessions ${before.session} and ${after.session} both have token ${after.token}`,
+        );
       const believedUntil = before.endedUs ?? Infinity;
       if (believedUntil <= after.atUs || this.#wasStopped(before.process, before.atUs, after.atUs)) continue;
       this.violations.push(
@@ -143,7 +151,11 @@ export class LockLedger {
       byLock.set(lock, bySession);
     }
     for (const { lock, first, second, atUs } of this.#before) {
-      const next = (session: string) => byLock.get(lock)?.get(session)?.find((holding) => holding.atUs > atUs);
+      const next = (session: string) =>
+        byLock
+          .get(lock)
+          ?.get(session)
+          ?.find((holding) => holding.atUs > atUs);
       const [one, two] = [next(first), next(second)];
       if (one === undefined || two === undefined) continue;
       this.orders++;
@@ -155,7 +167,8 @@ export class LockLedger {
 
   #gaveUp(session: string, lock: string, atUs: number, until: Holding): boolean {
     return this.#givenUp.some(
-      (place) => place.lock === lock && place.session === session && place.atUs >= atUs && place.atUs <= until.atUs,
+      (place) =>
+        place.lock === lock && place.session === session && place.atUs >= atUs && place.atUs <= until.atUs,
     );
   }
 }

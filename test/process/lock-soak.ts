@@ -156,7 +156,9 @@ class ContenderFaults {
       const victim = this.#all[between(this.#random, 0, this.#all.length - 1)]!;
       if (this.#random.chance(0.3)) {
         this.#kills++;
+        const { id } = victim;
         await victim.end();
+        this.#ledger.died(id, nowUs());
         victim.start();
         continue;
       }
@@ -182,7 +184,12 @@ async function watchQueues(
     await pause(LOOK_MS);
     const lock = LOCKS[between(random, 0, LOCKS.length - 1)]!;
     const seen = await client.lock.describe(lock, { timeout: 2_000 }).catch(() => undefined);
-    if (seen !== undefined) ledger.sawWaiting(lock, seen.waiters.map(({ session }) => String(session)), nowUs());
+    if (seen !== undefined)
+      ledger.sawWaiting(
+        lock,
+        seen.waiters.map(({ session }) => String(session)),
+        nowUs(),
+      );
   }
 }
 

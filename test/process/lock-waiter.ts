@@ -13,7 +13,9 @@ async function hold(lock: string): Promise<void> {
   await using session = await holdfast.session({ ttl: ttlMs });
   const held = await holdfast.lock.acquire(lock, { session, wait: 60_000 });
   const token = String(held.token);
-  held.signal.addEventListener('abort', () => tell({ what: 'ended', lock, token, atUs: nowUs(), how: 'lost' }));
+  held.signal.addEventListener('abort', () =>
+    tell({ what: 'ended', lock, token, atUs: nowUs(), how: 'lost' }),
+  );
   tell({ what: 'held', lock, session: String(session.id), token, askedUs, atUs: nowUs() });
   await new Promise(() => undefined);
 }
