@@ -77,7 +77,10 @@ export const REASONS = {
   VALUE_TOO_LARGE: never(S.INVALID_ARGUMENT, 'A value is over the limit of its keyspace; it stays so.'),
   BATCH_TOO_LARGE: never(S.INVALID_ARGUMENT, 'A batch has too many items or bytes; send smaller ones.'),
   BATCH_EMPTY: never(S.INVALID_ARGUMENT, 'A batch has no item; it stays wrong.'),
-  TTL_OUT_OF_RANGE: never(S.INVALID_ARGUMENT, 'A time to live is not 1 ms to ten years; it stays wrong.'),
+  TTL_OUT_OF_RANGE: never(
+    S.INVALID_ARGUMENT,
+    'A time to live is not 1 ms to ten years, or of a lease 1 s to 24 h; it stays wrong.',
+  ),
   RANGE_INVERTED: never(S.INVALID_ARGUMENT, 'The end of a range is not after its start; it stays wrong.'),
   KEYSPACE_UNKNOWN: never(S.NOT_FOUND, 'No keyspace has this name; somebody has to create it first.'),
   KEYSPACE_NAME_INVALID: never(S.INVALID_ARGUMENT, 'A keyspace name is not [a-z0-9._-]{1,64}.'),
@@ -186,6 +189,10 @@ export const REASONS = {
   LEASE_FULL: decided(
     S.RESOURCE_EXHAUSTED,
     'As much hangs on the lease as may; it stays so until some is taken off.',
+  ),
+  LEASES_TOO_MANY: decided(
+    S.RESOURCE_EXHAUSTED,
+    'There are as many leases as may be; it stays so until some end.',
   ),
   LEASE_LOST: never(
     S.FAILED_PRECONDITION,

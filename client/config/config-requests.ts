@@ -1,4 +1,4 @@
-import { create } from '@bufbuild/protobuf';
+import { create, toBinary } from '@bufbuild/protobuf';
 import {
   type Comparison,
   Comparator as ComparatorCode,
@@ -8,6 +8,7 @@ import {
   type DeleteResponse,
   type GetRequest,
   GetRequestSchema,
+  type GetResponse,
   type KeySelection,
   KeySelectionSchema,
   type ListRequest,
@@ -17,14 +18,19 @@ import {
   OperationSchema,
   type PutRequest,
   PutRequestSchema,
+  type PutResponse,
   ReadOptionsSchema,
   SortBy,
+  type TransactRequest,
+  TransactRequestSchema,
   type TransactResponse,
   type Transaction,
   TransactionSchema,
 } from '@holdfast/proto/config/v1/config';
 import type { Comparator } from '../keyspace-options.ts';
+import { HoldfastError } from '../error.ts';
 import { integer64, invalid, type Key, keyBytes, type Value, valueBytes } from '../values.ts';
+import type { BatchableCall, BatchedResult } from './batched-call.ts';
 import { ConfigEntry, entryOf } from './config-entry.ts';
 import type {
   ConfigCondition,
@@ -35,6 +41,7 @@ import type {
   ConfigOperation,
   ConfigOperationResult,
   ConfigPutOptions,
+  ConfigPutResult,
   ConfigReadOptions,
   ConfigSelection,
   ConfigSortBy,
@@ -43,23 +50,39 @@ import type {
   LeaseReference,
 } from './config-options.ts';
 
+/** What a call costs beside its keys and values: its identity, its numbers. */
+const CALL_BYTES = 96;
+const MAX_SELECTION_BYTES = 256;
+
 // Between what callers write and the messages of holdfast.config.v1. What is not allowed is
 // refused with INVALID_FIELD, before anything is sent.
+
+/** Bytes of a key, which are not the caller's: it is sent later, perhaps more than once. */
+function ownKey(key: Key): Uint8Array {
+  const bytes = keyBytes(key);
+  return typeof key === 'string' ? bytes : Uint8Array.from(bytes);
+}
+
+/** Bytes of a value, which are not the caller's. */
+function ownValue(value: Value): Uint8Array {
+  const bytes = valueBytes(value);
+  return ArrayBuffer.isView(value) ? Uint8Array.from(bytes) : bytes;
+}
 
 /** Which keys: one, or a selection. */
 export function selectionOf(keys: Key | ConfigSelection): KeySelection {
   if (typeof keys === 'string' || keys instanceof Uint8Array) return oneKey(keys);
   if ('prefix' in keys)
-    return create(KeySelectionSchema, { selection: { case: 'prefix', value: keyBytes(keys.prefix) } });
+    return create(KeySelectionSchema, { selection: { case: 'prefix', value: ownKey(keys.prefix) } });
   const range = {
-    start: keyBytes(keys.start),
-    ...(keys.end === undefined ? {} : { end: keyBytes(keys.end) }),
+    start: ownKey(keys.start),
+    ...(keys.end === undefined ? {} : { end: ownKey(keys.end) }),
   };
   return create(KeySelectionSchema, { selection: { case: 'range', value: range } });
 }
 
 function oneKey(key: Key): KeySelection {
-  return create(KeySelectionSchema, { selection: { case: 'key', value: keyBytes(key) } });
+  return create(KeySelectionSchema, { selection: { case: 'key', value: ownKey(key) } });
 }
 
 function readOptions({ revision, stale }: ConfigReadOptions) {
@@ -71,7 +94,7 @@ function readOptions({ revision, stale }: ConfigReadOptions) {
 
 /** Request of a get. */
 export function getRequest(key: Key, options: ConfigReadOptions): GetRequest {
-  const request = create(GetRequestSchema, { key: keyBytes(key) });
+  const request = create(GetRequestSchema, { key: ownKey(key) });
   if (options.revision !== undefined || options.stale === true) request.options = readOptions(options);
   return request;
 }
@@ -112,8 +135,8 @@ export function listRequest(selection: KeySelection, options: ConfigListOptions)
 /** Request of a put. */
 export function putRequest(key: Key, value: Value, options: Omit<ConfigPutOptions, 'signal'>): PutRequest {
   const request = create(PutRequestSchema, {
-    key: keyBytes(key),
-    value: valueBytes(value),
+    key: ownKey(key),
+    value: ownValue(value),
     lease: options.lease === undefined ? 0n : leaseNumber(options.lease),
     returnPrevious: options.returnPrevious ?? false,
     keepLease: options.keepLease ?? false,
@@ -149,7 +172,7 @@ export function leaseNumber(lease: LeaseReference): bigint {
 }
 
 /** Message of a transaction. */
-export function transactionOf(transaction: ConfigTransaction): Transaction {
+function transactionOf(transaction: ConfigTransaction): Transaction {
   return create(TransactionSchema, {
     comparisons: (transaction.if ?? []).map(comparisonOf),
     thenOperations: (transaction.then ?? []).map(operationOf),
@@ -177,7 +200,7 @@ function comparisonOf(condition: ConfigCondition): Comparison {
 }
 
 function targetOf(condition: Exclude<ConfigCondition, { exists: boolean }>): Comparison['target'] {
-  if ('value' in condition) return { case: 'value', value: valueBytes(condition.value) };
+  if ('value' in condition) return { case: 'value', value: ownValue(condition.value) };
   if ('lease' in condition) return { case: 'lease', value: leaseNumber(condition.lease) };
   if ('version' in condition)
     return { case: 'version', value: integer64(condition.version, 'version', false) };
@@ -198,8 +221,39 @@ function innerOf(step: ConfigOperation): NonNullable<Operation['operation']> {
   return { case: 'transaction', value: transactionOf(step.transaction) };
 }
 
+/** Request of a transaction. */
+export function transactRequest(transaction: ConfigTransaction): TransactRequest {
+  return create(TransactRequestSchema, { transaction: transactionOf(transaction) });
+}
+
+/** About the size of a call on the wire, with what is kept of it while it is under way. */
+export function callBytes(call: BatchableCall): number {
+  if (call.case === 'get') return CALL_BYTES + call.value.key.length;
+  if (call.case === 'put') return CALL_BYTES + call.value.key.length + call.value.value.length;
+  if (call.case === 'delete') return CALL_BYTES + MAX_SELECTION_BYTES;
+  return CALL_BYTES + toBinary(TransactRequestSchema, call.value).length;
+}
+
+interface Responses {
+  get: GetResponse;
+  put: PutResponse;
+  delete: DeleteResponse;
+  transact: TransactResponse;
+}
+
+/** What a call was answered with, of the kind that was called. */
+export function valueOf<K extends keyof Responses>(result: BatchedResult, kind: K): Responses[K] {
+  if (result.case === kind) return result.value as Responses[K];
+  throw new HoldfastError({ reason: 'INTERNAL', message: `a ${kind} was answered with a ${result.case}` });
+}
+
+/** What a put did. */
+export function putOf({ revision, previous }: PutResponse): ConfigPutResult {
+  return { revision, previous: entryOf(previous) };
+}
+
 /** What a list found. */
-export function listOf({ entries, more, revision }: ListResponse): ConfigList {
+function listOf({ entries, more, revision }: ListResponse): ConfigList {
   return { entries: entries.map((entry) => new ConfigEntry(entry)), more, revision };
 }
 

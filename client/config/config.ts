@@ -1,14 +1,10 @@
-import { create } from '@bufbuild/protobuf';
-import {
-  ConfigService,
-  type ListRequest,
-  type ListResponse,
-  TransactRequestSchema,
-} from '@holdfast/proto/config/v1/config';
-import { callCoordinator, callTimeoutMs, writeToCoordinator } from '../coordination-call.ts';
+import { ConfigService, type ListRequest, type ListResponse } from '@holdfast/proto/config/v1/config';
+import { callCoordinator, callTimeoutMs } from '../coordination-call.ts';
 import type { ClientCore } from '../core.ts';
 import type { CallOptions } from '../keyspace-options.ts';
 import { integer64, type Key, type Value } from '../values.ts';
+import type { BatchableCall, BatchedResult } from './batched-call.ts';
+import { ConfigBatches } from './config-batches.ts';
 import type { ConfigWatchOptions } from './config-event.ts';
 import { ConfigEntry, entryOf } from './config-entry.ts';
 import type {
@@ -25,14 +21,17 @@ import type {
   ConfigTransactionResult,
 } from './config-options.ts';
 import {
+  callBytes,
   deletedOf,
   deleteRequest,
   getRequest,
   listRequest,
   putRequest,
   selectionOf,
+  putOf,
   transactedOf,
-  transactionOf,
+  transactRequest,
+  valueOf,
 } from './config-requests.ts';
 
 import { ConfigView, type ShapedValues, type ViewOptions, type ViewShape } from './config-view.ts';
@@ -47,23 +46,29 @@ import { WatchStreams } from './watch-streams.ts';
  *
  * Every call settles by its timeout, is linearizable (a read may ask for less) and is retried
  * by itself where that is safe: a write is applied at most once. Every error is a
- * HoldfastError; that of a write has an `outcome`.
+ * HoldfastError; that of a write has an `outcome`. Gets, puts, deletes and transactions of one turn
+ * of the event loop travel together and take effect in any order; who needs one after the
+ * other awaits the earlier one.
  */
 export class Config {
   readonly #core: ClientCore;
+  readonly #batches: ConfigBatches;
   readonly #streams: WatchStreams;
 
   /** @internal */
   constructor(core: ClientCore) {
     this.#core = core;
+    this.#batches = new ConfigBatches(core);
     this.#streams = new WatchStreams(core);
   }
 
   /** Reads a key; undefined if there is none. Errors: REVISION_COMPACTED, REVISION_FUTURE. */
-  async get(key: Key, options: ConfigReadOptions = {}): Promise<ConfigEntry | undefined> {
-    const request = getRequest(key, options);
-    const { entry } = await callCoordinator(this.#core, ConfigService.method.get, request, options);
-    return entryOf(entry);
+  get(key: Key, options: ConfigReadOptions = {}): Promise<ConfigEntry | undefined> {
+    return this.#call(
+      options,
+      () => ({ case: 'get', value: getRequest(key, options) }),
+      (result) => entryOf(valueOf(result, 'get').entry),
+    );
   }
 
   /**
@@ -102,32 +107,36 @@ export class Config {
    * Writes a key, whatever it held before, or with a condition: `ifModRevision`, `ifAbsent`.
    * Errors: REVISION_MISMATCH with `current`, LEASE_UNKNOWN, QUOTA_REACHED, KEY_RESERVED.
    */
-  async put(key: Key, value: Value, options: ConfigPutOptions = {}): Promise<ConfigPutResult> {
-    const request = putRequest(key, value, options);
-    const response = await writeToCoordinator(this.#core, ConfigService.method.put, request, options);
-    return { revision: response.revision, previous: entryOf(response.previous) };
+  put(key: Key, value: Value, options: ConfigPutOptions = {}): Promise<ConfigPutResult> {
+    return this.#call(
+      options,
+      () => ({ case: 'put', value: putRequest(key, value, options) }),
+      (result) => putOf(valueOf(result, 'put')),
+    );
   }
 
   /**
    * Deletes a key, a prefix or a range at once; to delete what is not there is no error. Error:
    * REVISION_MISMATCH with `current`.
    */
-  async delete(keys: Key | ConfigSelection, options: ConfigDeleteOptions = {}): Promise<ConfigDeleteResult> {
-    const request = deleteRequest(keys, options);
-    return deletedOf(await writeToCoordinator(this.#core, ConfigService.method.delete, request, options));
+  delete(keys: Key | ConfigSelection, options: ConfigDeleteOptions = {}): Promise<ConfigDeleteResult> {
+    return this.#call(
+      options,
+      () => ({ case: 'delete', value: deleteRequest(keys, options) }),
+      (result) => deletedOf(valueOf(result, 'delete')),
+    );
   }
 
   /**
    * Atomically compares, then applies one of two lists of operations. Errors: as `put`,
    * DUPLICATE_KEY, TRANSACTION_TOO_DEEP, BATCH_TOO_LARGE.
    */
-  async transaction(
-    transaction: ConfigTransaction,
-    options: CallOptions = {},
-  ): Promise<ConfigTransactionResult> {
-    const request = create(TransactRequestSchema, { transaction: transactionOf(transaction) });
-    const response = await writeToCoordinator(this.#core, ConfigService.method.transact, request, options);
-    return transactedOf(transaction, response);
+  transaction(transaction: ConfigTransaction, options: CallOptions = {}): Promise<ConfigTransactionResult> {
+    return this.#call(
+      options,
+      () => ({ case: 'transact', value: transactRequest(transaction) }),
+      (result) => transactedOf(transaction, valueOf(result, 'transact')),
+    );
   }
 
   /**
@@ -182,6 +191,32 @@ export class Config {
   describe(options: CallOptions = {}): Promise<ConfigDescription> {
     return callCoordinator(this.#core, ConfigService.method.describe, {}, options);
   }
+
+  #call<T>(
+    options: ConfigReadOptions,
+    make: () => BatchableCall,
+    read: (result: BatchedResult) => T,
+  ): Promise<T> {
+    // What throws in here rejects the promise: a bad argument is an error like any other.
+    return new Promise((resolve, reject) => {
+      const call = make();
+      this.#batches.submit({
+        call,
+        bytes: callBytes(call),
+        isStale: options.stale === true,
+        timeoutMs: callTimeoutMs(this.#core, options),
+        signal: options.signal,
+        onResult: (result) => {
+          try {
+            resolve(read(result));
+          } catch (error) {
+            reject(error as Error);
+          }
+        },
+        onError: reject,
+      });
+    });
+  }
 }
 
 /** Makes a request ask for what lies behind the last entry of its answer, at the same revision. */
@@ -218,7 +253,7 @@ function following(key: Uint8Array): Uint8Array {
 function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
   const last = prefix.findLastIndex((byte) => byte < 0xff);
   if (last < 0) return undefined;
-  const end = prefix.slice(0, last + 1);
+  const end = Uint8Array.from(prefix.subarray(0, last + 1));
   end[last]! += 1;
   return end;
 }

@@ -61,9 +61,10 @@ export class TransactionRun {
     return result;
   }
 
-  /** Deletes keys that there are. For leases that end: it takes none off a lease. */
-  deleteKeys(keys: readonly string[]): void {
-    for (const key of keys) {
+  /** Deletes the keys of a lease that ends. */
+  deleteKeysOf(lease: bigint): void {
+    for (const key of this.#leases.keysOf(lease)) {
+      this.#leases.detach(lease, key);
       const found = this.#history.find(key);
       if (found !== undefined) this.#change(deletion(found));
     }
@@ -177,7 +178,7 @@ export class TransactionRun {
       const refusal = returnPrevious ? this.#answers(version, true) : undefined;
       if (refusal !== undefined) return refusal;
       if (returnPrevious) previous.push(this.#history.entry(version));
-      if (version.lease !== NO_LEASE) this.#leases.detach(version.lease, keyBytes(version.key));
+      if (version.lease !== NO_LEASE) this.#leases.detach(version.lease, version.key);
       this.#change(deletion(version));
     }
     return { case: 'delete', deleted: found.length, previous };
@@ -215,8 +216,8 @@ export class TransactionRun {
   #hang(key: string, found: FoundVersion | undefined, lease: bigint): Refusal | undefined {
     const before = found?.lease ?? NO_LEASE;
     if (before === lease) return undefined;
-    const refusal = lease === NO_LEASE ? undefined : this.#leases.attach(lease, keyBytes(key));
-    if (refusal === undefined && before !== NO_LEASE) this.#leases.detach(before, keyBytes(key));
+    const refusal = lease === NO_LEASE ? undefined : this.#leases.attach(lease, key);
+    if (refusal === undefined && before !== NO_LEASE) this.#leases.detach(before, key);
     return refusal;
   }
 
@@ -231,8 +232,8 @@ export class TransactionRun {
       this.#history.undo(change);
       const [now, before] = [change.made.lease, change.replaced?.lease ?? NO_LEASE];
       if (now === before) continue;
-      if (now !== NO_LEASE) this.#leases.detach(now, keyBytes(change.key));
-      if (before !== NO_LEASE) this.#leases.attach(before, keyBytes(change.key));
+      if (now !== NO_LEASE) this.#leases.detach(now, change.key);
+      if (before !== NO_LEASE) this.#leases.attach(before, change.key);
     }
     this.events.length = 0;
   }
@@ -246,10 +247,6 @@ function deletion(found: FoundVersion): Omit<Change, 'position'> {
 function mismatched(expected: number | undefined, found: FoundVersion | undefined): Refusal | undefined {
   if (expected === undefined || expected === (found?.position.revision ?? 0)) return undefined;
   return { refused: 'REVISION_MISMATCH', actual: String(expected), current: found?.position.revision };
-}
-
-function keyBytes(key: string): Buffer {
-  return Buffer.from(key, 'latin1');
 }
 
 function asList<T>(one: T | undefined): T[] {

@@ -11,13 +11,13 @@ import { encodeTransactOutcome } from './config-outcome.ts';
 import { TransactionRun } from './config-transaction.ts';
 import { CoordinationKind } from './coordination-command.ts';
 import type { ConfigEntry, CoordinationEvents, EventPosition } from './coordination-events.ts';
-import { NO_LEASES, type KeyLeases, type LeaseKeys } from './lease-keys.ts';
+import type { KeyLeases } from './lease-keys.ts';
 import type { Applying, MachinePart, PartRows } from './machine-part.ts';
 import type { Outcome } from './refusal.ts';
 
 const NOTHING = new Uint8Array(0);
 
-export class ConfigTree implements MachinePart, LeaseKeys {
+export class ConfigTree implements MachinePart {
   readonly kinds = [
     CoordinationKind.configTransact,
     CoordinationKind.configCompact,
@@ -26,10 +26,11 @@ export class ConfigTree implements MachinePart, LeaseKeys {
   /** The changes, for whoever reads. */
   readonly history: ConfigHistory;
   /** What keys hang on. */
-  leases: KeyLeases = NO_LEASES;
+  readonly leases: KeyLeases;
   readonly #events: CoordinationEvents;
 
-  constructor(rows: PartRows, prefix: RowKey, events: CoordinationEvents) {
+  constructor(rows: PartRows, prefix: RowKey, leases: KeyLeases, events: CoordinationEvents) {
+    this.leases = leases;
     this.history = new ConfigHistory(rows, prefix);
     this.#events = events;
   }
@@ -73,9 +74,10 @@ export class ConfigTree implements MachinePart, LeaseKeys {
     }
   }
 
-  deleteKeys(keys: readonly Uint8Array[], revision: number): void {
-    const run = new TransactionRun(this.history, NO_LEASES, revision, { quotaBytes: Infinity });
-    run.deleteKeys(keys.map(binaryString));
+  /** Deletes all keys that end with a lease, at this revision, and tells of it. */
+  deleteKeysOf(lease: bigint, revision: number): void {
+    const run = new TransactionRun(this.history, this.leases, revision, { quotaBytes: Infinity });
+    run.deleteKeysOf(lease);
     if (run.events.length > 0) this.#events.onChanges(revision, run.events);
   }
 

@@ -1,5 +1,8 @@
 /** What the coordination tells of what it has applied, on this node. */
+import type { Hanging, LeaseRow } from './lease-table.ts';
+import type { SessionEvents } from './session-state.ts';
 import type { TreeChange } from './tree-command.ts';
+import type { Place } from './wait-queue.ts';
 
 /** A key of the configuration as it was at some revision. */
 export interface ConfigEntry {
@@ -31,31 +34,14 @@ export interface ConfigEvent extends EventPosition {
   readonly previous: EventPosition | undefined;
 }
 
-/** Somebody got a lock or was elected. */
-export interface Granted {
-  readonly kind: 'lock' | 'election';
-  readonly name: string;
-  readonly session: bigint;
-  readonly requestId: Uint8Array;
-  readonly token: number;
-}
-
 /** Told synchronously while commands are applied, also at the start, while the log is replayed. Nothing may be proposed or changed meanwhile. */
-export interface CoordinationEvents {
+export interface CoordinationEvents extends SessionEvents {
   /** A key of the cluster's own has changed. */
   onOwnChange(change: TreeChange, revision: number): void;
   /** All changes of the configuration at one revision; revisions grow. */
   onChanges(revision: number, events: readonly ConfigEvent[]): void;
   /** History before this revision is forgotten. */
   onCompacted(compactRevision: number): void;
-  onGranted(granted: Granted): void;
-  /** Leases were granted, have ended, or were checkpointed. */
-  onLeases(change: {
-    readonly kind: 'granted' | 'ended' | 'checkpointed' | 'term';
-    readonly lease: bigint;
-  }): void;
-  /** Who leads an election, or what it says of itself, has changed. */
-  onElection(name: string, revision: number): void;
   /** A snapshot came: what changed was not told one by one, and everything has to be read anew. */
   onReplaced(): void;
 }
@@ -82,14 +68,20 @@ export class EventFeed implements CoordinationEvents {
   onCompacted(compactRevision: number): void {
     for (const observer of this.#observers) observer.onCompacted?.(compactRevision);
   }
-  onGranted(granted: Granted): void {
-    for (const observer of this.#observers) observer.onGranted?.(granted);
+  onLeaseGranted(lease: bigint, row: Readonly<LeaseRow>): void {
+    for (const observer of this.#observers) observer.onLeaseGranted?.(lease, row);
   }
-  onLeases(change: Parameters<CoordinationEvents['onLeases']>[0]): void {
-    for (const observer of this.#observers) observer.onLeases?.(change);
+  onLeaseEnded(lease: bigint, hasExpired: boolean): void {
+    for (const observer of this.#observers) observer.onLeaseEnded?.(lease, hasExpired);
   }
-  onElection(name: string, revision: number): void {
-    for (const observer of this.#observers) observer.onElection?.(name, revision);
+  onServed(kind: Hanging, name: string, place: Place): void {
+    for (const observer of this.#observers) observer.onServed?.(kind, name, place);
+  }
+  onGivenUp(kind: Hanging, name: string, session: bigint, request: string): void {
+    for (const observer of this.#observers) observer.onGivenUp?.(kind, name, session, request);
+  }
+  onElection(name: string): void {
+    for (const observer of this.#observers) observer.onElection?.(name);
   }
   onReplaced(): void {
     for (const observer of this.#observers) observer.onReplaced?.();

@@ -25,8 +25,10 @@ import { ConfigTree } from './config-tree.ts';
 import { COMMAND_VERSION, readIdentity, type DecodedCommand } from './coordination-command.ts';
 import type { CoordinationEvents } from './coordination-events.ts';
 import { InternalTree } from './internal-tree.ts';
+import { LeaseKeys } from './lease-keys.ts';
 import type { Applying, LiveRow, MachinePart } from './machine-part.ts';
 import { encodeOutcome, type Outcome } from './refusal.ts';
+import { SessionPart } from './session-part.ts';
 import {
   TreeCommandKind,
   decodeRaiseRevision,
@@ -42,6 +44,8 @@ export class CoordinationMachine implements StateMachine {
   readonly clients: AppliedOnce;
   /** The users' keys. */
   readonly config: ConfigTree;
+  /** Leases, locks and elections. */
+  readonly sessions: SessionPart;
   readonly #rows: RowStore;
   readonly #counterRow: RowKey;
   readonly #events: CoordinationEvents;
@@ -55,8 +59,11 @@ export class CoordinationMachine implements StateMachine {
     this.#events = events;
     this.own = new InternalTree(rows, prefix, (change, revision) => events.onOwnChange(change, revision));
     this.clients = new AppliedOnce(rows, prefix);
-    this.config = new ConfigTree(rows, prefix, events);
-    for (const part of [this.clients, this.config]) this.#add(part);
+    const keys = { deleteKeysOf: (lease: bigint, at: number) => this.config.deleteKeysOf(lease, at) };
+    this.sessions = new SessionPart(rows, prefix, keys, events);
+    const leases = new LeaseKeys(rows, prefix, this.sessions.state.leases);
+    this.config = new ConfigTree(rows, prefix, leases, events);
+    for (const part of [this.clients, this.config, this.sessions]) this.#add(part);
   }
 
   onInstalled(): void {

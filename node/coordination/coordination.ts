@@ -100,6 +100,18 @@ export class Coordination {
     return this.#replica.isLeader;
   }
 
+  /** Term in which this node leads group 0; undefined: it does not. */
+  get leadingTerm(): number | undefined {
+    return this.#replica.isLeader && this.#host.failure === undefined ? this.#replica.term : undefined;
+  }
+
+  /** What to tell those who wait for group 0 when nobody has led it for long; undefined: somebody does, or soon will. */
+  get unledError(): HoldfastError | undefined {
+    const { leader, unled } = this.#host.notLed(COORDINATION_GROUP);
+    if (this.isLeader || leader !== undefined || unled === undefined) return undefined;
+    return proposalError({ cause: 'not leader', outcome: 'UNKNOWN', unled });
+  }
+
   /** The revision as applied on this node. */
   get revision(): number {
     return this.#replica.machine.revision;

@@ -1,21 +1,16 @@
 /** Refusals of the coordination as errors for the caller. */
 import { HoldfastError } from '@holdfast/client/error';
 import type { Reason } from '@holdfast/client/reasons';
-import type { Refusal } from './refusal.ts';
+import type { Meaning, Refusal } from './refusal.ts';
+import { SESSION_MEANINGS } from './session-meanings.ts';
 
 const NOTHING = 'Nothing was changed.';
-
-/** What a refusal means to the caller. */
-interface Meaning {
-  /** The field of the request that it is about. */
-  readonly field?: string;
-  readonly message: (refusal: Refusal) => string;
-}
 
 /** What became of the write is not known: it may have been applied before. */
 const UNKNOWN_OUTCOME: ReadonlySet<Reason> = new Set(['CLIENT_EXPIRED', 'SEQUENCE_STALE', 'RESULT_NOT_KEPT']);
 
 const MEANINGS: Partial<Record<Reason, Meaning>> = {
+  ...SESSION_MEANINGS,
   CLIENT_EXPIRED: {
     field: 'sequence.client_id',
     message: () =>

@@ -12,6 +12,13 @@ export interface Refusal {
   readonly current?: number | undefined;
 }
 
+/** What a refusal means to the caller. */
+export interface Meaning {
+  /** The field of the request that it is about. */
+  readonly field?: string;
+  readonly message: (refusal: Refusal) => string;
+}
+
 /** What a command results in: an outcome as its part has encoded it, or a refusal. */
 export type Outcome = Uint8Array | Refusal;
 

@@ -11,6 +11,7 @@ import { Forwarder, type ObserveForwarded } from '../cluster/forwarder.ts';
 import { ClusterMembers, MEMBER_TABLE } from '../cluster/cluster-members.ts';
 import { GroupPlacements } from '../cluster/group-placements.ts';
 import { GroupRoutes } from '../cluster/group-routes.ts';
+import { LeaderCalls } from '../cluster/leader-calls.ts';
 import { LeaderBalancer } from '../cluster/leader-balancer.ts';
 import type { LeaderTransfer } from '../cluster/leader-transfer.ts';
 import type { RebuildGrants } from '../cluster/rebuild-grants.ts';
@@ -25,7 +26,10 @@ import { tableChange } from '../cluster/planner.ts';
 import { RemoteReads } from '../cluster/remote-reads.ts';
 import { RemoteSaves } from '../cluster/remote-saves.ts';
 import { Upkeep } from '../cluster/upkeep.ts';
+import { coordinatedSessions } from '../coordination/coordinated-sessions.ts';
 import { Coordination } from '../coordination/coordination.ts';
+import { DEFAULT_LEASE_CHECKPOINT_MS } from '../coordination/leases.ts';
+import type { Sessions } from '../coordination/sessions.ts';
 import { KeyValue, type OtherNodes } from '../kv/key-value.ts';
 import { Keyspaces } from '../kv/keyspaces.ts';
 import {
@@ -86,6 +90,8 @@ export interface EngineOptions {
   /** How calls that belong elsewhere reach the others; the engine closes it. Undefined: callers are told to go there. */
   readonly forwarding?: Transport | undefined;
   readonly raft?: Partial<RaftSettings>;
+  /** By how much changes of leader may lengthen what leases have left. */
+  readonly leaseCheckpointMs?: number;
   /** Bytes of log entries kept in memory for replicas that lag. */
   readonly entryCacheBytes?: number;
   /** The node must not go on. */
@@ -133,6 +139,9 @@ export interface Engine {
   readonly rebuilds: RebuildGrants;
   readonly space: SpaceGuard;
   readonly coordination: Coordination;
+  /** Leases, locks and elections. */
+  readonly sessions: Sessions;
+  readonly leaderCalls: LeaderCalls;
   readonly keyspaces: Keyspaces;
   readonly kv: KeyValue;
   /** Copies of partitions by other nodes; undefined: there are none. */
@@ -212,6 +221,7 @@ class EngineAssembly {
     const others = this.#others(host, routes, admit);
     const { founders } = this.#membership;
     const coordination = new Coordination(host, rows, clock, founders, others?.forwarder, admit);
+    const sessions = coordinatedSessions(coordination, clock, random, this.#leaseCheckpointMs);
     const members = this.#followMembers(coordination, host);
     const placements = await GroupPlacements.open(coordination);
     const keyspaces = await Keyspaces.open({
@@ -271,6 +281,7 @@ class EngineAssembly {
       return host.handOverAll();
     };
     const stop = async () => {
+      sessions.stop();
       balancer.stop();
       upkeep.stop();
       this.#stopBootstrap();
@@ -296,6 +307,8 @@ class EngineAssembly {
       rebuilds: upkeep.rebuilds,
       space: guard,
       coordination,
+      sessions,
+      leaderCalls: new LeaderCalls({ host, clock, transport: forwarding, routes, founders }),
       keyspaces,
       kv,
       saves: forwarding && new RemoteSaves({ clock, transport: forwarding, routes }),
@@ -307,6 +320,10 @@ class EngineAssembly {
       handOver,
       stop,
     };
+  }
+
+  get #leaseCheckpointMs(): number {
+    return this.#options.leaseCheckpointMs ?? DEFAULT_LEASE_CHECKPOINT_MS;
   }
 
   #others(host: GroupHost, routes: GroupRoutes, admit: Admission): OtherNodes | undefined {

@@ -35,6 +35,11 @@ export class FakeClock implements Clock {
     this.#turn.push(callback);
   }
 
+  /** Time passes while this process stands still: no timer fires. */
+  jump(ms: number): void {
+    this.#nowMs += ms;
+  }
+
   get pendingTimers(): number {
     return this.#timers.length;
   }
@@ -126,10 +131,14 @@ export class FakeTransport implements Transport {
   readonly streams: FakeStream[] = [];
   readonly unaries: { endpoint: string; method: string; request: unknown }[] = [];
   /** Answers unary calls; by default DescribeKeyspace with one partition, anything else never. */
-  onUnary: (method: string, request: unknown) => Promise<unknown> = (method, request) =>
+  onUnary: (method: string, request: unknown, endpoint: string) => Promise<unknown> = (method, request) =>
     method === 'DescribeKeyspace'
       ? Promise.resolve(onePartition((request as { name: string }).name))
       : new Promise(() => undefined);
+  /** Takes streams other than pipelines. */
+  onStream: (endpoint: string, events: StreamEvents) => StreamConnection = () => {
+    throw new Error('no such stream');
+  };
   /** Whether streams open at once. */
   opens: (endpoint: string) => boolean = () => true;
   closed = false;
@@ -140,12 +149,13 @@ export class FakeTransport implements Transport {
     request: MessageShape<I>,
   ): Promise<MessageShape<O>> {
     this.unaries.push({ endpoint, method: method.name, request });
-    return this.onUnary(method.name, request) as Promise<MessageShape<O>>;
+    return this.onUnary(method.name, request, endpoint) as Promise<MessageShape<O>>;
   }
 
   async *serverStream(): AsyncGenerator<never> {}
 
-  openStream(endpoint: string, _method: StreamMethod, events: StreamEvents): StreamConnection {
+  openStream(endpoint: string, method: StreamMethod, events: StreamEvents): StreamConnection {
+    if (method.name !== 'Pipeline') return this.onStream(endpoint, events);
     const stream = new FakeStream(endpoint, events);
     this.streams.push(stream);
     void Promise.resolve().then(() => {

@@ -61,11 +61,11 @@ export class ConfigOracle {
     }
   }
 
+  /** Takes a revision also if nothing hangs on it. */
   endLease(lease: bigint): void {
-    this.leases.delete(lease);
+    if (!this.leases.delete(lease)) return;
     const keys = new Map(this.keysAt(this.revision));
     const ended = selected(keys, { start: '', end: undefined }).filter((entry) => entry.lease === lease);
-    if (ended.length === 0) return;
     for (const { key } of ended) keys.delete(key);
     this.#commit(
       keys,
@@ -76,7 +76,7 @@ export class ConfigOracle {
   #commit(keys: Keys, events: OracleEvent[]): void {
     this.revision++;
     this.snapshots.set(this.revision, keys);
-    this.events[this.revision] = events;
+    if (events.length > 0) this.events[this.revision] = events;
   }
 
   #transaction(

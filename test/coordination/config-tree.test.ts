@@ -16,35 +16,24 @@ import { decodeTransactOutcome } from '../../node/coordination/config-outcome.ts
 import type { ConfigEntry, ConfigEvent } from '../../node/coordination/coordination-events.ts';
 import { EventFeed } from '../../node/coordination/coordination-events.ts';
 import { CoordinationMachine } from '../../node/coordination/coordination-machine.ts';
-import type { KeyLeases } from '../../node/coordination/lease-keys.ts';
+import { encodeCommand } from '../../node/coordination/coordination-command.ts';
+import {
+  SessionCommandKind,
+  writeSessionCommand,
+  type SessionCommand,
+} from '../../node/coordination/session-command.ts';
 import { decodeOutcome, isRefusal, type Outcome } from '../../node/coordination/refusal.ts';
 import type { RowStore } from '../../node/storage/row-store.ts';
 import { ConfigOracle, SORTS, type OracleEntry } from './config-oracle.ts';
 import { MemoryRows } from './part-rows.ts';
 
-/** Leases that there are, and what hangs on them. */
-class ToyLeases implements KeyLeases {
-  readonly keys = new Map<bigint, Set<string>>();
-  exists(lease: bigint): boolean {
-    return this.keys.has(lease);
-  }
-  attach(lease: bigint, key: Uint8Array): undefined {
-    this.keys.get(lease)?.add(Buffer.from(key).toString('latin1'));
-  }
-  detach(lease: bigint, key: Uint8Array): void {
-    this.keys.get(lease)?.delete(Buffer.from(key).toString('latin1'));
-  }
-}
-
 class Rig {
   readonly rows = new MemoryRows();
   readonly feed = new EventFeed();
   readonly machine = new CoordinationMachine(this.rows as unknown as RowStore, 0, this.feed);
-  readonly leases = new ToyLeases();
   readonly told: [number, readonly ConfigEvent[]][] = [];
 
   constructor() {
-    this.machine.config.leases = this.leases;
     this.feed.add({ onChanges: (revision, events) => void this.told.push([revision, events]) });
   }
 
@@ -63,18 +52,11 @@ class Rig {
     return decodeOutcome(this.machine.encodeResult(outcome));
   }
 
-  endLease(lease: bigint): void {
-    const keys = [...(this.leases.keys.get(lease) ?? [])].sort();
-    this.leases.keys.delete(lease);
-    if (keys.length === 0) return;
-    // As the part of leases does: at a revision of its own.
-    this.transact(justDo([]));
-    const revision = this.machine.revision + 1;
-    this.machine.config.deleteKeys(
-      keys.map((key) => Buffer.from(key, 'latin1')),
-      revision,
+  /** Whether it was taken. */
+  session(command: SessionCommand): boolean {
+    return !isRefusal(
+      this.apply(encodeCommand(command.kind, undefined, (writer) => writeSessionCommand(writer, command))),
     );
-    this.machine.apply({ kind: 2, version: 1, bytes: u64(revision) }, 1);
   }
 
   async purge(): Promise<number> {
@@ -86,12 +68,6 @@ class Rig {
       slices++;
     }
   }
-}
-
-function u64(value: number): Uint8Array {
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigUInt64LE(BigInt(value));
-  return bytes;
 }
 
 function putOf(key: string, value: string, more: object = {}): ConfigOperation {
@@ -137,7 +113,8 @@ const span: fc.Arbitrary<KeySpan> = fc.oneof(
   key.map((start) => ({ start, end: undefined })),
 );
 const revisionGuess = fc.integer({ min: 0, max: 12 });
-const lease = fc.constantFrom(0n, 0n, 5n, 2n ** 62n);
+const LEASES = [5n, 2n ** 62n];
+const lease = fc.constantFrom(0n, 0n, ...LEASES);
 const comparison: fc.Arbitrary<ConfigComparison> = fc
   .record({
     span,
@@ -211,7 +188,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 2,
     arbitrary: fc.record({
       do: fc.constantFrom('grant' as const, 'grant' as const, 'end' as const),
-      lease: fc.constantFrom(5n, 2n ** 62n),
+      lease: fc.constantFrom(...LEASES),
     }),
   },
   { weight: 1, arbitrary: fc.constant({ do: 'reread' as const }) },
@@ -231,11 +208,12 @@ async function play(steps: readonly Step[]): Promise<void> {
       compacted = Math.max(compacted, at);
       if (one.purge) await rig.purge();
     } else if (one.do === 'grant') {
+      rig.session({ kind: SessionCommandKind.grant, lease: one.lease, ttlMs: 1_000, name: '' });
       oracle.leases.add(one.lease);
-      if (!rig.leases.exists(one.lease)) rig.leases.keys.set(one.lease, new Set());
     } else if (one.do === 'end') {
+      const isThere = oracle.leases.has(one.lease);
       oracle.endLease(one.lease);
-      rig.endLease(one.lease);
+      expect(rig.session({ kind: SessionCommandKind.revoke, lease: one.lease })).toBe(isThere);
     } else rig.rows.reread();
     compareState(rig, oracle, compacted);
   }
@@ -246,7 +224,7 @@ async function play(steps: readonly Step[]): Promise<void> {
   compareRows(rig);
 }
 
-function compareState({ machine, leases }: Rig, oracle: ConfigOracle, compacted: number): void {
+function compareState({ machine }: Rig, oracle: ConfigOracle, compacted: number): void {
   const { history } = machine.config;
   expect(machine.revision).toBe(oracle.revision);
   const everything = { start: '', end: undefined };
@@ -262,8 +240,12 @@ function compareState({ machine, leases }: Rig, oracle: ConfigOracle, compacted:
       expected.find((entry) => entry.key === 'b'),
     );
   }
-  for (const [lease, keys] of leases.keys)
-    expect([...keys].sort()).toEqual(now.filter((entry) => entry.lease === lease).map((entry) => entry.key));
+  for (const lease of LEASES) {
+    const keys = now.filter((entry) => entry.lease === lease).map((entry) => entry.key);
+    expect(machine.config.leases.keysOf(lease)).toEqual(keys);
+    const row = machine.sessions.state.leases.get(lease);
+    expect(row?.keys).toBe(oracle.leases.has(lease) ? keys.length : undefined);
+  }
 }
 
 function walked(machine: CoordinationMachine, span: KeySpan, revision: number, isDescending = false) {
