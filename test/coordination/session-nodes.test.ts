@@ -75,13 +75,14 @@ test('who routes is told by the others who leads', async () => {
   const other = on(followers()[0]!);
   other.terms = { isRouted: true };
   const { address } = leader.member;
-  for (const call of [
+  const calls: (() => Promise<unknown>)[] = [
     () => other.keep(1n),
     () => other.describeLease({ lease: 1n }),
     () => other.grant(),
     () => other.acquire({ session: 1n }),
     () => other.campaign({ session: 1n }),
-  ]) {
+  ];
+  for (const call of calls) {
     const error = await settle(call().catch((caught: unknown) => caught as HoldfastError));
     expect(error).toMatchObject({ reason: 'NOT_LEADER', leader: address });
   }
