@@ -15,7 +15,7 @@ import { UnledWitnesses } from './unled-witnesses.ts';
 
 const POLL_MS = 50;
 /** Longest that one node is waited for. */
-const ATTEMPT_MS = 3_000;
+const ATTEMPT_MS = 1_000;
 /** Time that is kept for the answer that nobody could do it: a tenth of what is left, at most this. */
 const ANSWER_MS = 100;
 /** Leaders followed without a pause; nodes may name each other. */

@@ -34,15 +34,23 @@ export interface Patience {
 /** What is asked of a lock. */
 export type LockAsk = Pick<AcquireCommand, 'name' | 'session' | 'request' | 'mode' | 'permits'>;
 
-/** Counts since the start. */
+/** How calls of this node have ended since the start. */
 export interface QueueCounts {
-  /** Those who waited and were served, and changes of what elections say, as applied here. */
-  readonly served: { locks: number; elections: number };
+  /** Served without waiting. */
+  atOnce: number;
+  /** Served after waiting. */
+  waited: number;
   timedOut: number;
+  /** With any other error. */
+  failed: number;
+}
+
+function noCounts(): QueueCounts {
+  return { atOnce: 0, waited: 0, timedOut: 0, failed: 0 };
 }
 
 export class Queues {
-  readonly counts: QueueCounts = { served: { locks: 0, elections: 0 }, timedOut: 0 };
+  readonly counts: Readonly<Record<Hanging, QueueCounts>> = { locks: noCounts(), elections: noCounts() };
   readonly waits: LockWaits;
   readonly #group: SessionGroup;
   readonly #clock: Clock;
@@ -79,16 +87,21 @@ export class Queues {
     patience: Patience,
   ): Promise<Served> {
     const { deadlineMs, isRouted, signal } = patience;
+    const counts = this.counts[request.kind];
     const call = this.waits.add(request);
     const givesUpMs = this.#givesUpMs(patience);
     try {
       const outcome = await this.#group.propose(command, { deadlineMs, isRouted, grows: true });
       if (outcome.case === 'waiting') call.waitsSince = outcome.revision;
-      const served = outcome.case === 'held' ? outcome : await this.#wait(call, givesUpMs, signal);
-      if (served !== 'late' && !signal.aborted) return { token: served.token, holds: served.holds };
+      const isAtOnce = outcome.case === 'held';
+      const served = isAtOnce ? outcome : await this.#wait(call, givesUpMs, signal);
       if (served === 'late') return await this.#timedOut(request, deadlineMs);
-      throw gone();
+      if (signal.aborted) throw gone();
+      counts[isAtOnce ? 'atOnce' : 'waited']++;
+      return { token: served.token, holds: served.holds };
     } catch (error) {
+      if ((error as HoldfastError).code === 'DEADLINE_EXCEEDED') counts.timedOut++;
+      else counts.failed++;
       if (signal.aborted) this.#takeBack(request, attempt);
       throw error;
     } finally {
@@ -121,7 +134,6 @@ export class Queues {
 
   /** Invariant 1. */
   async #timedOut(request: Request, deadlineMs: number): Promise<never> {
-    this.counts.timedOut++;
     const command = giveUp(request, undefined);
     const giving = this.#group.propose(command, {
       deadlineMs: Math.max(deadlineMs, this.#clock.monotonicMs() + CLEAN_UP_MS),
@@ -168,7 +180,7 @@ function timedOut(kind: Hanging, cause: HoldfastError | undefined): HoldfastErro
   const what = kind === 'locks' ? 'the lock was not got' : 'the candidate was not elected';
   const fate =
     cause === undefined
-      ? 'The place in the queue was given up, nothing is held.'
+      ? 'The place in the queue was given up. Nothing is held.'
       : 'Whether the place in the queue is given up is not known; it is at the end of the session.';
   return new HoldfastError({
     reason: kind === 'locks' ? 'LOCK_TIMED_OUT' : 'ELECTION_TIMED_OUT',

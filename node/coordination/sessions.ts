@@ -41,7 +41,6 @@ export class Sessions implements SessionEvents {
   }
 
   onServed(kind: Hanging, name: string, place: Place): void {
-    this.queues.counts.served[kind]++;
     this.queues.waits.onServed(kind, name, place);
   }
 

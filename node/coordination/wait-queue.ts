@@ -84,6 +84,9 @@ export class WaitQueue implements LiveRow {
   /** Of the semaphore that it is used as; 0: it is none, or free. */
   #permits = 0;
   #saidBytes = 0;
+  /** As of `noteSize`. */
+  #notedHolders = 0;
+  #notedWaiters = 0;
 
   /** By token. */
   get holders(): readonly Place[] {
@@ -103,6 +106,15 @@ export class WaitQueue implements LiveRow {
   /** Nobody holds it and nobody waits. */
   get isFree(): boolean {
     return this.#bySession.size === 0;
+  }
+
+  /** How many holders and waiters have come, or gone, since this was last asked. */
+  noteSize(): { readonly holders: number; readonly waiters: number } {
+    const holders = this.#holders.length - this.#notedHolders;
+    const waiters = this.#waiters.length - this.#notedWaiters;
+    this.#notedHolders += holders;
+    this.#notedWaiters += waiters;
+    return { holders, waiters };
   }
 
   /** Where a session stands. */
@@ -292,6 +304,7 @@ export class WaitQueue implements LiveRow {
         queue.#saidBytes += place.said.byteLength;
       }
     }
+    queue.noteSize();
     return queue;
   }
 }

@@ -41,6 +41,7 @@ import { parseNetworkAddress } from './network-address.ts';
 import { engineServices } from './node-services.ts';
 import { counters, gauges, statusSource, type NodeFacts } from './node-status.ts';
 import { Serving } from './serving.ts';
+import { sessionCounters, sessionGauges } from './session-figures.ts';
 import { diskFailed, startError } from './start-error.ts';
 import { VERSION } from './version.ts';
 
@@ -190,6 +191,8 @@ class Node implements RunningNode {
     this.#clockWatch = new ClockWatch(clock, (byMs) => this.#onClockStep(byMs));
     this.#metrics.addGauges(gauges(this.#engine, edge, clock));
     this.#metrics.addCounters(counters(this.#engine));
+    this.#metrics.addGauges(sessionGauges(this.#engine.sessions));
+    this.#metrics.addCounters(sessionCounters(this.#engine.sessions));
     this.#awaitLeader(this.#engine);
   }
 

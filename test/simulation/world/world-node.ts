@@ -375,7 +375,7 @@ export class WorldNode {
       isPatient: false,
       windowBytes: settings.windowBytes,
       maxQueuedBytes: settings.maxQueuedBytes,
-      routes: undefined,
+      routes: '1',
     });
   }
 
