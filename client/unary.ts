@@ -73,7 +73,7 @@ async function attempts<I extends DescMessage, O extends DescMessage>(
       if (task.settle()) resolve(response);
     } catch (cause) {
       const error = task.judgeSilence(asHoldfastError(cause), endpoint);
-      if (blamesEndpoint(error, task.attempts)) core.endpoints.failed(endpoint);
+      if (blamesEndpoint(error, task.attempts) || task.isSilence(error)) core.endpoints.failed(endpoint);
       else core.endpoints.answered(endpoint);
       task.onRefusedAt(endpoint, error);
       await task.onAttemptFailed(error, endpoint);
@@ -162,9 +162,15 @@ class UnaryTask extends Expiring implements RetriedCall {
     return { timeoutMs: Math.max(1, timeoutMs), signal: this.#abort.signal };
   }
 
+  /** Whether a node did not answer in time. */
+  isSilence(error: HoldfastError): boolean {
+    return error.reason === 'DEADLINE_EXCEEDED' && this.#isImpatient;
+  }
+
   /** An attempt that was given up before the call has to end only speaks against its node. */
   judgeSilence(error: HoldfastError, endpoint: string): HoldfastError {
-    if (error.reason !== 'DEADLINE_EXCEEDED' || !this.#isImpatient || this.settled) return error;
+    if (!this.isSilence(error)) return error;
+    this.#hint?.silentAt(endpoint);
     this.#silences += 1;
     if (this.#core.clock.monotonicMs() >= this.deadlineMs) return error;
     const message = `${endpoint} has not answered in time, and is given up for now`;

@@ -180,8 +180,8 @@ class Attempt {
   }
 
   #note(error: HoldfastError): void {
-    // The node itself has given up the place, or says that there never was one.
-    if (error.outcome === 'NOT_APPLIED' || error.reason === 'LOCK_TIMED_OUT') return;
+    // There never was a place, or the node itself has given it up.
+    if (error.outcome === 'NOT_APPLIED') return;
     this.#isSent = true;
     if (leavesDoubt(error)) this.isDoubtful = true;
   }

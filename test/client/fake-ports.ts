@@ -1,7 +1,13 @@
 import { create, type DescMessage, fromBinary, type MessageShape, toBinary } from '@bufbuild/protobuf';
 import type { Clock, Random } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/client/error';
-import type { StreamConnection, StreamEvents, StreamMethod, Transport } from '@holdfast/client/transport';
+import type {
+  CallOptions,
+  StreamConnection,
+  StreamEvents,
+  StreamMethod,
+  Transport,
+} from '@holdfast/client/transport';
 import {
   type PipelineRequest,
   PipelineRequestSchema,
@@ -64,7 +70,7 @@ export class FakeClock implements Clock {
       due.callback();
       await this.endTurn();
     }
-    this.#nowMs = endMs;
+    this.#nowMs = Math.max(this.#nowMs, endMs);
     await this.endTurn();
   }
 }
@@ -131,7 +137,10 @@ export class FakeTransport implements Transport {
   readonly streams: FakeStream[] = [];
   readonly unaries: { endpoint: string; method: string; request: unknown }[] = [];
   /** Answers unary calls; by default DescribeKeyspace with one partition, anything else never. */
-  onUnary: (method: string, request: unknown, endpoint: string) => Promise<unknown> = (method, request) =>
+  onUnary: (method: string, request: unknown, endpoint: string, options: CallOptions) => Promise<unknown> = (
+    method,
+    request,
+  ) =>
     method === 'DescribeKeyspace'
       ? Promise.resolve(onePartition((request as { name: string }).name))
       : new Promise(() => undefined);
@@ -147,9 +156,10 @@ export class FakeTransport implements Transport {
     endpoint: string,
     method: { name: string; output: O },
     request: MessageShape<I>,
+    options: CallOptions,
   ): Promise<MessageShape<O>> {
     this.unaries.push({ endpoint, method: method.name, request });
-    return this.onUnary(method.name, request, endpoint) as Promise<MessageShape<O>>;
+    return this.onUnary(method.name, request, endpoint, options) as Promise<MessageShape<O>>;
   }
 
   async *serverStream(): AsyncGenerator<never> {}
