@@ -20,7 +20,13 @@ export const python: Tool = firstThat(
 );
 /** A Python with nothing but its standard library. */
 export const barePython: Tool = firstThat(onPath('python3'), runs, 'no python3');
-export const protoc: Tool = firstThat(onPath('protoc'), runs, 'no protoc (Debian: protobuf-compiler)');
+/** A protoc that finds the types that come with it, which Debian packs by themselves. */
+export const protoc: Tool = firstThat(
+  onPath('protoc'),
+  (path) =>
+    spawnSync(path, ['--descriptor_set_out=/dev/null', 'google/protobuf/duration.proto']).status === 0,
+  'no protoc with its types (Debian: protobuf-compiler, libprotobuf-dev)',
+);
 export const pythonPlugin: Tool = firstThat(
   onPath('grpc_python_plugin'),
   existsSync,
