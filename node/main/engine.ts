@@ -29,7 +29,9 @@ import { Upkeep } from '../cluster/upkeep.ts';
 import { coordinatedSessions } from '../coordination/coordinated-sessions.ts';
 import { Coordination } from '../coordination/coordination.ts';
 import { DEFAULT_LEASE_CHECKPOINT_MS } from '../coordination/leases.ts';
+import { Sequences } from '../coordination/sequences.ts';
 import type { Sessions } from '../coordination/sessions.ts';
+import { Ids } from '../ids/ids.ts';
 import { KeyValue, type OtherNodes } from '../kv/key-value.ts';
 import { Keyspaces } from '../kv/keyspaces.ts';
 import {
@@ -142,6 +144,9 @@ export interface Engine {
   /** Leases, locks and elections. */
   readonly sessions: Sessions;
   readonly leaderCalls: LeaderCalls;
+  /** Unique IDs. */
+  readonly ids: Ids;
+  readonly sequences: Sequences;
   readonly keyspaces: Keyspaces;
   readonly kv: KeyValue;
   /** Copies of partitions by other nodes; undefined: there are none. */
@@ -309,6 +314,8 @@ class EngineAssembly {
       coordination,
       sessions,
       leaderCalls: new LeaderCalls({ host, clock, transport: forwarding, routes, founders }),
+      ids: this.#createIds(coordination, members, host),
+      sequences: new Sequences(coordination),
       keyspaces,
       kv,
       saves: forwarding && new RemoteSaves({ clock, transport: forwarding, routes }),
@@ -320,6 +327,23 @@ class EngineAssembly {
       handOver,
       stop,
     };
+  }
+
+  #createIds(coordination: Coordination, members: ClusterMembers, host: GroupHost): Ids {
+    const { clock, random } = this.#options;
+    return new Ids({
+      tree: coordination,
+      clock,
+      random,
+      member: host.self,
+      incarnation: this.#identity.incarnation,
+      // A number that the table has not come to belongs to a member that is not known here yet.
+      isGone: (id) => {
+        const { members: known, nextId } = members.current;
+        return id < nextId && known.every((member) => member.id !== id);
+      },
+      unledError: () => coordination.unledError,
+    });
   }
 
   get #leaseCheckpointMs(): number {

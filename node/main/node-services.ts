@@ -2,6 +2,7 @@
 import type { Clock } from '@holdfast/client/clock';
 import { BackupService } from '@holdfast/proto/cluster/v1/backup';
 import { ElectionService } from '@holdfast/proto/election/v1/election';
+import { IdService } from '@holdfast/proto/id/v1/id';
 import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
 import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { LeaseService } from '@holdfast/proto/lease/v1/lease';
@@ -10,6 +11,7 @@ import { backupService } from '../services/backup-service.ts';
 import { deferredService } from '../services/deferred-service.ts';
 import { electionService } from '../services/election-service.ts';
 import type { ServedService } from '../services/handler.ts';
+import { idService } from '../services/id-service.ts';
 import { keyspaceService } from '../services/keyspace-service.ts';
 import { kvService } from '../services/kv-service.ts';
 import { leaseService } from '../services/lease-service.ts';
@@ -34,6 +36,7 @@ export function engineServices(engine: () => Engine, surroundings: ServiceSurrou
     deferredService(LeaseService, () => leaseService(engine())),
     deferredService(LockService, () => lockService({ ...engine(), stopping })),
     deferredService(ElectionService, () => electionService({ ...engine(), clock, stopping })),
+    deferredService(IdService, () => idService(engine())),
     deferredService(BackupService, () => {
       const { kv, keyspaces, saves, identity } = engine();
       return backupService({ kv, keyspaces, saves, clock, clusterId: identity.cluster_id ?? '' });
