@@ -32,10 +32,10 @@ export function composeId(ms: number, worker: number, sequence: number): bigint 
 
 /** Takes an ID apart. Error: ID_INVALID, not greater than 0 and below 2^63. */
 export function describeId(id: bigint): IdDescription {
-  if (id <= 0n || id > MAX_ID)
+  if (typeof id !== 'bigint' || id <= 0n || id > MAX_ID)
     throw new HoldfastError({
       reason: 'ID_INVALID',
-      message: `id is ${id}, IDs are greater than 0 and below 2^63. Nothing was done.`,
+      message: `id is ${String(id)}, IDs are greater than 0 and below 2^63. Nothing was done.`,
       field: 'id',
       actual: String(id),
       limit: `1..${MAX_ID}`,
