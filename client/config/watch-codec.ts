@@ -28,13 +28,17 @@ export function encodeWatchRequest(
 
 /** Says what a WatchResponse says. Throws when the bytes are not one. */
 export function decodeWatchResponse(message: Uint8Array, answers: WatchAnswers): void {
-  const reader = new WireReader(Buffer.from(message.buffer, message.byteOffset, message.byteLength));
+  readResponse(new WireReader(Buffer.from(message.buffer, message.byteOffset, message.byteLength)), answers);
+}
+
+function readResponse(reader: WireReader, answers: WatchAnswers): void {
   while (!reader.done) {
     const tag = reader.varint();
     if (tag === 0x12) readEvents(reader.message(), answers);
     else if (tag === 0x0a) readCreated(reader.message(), answers);
     else if (tag === 0x1a) readProgress(reader.message(), answers);
     else if (tag === 0x22) readCancelled(reader.bytes(), answers);
+    else if (tag === 0x7a) readResponse(reader.message(), answers);
     else reader.skip(tag);
   }
 }

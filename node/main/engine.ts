@@ -3,12 +3,12 @@
  * directory in the one order that is safe. Knows no network, so a simulation runs it
  * as it is.
  */
-import type { Clock, Timer } from '@holdfast/client/clock';
+import type { Clock } from '@holdfast/client/clock';
 import type { Random } from '@holdfast/client/random';
 import type { Transport } from '@holdfast/client/transport';
 import { admission, type Admission } from '../cluster/admission.ts';
 import { Forwarder, type ObserveForwarded } from '../cluster/forwarder.ts';
-import { ClusterMembers, MEMBER_TABLE } from '../cluster/cluster-members.ts';
+import { ClusterMembers } from '../cluster/cluster-members.ts';
 import { GroupPlacements } from '../cluster/group-placements.ts';
 import { GroupRoutes } from '../cluster/group-routes.ts';
 import { LeaderCalls } from '../cluster/leader-calls.ts';
@@ -22,7 +22,6 @@ import {
   type ClusterMember,
   type Membership,
 } from '../cluster/membership.ts';
-import { tableChange } from '../cluster/planner.ts';
 import { RemoteReads } from '../cluster/remote-reads.ts';
 import { RemoteSaves } from '../cluster/remote-saves.ts';
 import { Upkeep } from '../cluster/upkeep.ts';
@@ -30,14 +29,10 @@ import { coordinatedSessions } from '../coordination/coordinated-sessions.ts';
 import { Coordination } from '../coordination/coordination.ts';
 import { DEFAULT_LEASE_CHECKPOINT_MS } from '../coordination/leases.ts';
 import type { Sessions } from '../coordination/sessions.ts';
+import { WatchHub } from '../coordination/watch-hub.ts';
+import { watchedTree } from '../coordination/watched-tree.ts';
 import { KeyValue, type OtherNodes } from '../kv/key-value.ts';
 import { Keyspaces } from '../kv/keyspaces.ts';
-import {
-  DEFAULT_KEY_BYTES,
-  DEFAULT_PARTITIONS,
-  DEFAULT_REPLICATION,
-  DEFAULT_VALUE_BYTES,
-} from '../kv/limits.ts';
 import { Sweeper } from '../kv/sweeper.ts';
 import type { RaftSettings } from '../raft/core/settings.ts';
 import { GroupHost, type FatalCause, type HostObserver } from '../raft/group-host.ts';
@@ -53,12 +48,11 @@ import { Scrubber } from '../storage/scrubber.ts';
 import { SpaceGuard } from '../storage/space-guard.ts';
 import { SpaceReclaimer } from '../storage/space-reclaimer.ts';
 import { WriteAheadLog, type BatchTimes } from '../storage/write-ahead-log.ts';
+import { bootstrap, isBootstrapped, keepBootstrapping } from './founding.ts';
 
 const LOG_DIRECTORY = 'log';
 /** What only a directory in use has. */
 export const CONTENTS = [LOG_DIRECTORY, 'store'] as const;
-const BOOTSTRAPPED = '/holdfast/bootstrapped';
-const BOOTSTRAP_EVERY_MS = 250;
 
 export interface EngineOptions {
   readonly disk: Disk;
@@ -141,6 +135,8 @@ export interface Engine {
   readonly coordination: Coordination;
   /** Leases, locks and elections. */
   readonly sessions: Sessions;
+  /** Who follows the configuration. */
+  readonly watches: WatchHub;
   readonly leaderCalls: LeaderCalls;
   readonly keyspaces: Keyspaces;
   readonly kv: KeyValue;
@@ -222,6 +218,8 @@ class EngineAssembly {
     const { founders } = this.#membership;
     const coordination = new Coordination(host, rows, clock, founders, others?.forwarder, admit);
     const sessions = coordinatedSessions(coordination, clock, random, this.#leaseCheckpointMs);
+    const watches = new WatchHub({ tree: watchedTree(coordination), clock });
+    coordination.observe(watches);
     const members = this.#followMembers(coordination, host);
     const placements = await GroupPlacements.open(coordination);
     const keyspaces = await Keyspaces.open({
@@ -308,6 +306,7 @@ class EngineAssembly {
       space: guard,
       coordination,
       sessions,
+      watches,
       leaderCalls: new LeaderCalls({ host, clock, transport: forwarding, routes, founders }),
       keyspaces,
       kv,
@@ -514,59 +513,4 @@ function aloneIn({ cluster_id: clusterId = '', node_name: name, node_id: nodeId 
 /** Those of the host's members that are among some. */
 function membersOf(some: readonly ClusterMember[], { members }: GroupHost): Member[] {
   return members.filter(({ id }) => some.some((one) => one.id === id));
-}
-
-/** A new cluster begins with its members and one keyspace. Dropped, it does not come back. */
-async function bootstrap(
-  coordination: Coordination,
-  keyspaces: Keyspaces,
-  members: ClusterMembers,
-): Promise<void> {
-  if (members.written === undefined)
-    await coordination.transact(tableChange({ ...members.current, version: 1 }, 0));
-  if (coordination.get(BOOTSTRAPPED) !== undefined) return;
-  const known = keyspaces.list().some(({ name }) => name === 'default');
-  if (!known) {
-    await keyspaces.create({
-      name: 'default',
-      partitions: DEFAULT_PARTITIONS,
-      replication: DEFAULT_REPLICATION,
-      maxKeyBytes: DEFAULT_KEY_BYTES,
-      maxValueBytes: DEFAULT_VALUE_BYTES,
-    });
-  }
-  await coordination.transact({
-    comparisons: [],
-    changes: [{ key: BOOTSTRAPPED, value: Buffer.from('1') }],
-  });
-}
-
-/** Has whoever leads group 0 do it; one that fails halfway is followed by another. Returns how to stop. */
-function keepBootstrapping(
-  clock: Clock,
-  coordination: Coordination,
-  keyspaces: Keyspaces,
-  members: ClusterMembers,
-): () => void {
-  let isStopped = false;
-  let timer: Timer;
-  const attempt = async () => {
-    // What fails here is tried again, or has stopped the node.
-    if (coordination.isLeader) await bootstrap(coordination, keyspaces, members).catch(() => undefined);
-    if (!isStopped && !isBootstrapped(coordination))
-      timer = clock.setTimer(BOOTSTRAP_EVERY_MS, () => void attempt());
-  };
-  timer = clock.setTimer(BOOTSTRAP_EVERY_MS, () => void attempt());
-  return () => {
-    isStopped = true;
-    timer.cancel();
-  };
-}
-
-function isBootstrapped(coordination: Coordination): boolean {
-  try {
-    return [MEMBER_TABLE, BOOTSTRAPPED].every((key) => coordination.get(key) !== undefined);
-  } catch {
-    return true; // the store is damaged, which the scrubber or the next read will say
-  }
 }
