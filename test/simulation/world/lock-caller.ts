@@ -36,6 +36,8 @@ interface OwnSession {
 /** Longest wait for a lock that has one. */
 const MOST_WAIT_MS = 3_000;
 const MOST_HOLD_MS = 2_500;
+/** Between two attempts to take a lock in the end: a disk that was full is looked at again. */
+const AGAIN_MS = 100;
 
 export class LockCaller {
   readonly name: string;
@@ -76,6 +78,7 @@ export class LockCaller {
         return await held.release();
       } catch (error) {
         this.#work.recorder.failed(this.name, 'lock', plan.name, error);
+        await sleep(this.#client.clock, AGAIN_MS);
       }
     }
   }
