@@ -75,8 +75,10 @@ class Caller implements MessageStream {
     this.ended = { error };
   }
 
-  say(request: MessageInitShape<typeof WatchRequestSchema>['request']): void {
-    this.#receive(Buffer.from(toBinary(WatchRequestSchema, create(WatchRequestSchema, { request }))));
+  say(request?: MessageInitShape<typeof WatchRequestSchema>['request'] & object): void {
+    this.#receive(
+      Buffer.from(toBinary(WatchRequestSchema, create(WatchRequestSchema, request && { request }))),
+    );
   }
 
   watch(
@@ -116,9 +118,9 @@ function shortly({ response }: WatchResponse): string {
     case 'events': {
       const { watchId, events, revision, more } = response.value;
       const texts = events.map(({ type, entry, previous }) => {
-        const before = previous === undefined ? '' : ` was ${Buffer.from(previous.value)}`;
+        const before = previous === undefined ? '' : ` was ${short(previous.value)}`;
         const value = type === EventType.DELETE ? ' deleted' : `=${short(entry!.value)}`;
-        return `${Buffer.from(entry!.key)}${value}@${entry!.modRevision}${before}`;
+        return `${short(entry!.key)}${value}@${entry!.modRevision}${before}`;
       });
       return `${watchId}: ${texts.join(', ')} up to ${revision}${more ? ', more' : ''}`;
     }
@@ -366,14 +368,14 @@ describe('a watch stream', () => {
 
   it.each([
     ['a number that is in use', (caller: Caller) => caller.watch(1, { key: 'b' }), 'WATCH_ID_IN_USE'],
-    ['nothing', (caller: Caller) => caller.say({ case: undefined }), 'INVALID_FIELD'],
+    ['nothing', (caller: Caller) => caller.say(), 'INVALID_FIELD'],
   ])('ends when it is told %s', async (_what, say, reason) => {
     const rig = new StreamRig();
     const caller = rig.open();
     caller.watch(1, { key: 'a' });
     say(caller);
     await rig.settle();
-    expect((caller.ended?.error as HoldfastError).reason).toBe(reason);
+    expect(caller.ended?.error).toMatchObject({ reason });
     expect([rig.hub.size, rig.charged, rig.streams.size]).toEqual([0, 0, 0]);
   });
 
@@ -422,7 +424,7 @@ describe('a watch stream', () => {
       `1 over: WATCH_TOO_SLOW, next ${told + 1n}`,
       '2 over: WATCH_TOO_SLOW, next 3001',
     ]);
-    expect((slow.ended?.error as HoldfastError).reason).toBe('WATCH_TOO_SLOW');
+    expect(slow.ended?.error).toMatchObject({ reason: 'WATCH_TOO_SLOW' });
     expect(other.ended).toBe(undefined);
     expect(rig.hub.size).toBe(1);
   });
