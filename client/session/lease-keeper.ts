@@ -27,6 +27,8 @@ const MARGIN_MS = 50;
 export interface KeptLease {
   readonly id: bigint;
   readonly ttlMs: number;
+  /** Whether it is to be renewed; else it is only watched until it ends. */
+  readonly isRenewed: boolean;
   /** When the last request that was answered had been sent, in monotonic ms. */
   renewedAtMs: number;
   /** The keeper has given it up: it may have ended, or the node says that it has. */
@@ -39,7 +41,8 @@ export function endsAtMs({ renewedAtMs, ttlMs }: Pick<KeptLease, 'renewedAtMs' |
 }
 
 /**
- * Keeps the leases of a client alive: one call for all that are due.
+ * Keeps the leases of a client alive, one call for all that are due; of those that nobody wants
+ * kept alive it says when they end.
  *
  * Invariants:
  *  K1. A lease is taken for ended before the cluster can have ended it: by this machine's
@@ -111,7 +114,8 @@ export class LeaseKeeper {
     const nowMs = this.#core.clock.monotonicMs();
     const due: KeptLease[] = [];
     let along = Infinity;
-    for (const { ttlMs } of this.#leases.values()) along = Math.min(along, ttlMs * ALONG_SHARE);
+    for (const { ttlMs, isRenewed } of this.#leases.values())
+      if (isRenewed) along = Math.min(along, ttlMs * ALONG_SHARE);
     for (const lease of this.#leases.values()) {
       if (endsAtMs(lease) <= nowMs) this.#lose(lease, notKept(lease));
       else if (!this.#underWay.has(lease) && dueMs(lease) - along <= nowMs) due.push(lease);
@@ -167,12 +171,12 @@ export class LeaseKeeper {
   }
 }
 
-function dueMs({ renewedAtMs, ttlMs }: KeptLease): number {
-  return renewedAtMs + ttlMs * RENEWAL_SHARE;
+function dueMs({ isRenewed, renewedAtMs, ttlMs }: KeptLease): number {
+  return isRenewed ? renewedAtMs + ttlMs * RENEWAL_SHARE : Infinity;
 }
 
 function notKept({ id, ttlMs }: KeptLease): HoldfastError {
-  const message = `lease ${id} could not be kept alive within its ${ttlMs} ms, and may have ended`;
+  const message = `lease ${id} was not kept alive within its ${ttlMs} ms, and may have ended`;
   return new HoldfastError({ reason: 'LEASE_LOST', message });
 }
 

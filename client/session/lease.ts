@@ -9,7 +9,7 @@ import { describeLease, type LeaseDescription } from './lease-description.ts';
 import { endsAtMs, type KeptLease, type LeaseKeeper } from './lease-keeper.ts';
 
 /**
- * A time to live that this client keeps alive, until it is revoked or the client closes. What
+ * A time to live that this client keeps alive, if it is asked to, until it is revoked or the client closes. What
  * hangs on it ends with it: keys of the configuration, locks, candidacies.
  */
 export class Lease implements AsyncDisposable {
@@ -23,13 +23,18 @@ export class Lease implements AsyncDisposable {
   readonly #kept: KeptLease;
   #isRevoked = false;
 
-  /** @internal `grantedAtMs`: when the request was sent. */
-  constructor(core: ClientCore, keeper: LeaseKeeper, id: bigint, ttlMs: number, grantedAtMs: number) {
+  /** @internal `grantedAtMs`: when the request was sent; `isRenewed`: this client keeps it alive. */
+  constructor(
+    core: ClientCore,
+    keeper: LeaseKeeper,
+    granted: { id: bigint; ttlMs: number; grantedAtMs: number; isRenewed: boolean },
+  ) {
+    const { id, ttlMs, grantedAtMs, isRenewed } = granted;
     this.id = id;
     this.ttlMs = ttlMs;
     this.#core = core;
     this.#keeper = keeper;
-    this.#kept = { id, ttlMs, renewedAtMs: grantedAtMs, lost: (error) => this.end(error) };
+    this.#kept = { id, ttlMs, isRenewed, renewedAtMs: grantedAtMs, lost: (error) => this.end(error) };
   }
 
   /**
@@ -96,8 +101,8 @@ export class Lease implements AsyncDisposable {
     }
   }
 
-  /** @internal Keeps it alive from now on. */
-  keepAlive(): void {
+  /** @internal From now on its end is noticed, and put off if it is to be renewed. */
+  watch(): void {
     this.#keeper.add(this.#kept);
   }
 

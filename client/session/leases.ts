@@ -60,11 +60,16 @@ export class Leases {
     // A repeat is answered with the first result: only the time from the first attempt is known to be given.
     const sentAtMs = this.#core.clock.monotonicMs();
     const answer = await writeToCoordinator(this.#core, LeaseService.method.grant, request, options);
-    const lease = new Lease(this.#core, this.#keeper, answer.lease, Number(answer.ttlMs), sentAtMs);
+    const lease = new Lease(this.#core, this.#keeper, {
+      id: answer.lease,
+      ttlMs: Number(answer.ttlMs),
+      grantedAtMs: sentAtMs,
+      isRenewed: options.keepAlive !== false,
+    });
     this.#granted.add(lease);
     lease.signal.addEventListener('abort', () => this.#granted.delete(lease), { once: true });
     if (this.#core.closing.aborted) lease.end(clientClosed());
-    else if (options.keepAlive !== false) lease.keepAlive();
+    else lease.watch();
     return lease;
   }
 

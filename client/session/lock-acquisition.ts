@@ -225,9 +225,16 @@ function mayGoOn(
 }
 
 /** The error as the caller should read it: that the session has ended says more than that the call was cancelled. */
-function told({ name, signal }: LockWish, lease: Lease, error: HoldfastError): HoldfastError {
+function told({ name, signal, waitMs }: LockWish, lease: Lease, error: HoldfastError): HoldfastError {
+  // Its last request was sent again when there was no time left to wait.
+  if (error.reason === 'LOCK_HELD' && waitMs > 0) return timedOut(name, error);
   const isBySession = error.reason === 'CANCELLED' && lease.signal.aborted && signal?.aborted !== true;
   return isBySession ? lostWith(`lock ${JSON.stringify(name)}`, lease) : error;
+}
+
+function timedOut(name: string, cause: HoldfastError): HoldfastError {
+  const message = `lock ${JSON.stringify(name)} was not got within the time to wait. Nothing is held.`;
+  return new HoldfastError({ reason: 'LOCK_TIMED_OUT', message, outcome: 'NOT_APPLIED', cause });
 }
 
 /** Waits for a promise that others wait for, too, unless the signal fires. */

@@ -68,6 +68,7 @@ test('a lease that nobody keeps alive ends by the clock of the client before it 
   expect(lease.isAlive).toBe(true);
   await clock.pass(60);
   expect(lease.isAlive).toBe(false);
+  expect((lease.signal.reason as HoldfastError).reason).toBe('LEASE_LOST');
   expect(node.isLive(lease.id)).toBe(true);
 });
 

@@ -61,7 +61,7 @@ async function soak(): Promise<void> {
     if ('report' in message) return sum.add(message.report);
     failed.push(message.seed);
     console.log(`seed ${message.seed} failed: ${message.failure}`);
-    console.log(`replay: ${replayCommand(String(message.seed), nodes)}`);
+    console.log(`replay: ${replayCommand(String(message.seed), { nodes })}`);
   };
   const playFrom = async (seed: number): Promise<void> => {
     for (let firstSeed = seed; Date.now() < endMs;)

@@ -20,9 +20,7 @@ import type { CrashPolicy } from '../../../node/runtime/simulated/crash-policy.t
 import type { SeededRandom } from '../../../node/runtime/simulated/seeded-random.ts';
 import { SimulatedClock } from '../../../node/runtime/simulated/simulated-clock.ts';
 import { SimulatedDisk } from '../../../node/runtime/simulated/simulated-disk.ts';
-import type { SimulatedNetwork } from '../../../node/runtime/simulated/simulated-network.ts';
 import { SimulatedProcess } from '../../../node/runtime/simulated/simulated-process.ts';
-import type { SimulatedScheduler } from '../../../node/runtime/simulated/simulated-scheduler.ts';
 import {
   SimulatedOrderedStore,
   SimulatedStoreMedium,
@@ -39,34 +37,17 @@ import {
 } from '../../../node/storage/identity.ts';
 import { completeRebuild, nextIdentity } from '../../../node/storage/rebuilt-directory.ts';
 import { CallEdge } from '../../../node/transport/call-edge.ts';
-import type { SimulatedLinks } from '../../../node/transport/simulated/simulated-links.ts';
 import { SimulatedServer } from '../../../node/transport/simulated/simulated-server.ts';
 import { SimulatedTransport } from '../../../node/transport/simulated/simulated-transport.ts';
 import { startingError, stoppingError } from './node-errors.ts';
+import type { NodeSurroundings } from './node-surroundings.ts';
 import { LOG_SECURES_ITS_END, openMember, type Member } from './open-member.ts';
-import type { Trace } from './trace.ts';
-import type { WorldSettings } from './world-settings.ts';
 
 const WALL_START_MS = 1_760_000_000_000;
 /** Capacity of a disk that is not short of space. */
 export const ROOMY_BYTES = 2 ** 40;
 /** A node that has not stopped by then is killed. */
 const STOP_MS = 5_000;
-
-/** What nodes share. */
-export interface NodeSurroundings {
-  readonly scheduler: SimulatedScheduler;
-  readonly network: SimulatedNetwork;
-  readonly links: SimulatedLinks;
-  readonly trace: Trace;
-  readonly settings: WorldSettings;
-  /** All machines. */
-  readonly members: readonly Member[];
-  /** Names of those that found the cluster. */
-  readonly founders: readonly string[];
-  /** Something happened that no fault explains. */
-  readonly onDefect: (checker: string, message: string) => void;
-}
 
 /** `spare`: its directory is empty, and nobody has asked for it. */
 export type NodeState = 'down' | 'starting' | 'up' | 'stopping' | 'refused' | 'spare';
@@ -113,6 +94,8 @@ export class WorldNode {
   #replica = 0;
   #isPaused = false;
   #drift = 0;
+  /** Greatest rate that its clock has had, 1 for a right one. */
+  fastest = 1;
   #stopping = new AbortController();
   #server: SimulatedServer | undefined;
   #founder: Founder | undefined;
@@ -253,7 +236,7 @@ export class WorldNode {
     const ended = engine!
       .handOver()
       .then(() => {
-        stopping.abort();
+        stopping.abort(stoppingError());
         return edge!.drained();
       })
       .then(() => engine!.stop());
@@ -270,6 +253,7 @@ export class WorldNode {
   /** The rate of its clock, and of those that later processes get. */
   setDrift(drift: number): void {
     this.#drift = drift;
+    this.fastest = Math.max(this.fastest, 1 + drift);
     this.clock.setDrift(drift);
   }
 
@@ -350,12 +334,14 @@ export class WorldNode {
       minFreeBytes: settings.minFreeBytes,
       queueBytes: settings.queueBytes,
       entryCacheBytes: settings.entryCacheBytes,
+      leaseCheckpointMs: settings.leaseCheckpointMs,
       onFailure: (cause, error) => this.#onStorageFailure(cause, error),
       observe: {
         logBatch: () => undefined,
         flush: () => undefined,
         applied: () => undefined,
         committed: () => undefined,
+        entry: (replica, entry, results) => this.#around.onApplied?.(this.name, replica, entry, results),
         forwarded: (_, result) => {
           if (result === 'OK') this.forwarded++;
         },

@@ -1,0 +1,146 @@
+/**
+ * The work on locks, leases and elections of a run, and its checks: callers with clients of
+ * their own, some of which are killed; what group 0 applies, followed by models; and in the
+ * end, without faults: everybody gets what they wait for, and what nobody keeps alive is gone.
+ */
+import type { CoordinationMachine } from '../../../node/coordination/coordination-machine.ts';
+import { isRefusal } from '../../../node/coordination/refusal.ts';
+import { SessionCommandKind, type SessionCommand } from '../../../node/coordination/session-command.ts';
+import { readSessionOutcome } from '../../../node/coordination/session-outcome.ts';
+import type { SeededRandom } from '../../../node/runtime/simulated/seeded-random.ts';
+import { ByteReader } from '../../../node/storage/byte-codec.ts';
+import { CheckFailure } from '../../raft/check-failure.ts';
+import { LeaseChecker } from '../checkers/lease-checker.ts';
+import { LockChecker } from '../checkers/lock-checker.ts';
+import { SessionModel } from '../checkers/session-model.ts';
+import { AppliedLog, type AppliedCommand, type AppliedLogReader } from './applied-log.ts';
+import { LockCaller } from './lock-caller.ts';
+import { LOCKS } from './lock-plan.ts';
+import { WorkRecorder } from './work-recorder.ts';
+import type { World } from './world.ts';
+import { WorldClient } from './world-client.ts';
+import type { NodeSurroundings } from './node-surroundings.ts';
+
+/** Rate of a node's clock beyond which holders may believe for too long: their margin is 5 %. */
+const MARGIN = 1.05;
+/** Virtual time from the end of the faults until all have what they wait for. */
+const BOUND_MS = 60_000;
+/** What a lease may live longer than its time after the faults: a change of leader, and what lies between. */
+const LEASE_BOUND_MS = 25_000;
+/** Share of clients that are killed, with what they hold. */
+const KILLED = 0.3;
+const OPERATIONS_A_SECOND = 3;
+const SESSION_KINDS: ReadonlySet<number> = new Set(Object.values(SessionCommandKind));
+
+export class CoordinationWork implements AppliedLogReader {
+  readonly recorder: WorkRecorder;
+  readonly log: AppliedLog;
+  readonly locks: LockChecker;
+  readonly leases: LeaseChecker;
+  readonly clients: readonly WorldClient[];
+  readonly #world: World;
+  readonly #callers: readonly LockCaller[];
+  readonly #dead = new Set<WorldClient>();
+  readonly #random: SeededRandom;
+  readonly #model: SessionModel;
+  #running = 0;
+
+  constructor(world: World, around: NodeSurroundings, random: SeededRandom) {
+    this.#world = world;
+    this.#random = random;
+    this.recorder = new WorkRecorder(world.recorder);
+    const mayOutlast = () => this.#fastest() > MARGIN;
+    const nowMs = () => world.scheduler.nowMs();
+    this.locks = new LockChecker(mayOutlast);
+    this.leases = new LeaseChecker({ nowMs, fastest: () => this.#fastest(), mayOutlast });
+    this.#model = new SessionModel({
+      onGranted: (...granted) => this.locks.onGranted(...granted),
+      onQueue: (...changed) => this.locks.onQueue(...changed),
+      onLease: (lease) => this.leases.onGranted(lease),
+      onLeaseEnded: (lease, hasExpired) => this.#onLeaseEnded(lease, hasExpired),
+    });
+    this.log = new AppliedLog(this, (error) => world.fail(error));
+    this.clients = Array.from(
+      { length: world.settings.coordinators },
+      (_, at) => new WorldClient(`l${at + 1}`, random.fork(`client-${at}`), around),
+    );
+    const { locks, leases, recorder } = this;
+    const work = { locks, leases, recorder, nowMs, keyspace: world.settings.keyspaces[0]!.name };
+    this.#callers = this.clients.map(
+      (client, at) => new LockCaller(client.name, client, work, random.fork(`caller-${at}`)),
+    );
+  }
+
+  /** Callers work until `isOver`; some die before. */
+  start(isOver: () => boolean): void {
+    const thinkMs = (this.#callers.length * 1_000) / OPERATIONS_A_SECOND;
+    const { scheduler, settings, links } = this.#world;
+    for (const [at, caller] of this.#callers.entries()) {
+      const client = this.clients[at]!;
+      this.#running++;
+      caller.run(thinkMs, isOver).then(
+        () => this.#running--,
+        (error: unknown) => this.#world.fail(error as Error),
+      );
+      // One has to be there in the end.
+      if (at === 0 || !this.#random.chance(KILLED)) continue;
+      scheduler.after(this.#random.float() * settings.faultyMs, () => {
+        caller.die();
+        client.process.kill();
+        links.processEnded(client.process, true);
+        this.#dead.add(client);
+        this.#running--;
+        this.recorder.did(client.name, 'client killed', '');
+      });
+    }
+  }
+
+  onApplied(commands: readonly AppliedCommand[], machine: CoordinationMachine): void {
+    let hasSessions = false;
+    for (const { kind, body, outcome } of commands) {
+      if (!SESSION_KINDS.has(kind)) continue;
+      hasSessions = true;
+      const command = body as SessionCommand;
+      if (isRefusal(outcome)) this.#model.refused(command, outcome.refused);
+      else this.#model.apply(command, readSessionOutcome(new ByteReader(outcome)));
+    }
+    if (!hasSessions) return;
+    const { state } = machine.sessions;
+    this.#model.compare({
+      revision: machine.revision,
+      queue: (kind, name) => state[kind].get(name),
+      hasLease: (lease) => state.leases.get(lease) !== undefined,
+    });
+  }
+
+  /** After the faults: who waits is served, what nobody keeps alive ends, and nothing is left. */
+  async finish(): Promise<void> {
+    const world = this.#world;
+    if (!(await world.until(() => this.#running === 0, BOUND_MS)))
+      throw new CheckFailure(
+        'liveness',
+        `${this.#running} callers of the coordination do not come to an end`,
+      );
+    const probes = LOCKS.map((plan) => this.#callers[0]!.probe(plan));
+    await world.finish(Promise.all(probes), BOUND_MS, 'liveness', 'taking all locks');
+    const living = this.clients.filter((client) => !this.#dead.has(client));
+    const closing = Promise.all(living.map(({ holdfast }) => holdfast.close()));
+    await world.finish(closing, BOUND_MS, 'liveness', 'closing clients');
+    const isEmpty = () => this.leases.living.length === 0;
+    if (!(await world.until(isEmpty, LEASE_BOUND_MS)))
+      throw new CheckFailure('liveness', `leases ${this.leases.living.join(', ')} do not end`);
+    const { locks, elections } = this.#model;
+    for (const [name, { places }] of [...locks, ...elections])
+      if (places.length > 0) throw new CheckFailure('locks', `${name} is held by nobody's lease`);
+    this.locks.checkWrites();
+  }
+
+  #onLeaseEnded(lease: bigint, hasExpired: boolean): void {
+    this.recorder.did('leases', hasExpired ? 'lease expired' : 'lease ended', String(lease));
+    this.leases.onEnded(lease, hasExpired);
+  }
+
+  #fastest(): number {
+    return Math.max(...this.#world.nodes.map(({ fastest }) => fastest));
+  }
+}
