@@ -24,6 +24,11 @@ const WORK = [
   'lease kept',
   'lease revoked',
   'lease expired',
+  'election won',
+  'election proclaimed',
+  'election lost',
+  'election failed',
+  'leader observed',
   'client killed',
 ];
 /** From so many runs on, none may leave anything out. */

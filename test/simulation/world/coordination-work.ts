@@ -10,10 +10,12 @@ import { readSessionOutcome } from '../../../node/coordination/session-outcome.t
 import type { SeededRandom } from '../../../node/runtime/simulated/seeded-random.ts';
 import { ByteReader } from '../../../node/storage/byte-codec.ts';
 import { CheckFailure } from '../../raft/check-failure.ts';
+import { ElectionChecker } from '../checkers/election-checker.ts';
 import { LeaseChecker } from '../checkers/lease-checker.ts';
 import { LockChecker } from '../checkers/lock-checker.ts';
 import { SessionModel } from '../checkers/session-model.ts';
 import { AppliedLog, type AppliedCommand, type AppliedLogReader } from './applied-log.ts';
+import { ELECTIONS, ElectionCaller } from './election-caller.ts';
 import { LockCaller } from './lock-caller.ts';
 import { LOCKS } from './lock-plan.ts';
 import { WorkRecorder } from './work-recorder.ts';
@@ -29,7 +31,7 @@ const BOUND_MS = 60_000;
 const LEASE_BOUND_MS = 25_000;
 /** Share of clients that are killed, with what they hold. */
 const KILLED = 0.3;
-const OPERATIONS_A_SECOND = 3;
+const OPERATIONS_A_SECOND = 4;
 const SESSION_KINDS: ReadonlySet<number> = new Set(Object.values(SessionCommandKind));
 
 export class CoordinationWork implements AppliedLogReader {
@@ -37,13 +39,16 @@ export class CoordinationWork implements AppliedLogReader {
   readonly log: AppliedLog;
   readonly locks: LockChecker;
   readonly leases: LeaseChecker;
+  readonly elections = new ElectionChecker();
   readonly clients: readonly WorldClient[];
   readonly #world: World;
   readonly #callers: readonly LockCaller[];
+  readonly #candidates: readonly ElectionCaller[];
+  readonly #observing = new AbortController();
   readonly #dead = new Set<WorldClient>();
   readonly #random: SeededRandom;
   readonly #model: SessionModel;
-  #running = 0;
+  readonly #running = new Set<WorldClient>();
 
   constructor(world: World, around: NodeSurroundings, random: SeededRandom) {
     this.#world = world;
@@ -56,6 +61,13 @@ export class CoordinationWork implements AppliedLogReader {
     this.#model = new SessionModel({
       onGranted: (...granted) => this.locks.onGranted(...granted),
       onQueue: (...changed) => this.locks.onQueue(...changed),
+      onSaid: (name, session, token, revision, value) =>
+        this.elections.onSaid(name, {
+          session,
+          token: BigInt(token),
+          revision: BigInt(revision),
+          value: Buffer.from(value).toString(),
+        }),
       onLease: (lease) => this.leases.onGranted(lease),
       onLeaseEnded: (lease, hasExpired) => this.#onLeaseEnded(lease, hasExpired),
     });
@@ -64,35 +76,49 @@ export class CoordinationWork implements AppliedLogReader {
       { length: world.settings.coordinators },
       (_, at) => new WorldClient(`l${at + 1}`, random.fork(`client-${at}`), around),
     );
-    const { locks, leases, recorder } = this;
-    const work = { locks, leases, recorder, nowMs, keyspace: world.settings.keyspaces[0]!.name };
+    const { locks, leases, elections, recorder } = this;
+    const work = { locks, leases, elections, recorder, nowMs, keyspace: world.settings.keyspaces[0]!.name };
     this.#callers = this.clients.map(
       (client, at) => new LockCaller(client.name, client, work, random.fork(`caller-${at}`)),
+    );
+    this.#candidates = this.clients.map(
+      (client, at) => new ElectionCaller(client.name, client, work, random.fork(`candidate-${at}`)),
     );
   }
 
   /** Callers work until `isOver`; some die before. */
   start(isOver: () => boolean): void {
-    const thinkMs = (this.#callers.length * 1_000) / OPERATIONS_A_SECOND;
-    const { scheduler, settings, links } = this.#world;
-    for (const [at, caller] of this.#callers.entries()) {
-      const client = this.clients[at]!;
-      this.#running++;
-      caller.run(thinkMs, isOver).then(
-        () => this.#running--,
-        (error: unknown) => this.#world.fail(error as Error),
-      );
-      // One has to be there in the end.
-      if (at === 0 || !this.#random.chance(KILLED)) continue;
-      scheduler.after(this.#random.float() * settings.faultyMs, () => {
-        caller.die();
-        client.process.kill();
-        links.processEnded(client.process, true);
-        this.#dead.add(client);
-        this.#running--;
-        this.recorder.did(client.name, 'client killed', '');
-      });
+    const thinkMs = (this.clients.length * 1_000) / OPERATIONS_A_SECOND;
+    for (const [at, client] of this.clients.entries()) {
+      const callers = [this.#callers[at]!, this.#candidates[at]!];
+      this.#run(client, callers, (caller) => caller.run(thinkMs * callers.length, isOver));
     }
+    const [observer] = this.#candidates;
+    for (const election of ELECTIONS)
+      observer!.observe(election, this.#observing.signal).catch((error: unknown) => this.#fail(error));
+  }
+
+  #run(
+    client: WorldClient,
+    callers: readonly (LockCaller | ElectionCaller)[],
+    work: (caller: LockCaller | ElectionCaller) => Promise<void>,
+  ): void {
+    const { scheduler, settings, links } = this.#world;
+    this.#running.add(client);
+    Promise.all(callers.map(work)).then(
+      () => this.#running.delete(client),
+      (error: unknown) => this.#fail(error),
+    );
+    // One has to be there in the end.
+    if (client === this.clients[0] || !this.#random.chance(KILLED)) return;
+    scheduler.after(this.#random.float() * settings.faultyMs, () => {
+      for (const caller of callers) caller.die();
+      client.process.kill();
+      links.processEnded(client.process, true);
+      this.#dead.add(client);
+      this.#running.delete(client);
+      this.recorder.did(client.name, 'client killed', '');
+    });
   }
 
   onApplied(commands: readonly AppliedCommand[], machine: CoordinationMachine): void {
@@ -116,13 +142,14 @@ export class CoordinationWork implements AppliedLogReader {
   /** After the faults: who waits is served, what nobody keeps alive ends, and nothing is left. */
   async finish(): Promise<void> {
     const world = this.#world;
-    if (!(await world.until(() => this.#running === 0, BOUND_MS)))
+    if (!(await world.until(() => this.#running.size === 0, BOUND_MS)))
       throw new CheckFailure(
         'liveness',
-        `${this.#running} callers of the coordination do not come to an end`,
+        `${this.#running.size} callers of the coordination do not come to an end`,
       );
     const probes = LOCKS.map((plan) => this.#callers[0]!.probe(plan));
     await world.finish(Promise.all(probes), BOUND_MS, 'liveness', 'taking all locks');
+    await this.#endObserving();
     const living = this.clients.filter((client) => !this.#dead.has(client));
     const closing = Promise.all(living.map(({ holdfast }) => holdfast.close()));
     await world.finish(closing, BOUND_MS, 'liveness', 'closing clients');
@@ -133,6 +160,22 @@ export class CoordinationWork implements AppliedLogReader {
     for (const [name, { places }] of [...locks, ...elections])
       if (places.length > 0) throw new CheckFailure('locks', `${name} is held by nobody's lease`);
     this.locks.checkWrites();
+  }
+
+  /** Once all have resigned, that is what is observed. */
+  async #endObserving(): Promise<void> {
+    const isUnled = () =>
+      ELECTIONS.every((name) => (this.#model.elections.get(name)?.places.length ?? 0) === 0) &&
+      this.elections.believed.length === 0;
+    if (!(await this.#world.until(isUnled, BOUND_MS))) {
+      const believed = this.elections.believed.join(', ');
+      throw new CheckFailure('observers', `somebody leads in the end; observed by ${believed}`);
+    }
+    this.#observing.abort();
+  }
+
+  #fail(error: unknown): void {
+    this.#world.fail(error as Error);
   }
 
   #onLeaseEnded(lease: bigint, hasExpired: boolean): void {
