@@ -15,6 +15,8 @@ import { clientClosed, type ClientCore } from './core.ts';
 import { Deadlines } from './deadlines.ts';
 import { type Duration, durationMs, timeoutMs } from './duration.ts';
 import { Endpoints } from './endpoints.ts';
+import { Ids } from './ids/ids.ts';
+import { listSequences, NamedSequence, type SequenceSummary } from './ids/named-sequence.ts';
 import { LeaderHint } from './leader-hint.ts';
 import { Keyspace } from './keyspace.ts';
 import type { CallOptions } from './keyspace-options.ts';
@@ -58,6 +60,8 @@ export class Holdfast implements AsyncDisposable {
   readonly leases: Leases;
   /** Locks: exclusive, shared, semaphores. */
   readonly lock: Locks;
+  /** Unique IDs, in order of time. */
+  readonly ids: Ids;
   readonly #core: ClientCore;
   readonly #pipeline: Pipeline;
   readonly #directory: PartitionDirectory;
@@ -87,6 +91,7 @@ export class Holdfast implements AsyncDisposable {
     this.leases = new Leases(this.#core);
     this.#sessions = new Sessions(this.#core, this.leases);
     this.lock = new Locks(this.#core, this.#sessions);
+    this.ids = new Ids(this.#core);
   }
 
   /** The keys of a keyspace; asks nobody, so an unknown name shows in the first call. */
@@ -120,6 +125,16 @@ export class Holdfast implements AsyncDisposable {
    */
   async flags(prefix: Key = 'flags/', options: ViewOptions = {}): Promise<Flags> {
     return new Flags(await this.config.view<FlagRule>(prefix, readFlagRule, options));
+  }
+
+  /** The sequence of a name, [a-z0-9._-]{1,64}; asks nobody. Error: SEQUENCE_NAME_INVALID. */
+  sequence(name: string): NamedSequence {
+    return new NamedSequence(this.#core, name);
+  }
+
+  /** All sequences, by name, with the last number that was taken. */
+  sequences(options: CallOptions = {}): Promise<SequenceSummary[]> {
+    return listSequences(this.#core, options);
   }
 
   /** What the asked node knows of the cluster's nodes, itself first. */

@@ -48,6 +48,9 @@ export type { Duration } from './duration.ts';
 export { Entry } from './entry.ts';
 export { HoldfastError, type HoldfastErrorInit, type Outcome } from './error.ts';
 export { Holdfast } from './holdfast.ts';
+export type { IdDescription } from './ids/id-layout.ts';
+export { Ids } from './ids/ids.ts';
+export { NamedSequence, type SequenceSummary } from './ids/named-sequence.ts';
 export { Keyspace, type WriteResult } from './keyspace.ts';
 export type {
   BatchOperation,

@@ -230,7 +230,7 @@ export const REASONS = {
   ID_INVALID: never(S.INVALID_ARGUMENT, 'The number is no ID; it stays so.'),
   ID_WORKER_UNAVAILABLE: safe(
     S.UNAVAILABLE,
-    'The node has no worker number (yet), so it makes no IDs: another node may.',
+    'The node has no worker number, or cannot have its time extended, so it makes no IDs: another node may.',
   ),
   CLOCK_BEHIND: safe(
     S.UNAVAILABLE,

@@ -27,6 +27,8 @@ export interface UnaryOptions {
   isRepeatable?: boolean;
   /** Group 0 serves it: its leader is asked first, and a node that does not answer is not waited for to the end. */
   isCoordination?: boolean;
+  /** Any node answers it at once: one that does not is not waited for to the end. */
+  isQuick?: boolean;
   /** The answer may take as long as the call: silence says nothing of the node. */
   isWaiting?: boolean;
   /** One attempt only, for work that the client does on its own. */
@@ -39,7 +41,7 @@ export interface CheckedOptions<T> extends UnaryOptions {
   check?: (response: T) => void;
 }
 
-/** So long a first attempt of a call to group 0 waits where others can be asked; the next ones twice as long each. */
+/** So long a first attempt of a call to group 0, or of a quick one, waits where others can be asked; the next ones twice as long each. */
 const PATIENCE_MS = 1_500;
 
 /** Makes a unary call with retries by the table of reasons; settles by its deadline. */
@@ -124,7 +126,8 @@ class UnaryTask extends Expiring implements RetriedCall {
     this.isWrite = options.isWrite ?? false;
     this.sequence = options.sequence ?? 0;
     const isRepeated = !this.isWrite || this.sequence > 0 || options.isRepeatable === true;
-    this.#isImpatient = this.#hint !== undefined && isRepeated && options.isWaiting !== true;
+    const isQuick = this.#hint !== undefined || options.isQuick === true;
+    this.#isImpatient = isQuick && isRepeated && options.isWaiting !== true;
     this.isRepeatable = options.isRepeatable ?? false;
     this.lost = options.lost ?? false;
   }

@@ -226,6 +226,14 @@ export class KeyWalk {
 
   isDone = false;
 
+  /** Where to go on later: going up the first key that was not looked at, going down the last that was; undefined: nowhere. */
+  get reached(): string | undefined {
+    if (this.isDone) return undefined;
+    if (this.#cursor === undefined) return keyOfPart(this.#bound!);
+    const at = this.#cursor.key;
+    return at === undefined ? undefined : keyOfPart(keyPart(at));
+  }
+
   #nextAbove(cursor: TreeCursor<KeyVersion>): FoundVersion | undefined {
     const at = cursor.key;
     if (at === undefined || (this.#end !== undefined && at >= this.#end)) {

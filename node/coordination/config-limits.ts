@@ -14,5 +14,7 @@ export const MAX_TRANSACTION_ANSWER_BYTES = 8 * 1_048_576;
 export const CHANGE_BYTES = 128;
 /** Changes that one command looks at to forget history. */
 export const MAX_PURGED_ROWS = 500;
+/** Of cluster.yaml: bytes of all keys and values with their history. */
+export const DEFAULT_QUOTA_BYTES = 256 * 1_048_576;
 /** Keys under it are the cluster's own. */
 export const RESERVED_PREFIX = '/holdfast/';

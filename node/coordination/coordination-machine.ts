@@ -28,6 +28,7 @@ import { InternalTree } from './internal-tree.ts';
 import { LeaseKeys } from './lease-keys.ts';
 import type { Applying, LiveRow, MachinePart } from './machine-part.ts';
 import { encodeOutcome, type Outcome } from './refusal.ts';
+import { SequencePart } from './sequence-part.ts';
 import { SessionPart } from './session-part.ts';
 import {
   TreeCommandKind,
@@ -46,6 +47,7 @@ export class CoordinationMachine implements StateMachine {
   readonly config: ConfigTree;
   /** Leases, locks and elections. */
   readonly sessions: SessionPart;
+  readonly sequences: SequencePart;
   readonly #rows: RowStore;
   readonly #counterRow: RowKey;
   readonly #events: CoordinationEvents;
@@ -63,7 +65,8 @@ export class CoordinationMachine implements StateMachine {
     this.sessions = new SessionPart(rows, prefix, keys, events);
     const leases = new LeaseKeys(rows, prefix, this.sessions.state.leases);
     this.config = new ConfigTree(rows, prefix, leases, events);
-    for (const part of [this.clients, this.config, this.sessions]) this.#add(part);
+    this.sequences = new SequencePart(rows, prefix);
+    for (const part of [this.clients, this.config, this.sessions, this.sequences]) this.#add(part);
   }
 
   onInstalled(): void {

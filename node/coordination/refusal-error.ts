@@ -51,6 +51,11 @@ const MEANINGS: Partial<Record<Reason, Meaning>> = {
   ANSWER_TOO_LARGE: {
     message: ({ limit }) => `the answer would be more than ${limit} bytes. ${NOTHING} Read in parts.`,
   },
+  SEQUENCE_EXHAUSTED: {
+    field: 'name',
+    message: ({ actual, limit }) =>
+      `the sequence is at ${actual} and ends at ${limit}, so it has not as many numbers left. ${NOTHING} Use another one.`,
+  },
   REVISION_COMPACTED: {
     field: 'revision',
     message: ({ actual, limit }) =>

@@ -25,12 +25,19 @@ import {
 import { RemoteReads } from '../cluster/remote-reads.ts';
 import { RemoteSaves } from '../cluster/remote-saves.ts';
 import { Upkeep } from '../cluster/upkeep.ts';
+import { Configuration } from '../coordination/configuration.ts';
+import { DEFAULT_QUOTA_BYTES } from '../coordination/config-limits.ts';
+import {
+  CoordinationUpkeep,
+  DEFAULT_HISTORY,
+  type HistoryLimits,
+} from '../coordination/coordination-upkeep.ts';
 import { coordinatedSessions } from '../coordination/coordinated-sessions.ts';
 import { Coordination } from '../coordination/coordination.ts';
 import { DEFAULT_LEASE_CHECKPOINT_MS } from '../coordination/leases.ts';
+import { Sequences } from '../coordination/sequences.ts';
 import type { Sessions } from '../coordination/sessions.ts';
-import { WatchHub } from '../coordination/watch-hub.ts';
-import { watchedTree } from '../coordination/watched-tree.ts';
+import { Ids } from '../ids/ids.ts';
 import { KeyValue, type OtherNodes } from '../kv/key-value.ts';
 import { Keyspaces } from '../kv/keyspaces.ts';
 import { Sweeper } from '../kv/sweeper.ts';
@@ -86,6 +93,10 @@ export interface EngineOptions {
   readonly raft?: Partial<RaftSettings>;
   /** By how much changes of leader may lengthen what leases have left. */
   readonly leaseCheckpointMs?: number;
+  /** Bytes that the configuration may have with its history. */
+  readonly quotaBytes?: number;
+  /** What of the configuration's history is kept. */
+  readonly history?: Partial<HistoryLimits>;
   /** Bytes of log entries kept in memory for replicas that lag. */
   readonly entryCacheBytes?: number;
   /** The node must not go on. */
@@ -135,9 +146,13 @@ export interface Engine {
   readonly coordination: Coordination;
   /** Leases, locks and elections. */
   readonly sessions: Sessions;
-  /** Who follows the configuration. */
-  readonly watches: WatchHub;
+  /** The users' keys. */
+  readonly configuration: Configuration;
+  readonly coordinationUpkeep: CoordinationUpkeep;
   readonly leaderCalls: LeaderCalls;
+  /** Unique IDs. */
+  readonly ids: Ids;
+  readonly sequences: Sequences;
   readonly keyspaces: Keyspaces;
   readonly kv: KeyValue;
   /** Copies of partitions by other nodes; undefined: there are none. */
@@ -218,8 +233,11 @@ class EngineAssembly {
     const { founders } = this.#membership;
     const coordination = new Coordination(host, rows, clock, founders, others?.forwarder, admit);
     const sessions = coordinatedSessions(coordination, clock, random, this.#leaseCheckpointMs);
-    const watches = new WatchHub({ tree: watchedTree(coordination), clock });
-    coordination.observe(watches);
+    const configuration = new Configuration(
+      coordination,
+      clock,
+      this.#options.quotaBytes ?? DEFAULT_QUOTA_BYTES,
+    );
     const members = this.#followMembers(coordination, host);
     const placements = await GroupPlacements.open(coordination);
     const keyspaces = await Keyspaces.open({
@@ -260,6 +278,8 @@ class EngineAssembly {
       },
     }));
     const kv = new KeyValue({ host, rows, clock, admission: admit, routes, others });
+    const history = { ...DEFAULT_HISTORY, ...this.#options.history };
+    const coordinationUpkeep = new CoordinationUpkeep(coordination, clock, history);
     const sweeper = new Sweeper(host, rows, clock, keyspaces);
     const scrubber = new Scrubber({
       rows,
@@ -287,6 +307,7 @@ class EngineAssembly {
       others?.forwarder.stop();
       others?.reads.stop();
       await reclaimer.stop();
+      await coordinationUpkeep.stop();
       await sweeper.stop();
       await scrubber.stop();
       await keyspaces.stop();
@@ -306,8 +327,11 @@ class EngineAssembly {
       space: guard,
       coordination,
       sessions,
-      watches,
+      configuration,
+      coordinationUpkeep,
       leaderCalls: new LeaderCalls({ host, clock, transport: forwarding, routes, founders }),
+      ids: this.#createIds(coordination, members, host),
+      sequences: new Sequences(coordination),
       keyspaces,
       kv,
       saves: forwarding && new RemoteSaves({ clock, transport: forwarding, routes }),
@@ -319,6 +343,23 @@ class EngineAssembly {
       handOver,
       stop,
     };
+  }
+
+  #createIds(coordination: Coordination, members: ClusterMembers, host: GroupHost): Ids {
+    const { clock, random } = this.#options;
+    return new Ids({
+      tree: coordination,
+      clock,
+      random,
+      member: host.self,
+      incarnation: this.#identity.incarnation,
+      // A number that the table has not come to belongs to a member that is not known here yet.
+      isGone: (id) => {
+        const { members: known, nextId } = members.current;
+        return id < nextId && known.every((member) => member.id !== id);
+      },
+      unledError: () => coordination.unledError,
+    });
   }
 
   get #leaseCheckpointMs(): number {

@@ -41,6 +41,7 @@ import { parseNetworkAddress } from './network-address.ts';
 import { engineServices } from './node-services.ts';
 import { counters, gauges, statusSource, type NodeFacts } from './node-status.ts';
 import { Serving } from './serving.ts';
+import { idCounters, idGauges } from './id-figures.ts';
 import { sessionCounters, sessionGauges } from './session-figures.ts';
 import { diskFailed, startError } from './start-error.ts';
 import { VERSION } from './version.ts';
@@ -193,6 +194,8 @@ class Node implements RunningNode {
     this.#metrics.addCounters(counters(this.#engine));
     this.#metrics.addGauges(sessionGauges(this.#engine.sessions));
     this.#metrics.addCounters(sessionCounters(this.#engine.sessions));
+    this.#metrics.addGauges(idGauges(this.#engine.ids));
+    this.#metrics.addCounters(idCounters(this.#engine.ids));
     this.#awaitLeader(this.#engine);
   }
 

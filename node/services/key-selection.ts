@@ -1,6 +1,6 @@
 /** Keys of the configuration and selections of them, checked. */
 import type { KeySelection } from '@holdfast/proto/config/v1/config';
-import type { KeySpan } from '../coordination/config-command.ts';
+import { keySpan, type KeySpan } from '../coordination/config-command.ts';
 import { MAX_CONFIG_KEY_BYTES, RESERVED_PREFIX } from '../coordination/config-limits.ts';
 import { refuse } from '../kv/limits.ts';
 import { binaryString, prefixEnd } from '../storage/row-key.ts';
@@ -17,13 +17,11 @@ export function configKey(key: Uint8Array, field = 'key'): string {
 }
 
 /** The keys that are selected. Errors: INVALID_FIELD, RANGE_INVERTED, and those of a key. */
-export function keySpan(message: KeySelection | undefined, field = 'selection'): KeySpan {
+export function selectedSpan(message: KeySelection | undefined, field = 'selection'): KeySpan {
   const selection = message?.selection;
   switch (selection?.case) {
-    case 'key': {
-      const start = configKey(selection.value, `${field}.key`);
-      return { start, end: `${start}\0` };
-    }
+    case 'key':
+      return keySpan(configKey(selection.value, `${field}.key`));
     case 'prefix':
       return prefixSpan(checkedKey(selection.value, `${field}.prefix`));
     case 'range': {

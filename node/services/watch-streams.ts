@@ -2,7 +2,7 @@
 import type { Clock } from '@holdfast/client/clock';
 import type { HoldfastError } from '@holdfast/client/error';
 import type { Coordination } from '../coordination/coordination.ts';
-import type { WatchHub } from '../coordination/watch-hub.ts';
+import type { Configuration } from '../coordination/configuration.ts';
 import type { CallContext, MessageStream } from './handler.ts';
 import { EventEncoder } from './watch-encoder.ts';
 import { WatchStream, type WatchedNode } from './watch-stream.ts';
@@ -12,7 +12,7 @@ const TICK_MS = 1_000;
 
 export interface WatchStreamsOptions {
   readonly coordination: Coordination;
-  readonly watches: WatchHub;
+  readonly configuration: Configuration;
   readonly clock: Clock;
   /** Aborted when the node is to stop: streams end. */
   readonly stopping: AbortSignal;
@@ -25,10 +25,10 @@ export class WatchStreams {
   #isTicking = false;
 
   constructor(options: WatchStreamsOptions) {
-    const { coordination, watches, clock, stopping } = options;
+    const { coordination, configuration, clock, stopping } = options;
     this.#options = options;
     this.#node = {
-      hub: watches,
+      hub: configuration.watches,
       encoder: new EventEncoder(),
       now: () => clock.monotonicMs(),
       afterTurn: (callback) => clock.afterTurn(callback),

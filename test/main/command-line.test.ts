@@ -26,6 +26,11 @@ describe('wrong usage ends with 2', () => {
     [['kv', 'get', 'a', '--endpoints', 'here']],
     [['kv', 'get', '*', '--base64-keys']],
     [['keyspace', 'create', 'a', '--mode', 'other']],
+    [['id', 'next', '--count', '0']],
+    [['id', 'describe', 'x']],
+    [['id', 'describe', '-5']],
+    [['seq', 'next']],
+    [['seq', 'next', 'a', '--count', '1.5']],
     [['start', '--config', '/nowhere/cluster.yaml']],
     [['check', '/nowhere/cluster.yaml']],
   ])('%j', async (args) => {
@@ -52,6 +57,8 @@ it.each([
   [['kv']],
   ...['get', 'put', 'create', 'cas', 'incr', 'del', 'scan'].map((name) => [['kv', name]]),
   ...['create', 'describe', 'list', 'drop'].map((name) => [['keyspace', name]]),
+  ...['next', 'describe'].map((name) => [['id', name]]),
+  ...['next', 'list'].map((name) => [['seq', name]]),
 ])('help of %j has examples', async (command) => {
   const { code, stdout } = await runHoldfast([...command, '--help']);
   expect(code).toBe(0);

@@ -166,6 +166,23 @@ export class SmallCluster {
     node.engine = undefined;
   }
 
+  /** Cuts one machine off from all others, in every way that nodes speak. */
+  isolate({ member }: SmallNode): void {
+    const others = this.nodes.map((node) => node.member.name).filter((name) => name !== member.name);
+    this.network.partition([member.name], others);
+    for (const other of others) {
+      this.#links?.cut(member.name, other);
+      this.#links?.cut(other, member.name);
+    }
+  }
+
+  /** Ends `isolate`. */
+  heal(): void {
+    this.network.heal();
+    for (const one of this.nodes)
+      for (const other of this.nodes) this.#links?.mend(one.member.name, other.member.name);
+  }
+
   async until(condition: () => boolean, withinMs = 60_000): Promise<void> {
     if (!(await this.world.runUntilTrue(condition, withinMs))) throw new Error('it did not come to that');
   }

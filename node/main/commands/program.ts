@@ -6,6 +6,7 @@ import { endWhenReaderLeaves, printError } from '../output.ts';
 import { addBackupCommands } from './backup-commands.ts';
 import { addClusterCommands } from './cluster-commands.ts';
 import { EXIT_CODES, withExamples } from './command-options.ts';
+import { addIdCommands, addSequenceCommands } from './id-commands.ts';
 import { addKeyspaceCommands } from './keyspace-commands.ts';
 import { addKvCommands } from './kv-commands.ts';
 
@@ -41,6 +42,8 @@ function newProgram(messages: string[], setExitCode: (code: ExitCode) => void): 
   addClusterCommands(program, setExitCode);
   addKvCommands(program);
   addKeyspaceCommands(program);
+  addIdCommands(program);
+  addSequenceCommands(program);
   addBackupCommands(program);
   withExamples(program, 'holdfast start', 'holdfast kv put user/1 Ada', 'holdfast kv get user/1 --json');
   return program;
