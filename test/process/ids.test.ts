@@ -37,6 +37,14 @@ class Taker {
     this.#ledger = ledger;
   }
 
+  /** A few at a time, until it is to stop. */
+  async takeUntil(quota: number, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.take(Math.ceil(quota / 100), signal);
+      await pause(5);
+    }
+  }
+
   /** Until it has as many, or is to stop. */
   async take(quota: number, signal?: AbortSignal): Promise<void> {
     for (let left = quota; left > 0 && !signal?.aborted;) {
@@ -48,7 +56,7 @@ class Taker {
         this.reasons.add(error.reason ?? error.message);
         return undefined;
       });
-      if (ids === undefined) await new Promise((resolve) => setTimeout(resolve, 20));
+      if (ids === undefined) await pause(20);
       else {
         this.#ledger.add(ids, before);
         left -= count;
@@ -62,13 +70,15 @@ class Taker {
 }
 
 /** Takes IDs from the stock of a client of all nodes. */
-async function takeStocked(client: Holdfast, ledger: IdLedger, quota: number, signal?: AbortSignal) {
-  for (let left = quota; left > 0 && !signal?.aborted; left--) {
+async function takeStocked(client: Holdfast, ledger: IdLedger, quota: number) {
+  for (let left = quota; left > 0; left--) {
     const id = client.ids.tryNext() ?? (await client.ids.next().catch(() => undefined));
     if (id !== undefined) ledger.addStocked(id);
-    else await new Promise((resolve) => setTimeout(resolve, 20));
+    else await pause(20);
   }
 }
+
+const pause = (ms: number) => new Promise<void>((resolve) => void setTimeout(resolve, ms));
 
 async function setClock(cluster: RealCluster, name: string, seconds: number): Promise<void> {
   const node = cluster.node(name);
@@ -101,25 +111,23 @@ it('no ID is given out twice, whatever clocks, restarts and partitions do', asyn
     takers.push(new Taker(name, only, ledger));
   }
   const anybody = await cluster.connect({ timeout: '5s' });
+  // About half of all while something happens, half when it has.
   const quota = Math.ceil(IDS / FAULTS / 2 / (takers.length + 1));
-  const taking = (signal?: AbortSignal) =>
-    Promise.all([
-      ...takers.map((taker) => taker.take(quota, signal)),
-      takeStocked(anybody, ledger, quota, signal),
-    ]);
+  const taking = () =>
+    Promise.all([...takers.map((taker) => taker.take(quota)), takeStocked(anybody, ledger, quota)]);
 
   let faults = 0;
   /** IDs are taken of all nodes before, while it happens, and when it has. */
   const during = async (what: string, fault: () => Promise<void>) => {
     const over = new AbortController();
-    const meanwhile = taking(over.signal);
+    const meanwhile = Promise.all(takers.map((taker) => taker.takeUntil(quota, over.signal)));
     await fault().finally(() => over.abort());
     await meanwhile;
     let isDone = false;
     const afterwards = taking().then(() => (isDone = true));
     afterwards.catch(() => undefined);
     await until(
-      () => isDone || Promise.race([afterwards, false]),
+      () => isDone || Promise.race([afterwards, Promise.resolve(false)]),
       120_000,
       () => `after "${what}" (seed ${SEED}): ${takers.map((taker) => taker.report()).join('; ')}`,
     );
