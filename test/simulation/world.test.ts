@@ -46,6 +46,9 @@ const WORK = [
   'watch resumed',
   'watch changes',
   'watch resync',
+  'ids made',
+  'ids in stock',
+  'sequence',
   'client killed',
 ];
 /** From so many runs on, none may leave anything out. */

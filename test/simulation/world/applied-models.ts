@@ -3,10 +3,12 @@ import type { ConfigTransact } from '../../../node/coordination/config-command.t
 import { CoordinationKind } from '../../../node/coordination/coordination-command.ts';
 import type { CoordinationMachine } from '../../../node/coordination/coordination-machine.ts';
 import { isRefusal } from '../../../node/coordination/refusal.ts';
+import { readSequenceOutcome, type SequenceCommand } from '../../../node/coordination/sequence-part.ts';
 import { SessionCommandKind, type SessionCommand } from '../../../node/coordination/session-command.ts';
 import { readSessionOutcome, type SessionOutcome } from '../../../node/coordination/session-outcome.ts';
 import { ByteReader } from '../../../node/storage/byte-codec.ts';
 import type { ConfigChecker } from '../checkers/config-checker.ts';
+import type { NumberChecker } from '../checkers/number-checker.ts';
 import type { SessionModel } from '../checkers/session-model.ts';
 import type { AppliedCommand, AppliedLogReader } from './applied-log.ts';
 
@@ -16,7 +18,10 @@ export class AppliedModels implements AppliedLogReader {
   readonly #sessions: SessionModel;
   readonly #config: ConfigChecker;
 
-  constructor(sessions: SessionModel, config: ConfigChecker) {
+  readonly #numbers: NumberChecker;
+
+  constructor(sessions: SessionModel, config: ConfigChecker, numbers: NumberChecker) {
+    this.#numbers = numbers;
     this.#sessions = sessions;
     this.#config = config;
   }
@@ -27,6 +32,8 @@ export class AppliedModels implements AppliedLogReader {
       else if (command.kind === CoordinationKind.configTransact) this.#transact(command, machine);
       else if (command.kind === CoordinationKind.configCompact && !isRefusal(command.outcome))
         this.#config.onCompacted(command.body as number);
+      else if (command.kind === CoordinationKind.sequenceNext && !isRefusal(command.outcome))
+        this.#numbers.onNext(command.body as SequenceCommand, readSequenceOutcome(command.outcome));
     }
     const { state } = machine.sessions;
     this.#sessions.compare({

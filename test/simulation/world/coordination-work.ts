@@ -9,6 +9,7 @@ import { ConfigChecker } from '../checkers/config-checker.ts';
 import { ElectionChecker } from '../checkers/election-checker.ts';
 import { LeaseChecker } from '../checkers/lease-checker.ts';
 import { LockChecker } from '../checkers/lock-checker.ts';
+import { NumberChecker } from '../checkers/number-checker.ts';
 import { SessionModel } from '../checkers/session-model.ts';
 import { AppliedLog } from './applied-log.ts';
 import { AppliedModels } from './applied-models.ts';
@@ -17,6 +18,7 @@ import { ConfigWatcher } from './config-watcher.ts';
 import { ELECTIONS, ElectionCaller } from './election-caller.ts';
 import { LockCaller } from './lock-caller.ts';
 import { LOCKS } from './lock-plan.ts';
+import { NumberCaller } from './number-caller.ts';
 import { WorkRecorder } from './work-recorder.ts';
 import type { World } from './world.ts';
 import { WorldClient } from './world-client.ts';
@@ -30,7 +32,7 @@ const BOUND_MS = 60_000;
 const LEASE_BOUND_MS = 25_000;
 /** Share of clients that are killed, with what they hold. */
 const KILLED = 0.3;
-const OPERATIONS_A_SECOND = 12;
+const OPERATIONS_A_SECOND = 16;
 
 interface WorkCaller {
   run(thinkMs: number, isOver: () => boolean): Promise<void>;
@@ -45,11 +47,13 @@ export class CoordinationWork {
   readonly leases: LeaseChecker;
   readonly elections = new ElectionChecker();
   readonly config = new ConfigChecker();
+  readonly numbers = new NumberChecker();
   readonly clients: readonly WorldClient[];
   readonly #world: World;
   readonly #callers: readonly LockCaller[];
   readonly #candidates: readonly ElectionCaller[];
   readonly #writers: readonly ConfigCaller[];
+  readonly #counters: readonly NumberCaller[];
   readonly #watchers: readonly ConfigWatcher[];
   readonly #observing = new AbortController();
   readonly #dead = new Set<WorldClient>();
@@ -78,17 +82,20 @@ export class CoordinationWork {
       onLease: (lease) => this.leases.onGranted(lease),
       onLeaseEnded: (lease, hasExpired) => this.#onLeaseEnded(lease, hasExpired),
     });
-    this.log = new AppliedLog(new AppliedModels(this.#model, this.config), (error) => world.fail(error));
+    this.log = new AppliedLog(new AppliedModels(this.#model, this.config, this.numbers), (error) =>
+      world.fail(error),
+    );
     this.clients = Array.from(
       { length: world.settings.coordinators },
       (_, at) => new WorldClient(`l${at + 1}`, random.fork(`client-${at}`), around),
     );
-    const { locks, leases, elections, config, recorder } = this;
+    const { locks, leases, elections, config, numbers, recorder } = this;
     const work = {
       locks,
       leases,
       elections,
       config,
+      numbers,
       recorder,
       nowMs,
       keyspace: world.settings.keyspaces[0]!.name,
@@ -102,6 +109,9 @@ export class CoordinationWork {
     this.#writers = this.clients.map(
       (client, at) => new ConfigCaller(client.name, client, work, random.fork(`config-${at}`)),
     );
+    this.#counters = this.clients.map(
+      (client, at) => new NumberCaller(client.name, client, work, random.fork(`numbers-${at}`)),
+    );
     this.#watchers = this.clients.map(
       (client, at) => new ConfigWatcher(client.name, client, work, random.fork(`watcher-${at}`)),
     );
@@ -110,7 +120,11 @@ export class CoordinationWork {
   /** Callers work until `isOver`; some die before. */
   start(isOver: () => boolean): void {
     for (const [at, client] of this.clients.entries()) {
-      this.#run(client, [this.#callers[at]!, this.#candidates[at]!, this.#writers[at]!], isOver);
+      this.#run(
+        client,
+        [this.#callers[at]!, this.#candidates[at]!, this.#writers[at]!, this.#counters[at]!],
+        isOver,
+      );
       this.#watchers[at]!.run().catch((error: unknown) => this.#fail(error));
     }
     const [observer] = this.#candidates;
