@@ -246,8 +246,8 @@ class GrpcStream implements StreamConnection {
     try {
       const client = await this.#owner.connect();
       if (this.#over) return;
-      const identity = (bytes: Uint8Array) => bytes as Buffer;
-      this.#call = client.makeBidiStreamRequest(methodPath(this.#method), identity, identity, routing());
+      const received = (bytes: Buffer) => bytes;
+      this.#call = client.makeBidiStreamRequest(methodPath(this.#method), asBuffer, received, routing());
     } catch (error) {
       if (this.#end()) this.#events.onEnd(error as HoldfastError);
       return;
@@ -287,6 +287,11 @@ class GrpcStream implements StreamConnection {
     this.#owner.onOver();
     return true;
   }
+}
+
+/** grpc-js sends nothing but buffers. */
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** Says that this client asks the leader that an error names, so that no node needs to pass its calls on. */

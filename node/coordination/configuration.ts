@@ -1,8 +1,10 @@
 /** The users' keys on this node: what services read and write. */
 import type { Clock } from '@holdfast/client/clock';
+import { HoldfastError } from '@holdfast/client/error';
+import { REASONS, type Reason } from '@holdfast/client/reasons';
 import { ByteReader } from '../storage/byte-codec.ts';
 import { encodeCompact, encodeTransact, type ConfigTransaction } from './config-command.ts';
-import { decodeTransactOutcome, type TransactOutcome } from './config-outcome.ts';
+import { decodeTransactOutcome, type TransactOutcome, type TransactionResult } from './config-outcome.ts';
 import { ConfigReads } from './config-reads.ts';
 import type { CallTerms, Coordination } from './coordination.ts';
 import type { WriteIdentity } from './coordination-command.ts';
@@ -28,7 +30,19 @@ export interface ConfigFigures {
   readonly watches: number;
 }
 
+/** Transactions that this node was asked for, by how they ended, since the start. */
+export interface TransactCounts {
+  changed: number;
+  /** Their comparisons had them do nothing, or there was nothing to delete. */
+  unchanged: number;
+  /** By the configuration: a condition did not hold, a lease is gone, the quota is reached. */
+  refused: number;
+  /** Nobody led, or it took too long. */
+  failed: number;
+}
+
 export class Configuration {
+  readonly counts: TransactCounts = { changed: 0, unchanged: 0, refused: 0, failed: 0 };
   readonly reads: ConfigReads;
   /** Who follows it. */
   readonly watches: WatchHub;
@@ -61,17 +75,18 @@ export class Configuration {
   }
 
   /** Error: HoldfastError with outcome. */
-  transact(transaction: ConfigTransaction, terms: TransactTerms): Promise<TransactOutcome> {
+  async transact(transaction: ConfigTransaction, terms: TransactTerms): Promise<TransactOutcome> {
     const { deadlineMs, isRouted, grows, identity } = terms;
-    return this.#coordination.propose(
-      encodeTransact(identity, { quotaBytes: this.#quotaBytes, transaction }),
-      {
-        deadlineMs,
-        isRouted,
-        grows,
-        decode: decodeTransactOutcome,
-      },
-    );
+    const command = encodeTransact(identity, { quotaBytes: this.#quotaBytes, transaction });
+    try {
+      const proposal = { deadlineMs, isRouted, grows, decode: decodeTransactOutcome };
+      const outcome = await this.#coordination.propose(command, proposal);
+      this.counts[hasChanged(outcome) ? 'changed' : 'unchanged']++;
+      return outcome;
+    } catch (error) {
+      this.counts[isRefusedByTree(error) ? 'refused' : 'failed']++;
+      throw error;
+    }
   }
 
   /** Forgets history before a revision; resolves with that of the tree. Errors: REVISION_COMPACTED, REVISION_FUTURE. */
@@ -83,4 +98,20 @@ export class Configuration {
       decode: (outcome) => new ByteReader(outcome).u64(),
     });
   }
+}
+
+function hasChanged({ results }: TransactionResult): boolean {
+  return results.some((result) => {
+    if (result.case === 'transaction') return hasChanged(result);
+    return result.case === 'put' || (result.case === 'delete' && result.deleted > 0);
+  });
+}
+
+function isRefusedByTree(error: unknown): boolean {
+  const reason = error instanceof HoldfastError ? error.reason : '';
+  return reason === 'QUOTA_REACHED' || (isReason(reason) && REASONS[reason].decidedByStateMachine);
+}
+
+function isReason(reason: string): reason is Reason {
+  return Object.hasOwn(REASONS, reason);
 }

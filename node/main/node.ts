@@ -42,6 +42,7 @@ import { engineServices } from './node-services.ts';
 import { counters, gauges, statusSource, type NodeFacts } from './node-status.ts';
 import { Serving } from './serving.ts';
 import { idCounters, idGauges } from './id-figures.ts';
+import { configCounters, configGauges } from './config-figures.ts';
 import { sessionCounters, sessionGauges } from './session-figures.ts';
 import { diskFailed, startError } from './start-error.ts';
 import { VERSION } from './version.ts';
@@ -194,6 +195,8 @@ class Node implements RunningNode {
     this.#metrics.addCounters(counters(this.#engine));
     this.#metrics.addGauges(sessionGauges(this.#engine.sessions));
     this.#metrics.addCounters(sessionCounters(this.#engine.sessions));
+    this.#metrics.addGauges(configGauges(this.#engine.configuration));
+    this.#metrics.addCounters(configCounters(this.#engine.configuration, this.#engine.coordinationUpkeep));
     this.#metrics.addGauges(idGauges(this.#engine.ids));
     this.#metrics.addCounters(idCounters(this.#engine.ids));
     this.#awaitLeader(this.#engine);
@@ -325,7 +328,7 @@ class Node implements RunningNode {
 
   #openEngine(membership: Membership): Promise<Engine> {
     const { disk, clock, random, openStore } = this.#ports;
-    const { storage, limits, cluster } = this.#options.config;
+    const { storage, limits, coordination, cluster } = this.#options.config;
     checkAddresses(membership, this.#options.config);
     const { name: self, tls } = this.#settings;
     const { clusterId } = membership;
@@ -362,6 +365,7 @@ class Node implements RunningNode {
       segmentBytes: storage.segmentBytes,
       minFreeBytes: storage.minFreeBytes,
       queueBytes: limits.queueBytes,
+      ...coordination,
       onFailure: (cause, error) => this.#onStorageFailure(cause, error),
       onSpaceChange: (low, freeBytes) => this.#onSpaceChange(low, freeBytes),
       observe: this.#metrics,

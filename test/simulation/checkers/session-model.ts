@@ -6,7 +6,11 @@
  * Which revision somebody who waited is served at is the node's to say; that it is new, and
  * that tokens of a queue grow in the order of serving, is checked.
  */
-import { SessionCommandKind, type SessionCommand } from '../../../node/coordination/session-command.ts';
+import {
+  SessionCommandKind,
+  type ProclaimCommand,
+  type SessionCommand,
+} from '../../../node/coordination/session-command.ts';
 import type { SessionOutcome } from '../../../node/coordination/session-outcome.ts';
 import { CAMPAIGN_REQUEST } from '../../../node/coordination/session-state.ts';
 import { HoldMode, type Ask } from '../../../node/coordination/wait-queue.ts';
@@ -38,10 +42,13 @@ export interface SessionModelEvents {
   onGranted(kind: QueueKind, name: string, session: bigint, token: number): void;
   /** Holders of a queue may have changed. */
   onQueue(kind: QueueKind, name: string, queue: NaiveQueue): void;
+  /** The leader of an election says something, from this revision on. */
+  onSaid(name: string, session: bigint, token: number, revision: number, value: Uint8Array): void;
   onLease(lease: bigint, ttlMs: number): void;
   onLeaseEnded(lease: bigint, hasExpired: boolean): void;
 }
 
+const NOTHING = new Uint8Array(0);
 /** Above all revisions: tokens that the node has yet to say. */
 const PROVISIONAL = 2 ** 52;
 
@@ -50,6 +57,8 @@ export class SessionModel {
   readonly locks = new Map<string, NaiveQueue>();
   readonly elections = new Map<string, NaiveQueue>();
   readonly #events: SessionModelEvents;
+  /** What candidates want to say, by election and session. */
+  readonly #wishes = new Map<string, Uint8Array>();
   readonly #touched = new Set<string>();
   readonly #ended: { lease: bigint; hasExpired: boolean }[] = [];
   #provisional = PROVISIONAL;
@@ -80,7 +89,9 @@ export class SessionModel {
       case SessionCommandKind.acquire:
         return this.#ask('locks', command.name, command, outcome);
       case SessionCommandKind.campaign: {
-        const { session, attempt } = command;
+        const { name, session, attempt, value } = command;
+        const isHolder = this.#queue('elections', name).holders.some((one) => one.session === session);
+        if (!isHolder) this.#wishes.set(`${name} ${session}`, value);
         const ask = {
           session,
           attempt,
@@ -89,22 +100,14 @@ export class SessionModel {
           permits: 0,
           mayWait: true,
         };
-        return this.#ask('elections', command.name, ask, outcome);
+        return this.#ask('elections', name, ask, outcome);
       }
       case SessionCommandKind.release:
         return this.#give('locks', command.name, command, outcome);
       case SessionCommandKind.resign:
         return this.#give('elections', command.name, { ...command, request: CAMPAIGN_REQUEST }, outcome);
-      case SessionCommandKind.proclaim: {
-        const place = this.#queue('elections', command.name).places.find(
-          ({ session }) => session === command.session,
-        );
-        this.#require(
-          place !== undefined && place.token === command.token,
-          'elections',
-          `${command.name}: ${command.session} proclaimed by token ${command.token}, which it does not have`,
-        );
-      }
+      case SessionCommandKind.proclaim:
+        return this.#proclaim(command, outcome);
     }
   }
 
@@ -220,6 +223,14 @@ export class SessionModel {
     if (left !== undefined) this.#serve(kind, name, queue);
   }
 
+  #proclaim({ name, session, token, value }: ProclaimCommand, outcome: SessionOutcome): void {
+    if (outcome.case !== 'done') throw new CheckFailed('elections', `it resulted in ${outcome.case}`);
+    const place = this.#queue('elections', name).places.find((one) => one.session === session);
+    const isLeader = place !== undefined && place.token === token;
+    this.#require(isLeader, 'elections', `${name}: ${session} proclaimed by token ${token} of another`);
+    this.#events.onSaid(name, session, token, outcome.revision, value);
+  }
+
   #serve(kind: QueueKind, name: string, queue: NaiveQueue): void {
     queue.serve(() => this.#next());
     this.#touched.add(`${kind} ${name}`);
@@ -258,6 +269,8 @@ export class SessionModel {
     );
     place.token = token;
     this.#events.onGranted(kind, name, place.session, token);
+    const wish = this.#wishes.get(`${name} ${place.session}`);
+    if (kind === 'elections') this.#events.onSaid(name, place.session, token, token, wish ?? NOTHING);
   }
 
   #queue(kind: QueueKind, name: string): NaiveQueue {

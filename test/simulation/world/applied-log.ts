@@ -20,7 +20,7 @@ export interface AppliedCommand {
 }
 
 export interface AppliedLogReader {
-  /** The commands of an entry, without those that are repeats; and the machine as it is now. */
+  /** The commands of an entry, without repeats and the cluster’s own; and the machine as it is now. */
   onApplied(commands: readonly AppliedCommand[], machine: CoordinationMachine): void;
 }
 
@@ -79,7 +79,7 @@ export class AppliedLog {
       if (identity !== undefined && this.#isRepeat(identity, outcome)) continue;
       commands.push({ kind: command.kind, body, outcome });
     }
-    if (commands.length > 0) this.#reader.onApplied(commands, machine);
+    this.#reader.onApplied(commands, machine);
   }
 
   /** What is repeated has the result that it had. */
