@@ -4,7 +4,7 @@
  */
 import type { Clock } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
-import type { IdRun, Taking } from './id-generator.ts';
+import type { IdRun } from './id-generator.ts';
 import { WorkerLease, unavailable, type WorkerLeaseOptions } from './worker-lease.ts';
 
 /** Longest that a call waits for group 0: a caller with other nodes to ask does better there. */
@@ -18,6 +18,8 @@ export interface IdsOptions extends WorkerLeaseOptions {
   /** Why group 0 cannot be had, as far as this node knows; undefined: it can, or soon will. */
   readonly unledError: () => HoldfastError | undefined;
 }
+
+const UNLED: ReadonlySet<string> = new Set(['NO_LEADER', 'NOT_LEADER']);
 
 /** IDs in order, and who made them. */
 export interface MadeIds {
@@ -58,16 +60,20 @@ export class Ids {
 
   async #next(count: number, deadlineMs: number): Promise<MadeIds> {
     for (let renewals = 0; ; renewals++) {
-      const { generator, clockMs } = this.lease;
-      const taking: Taking = generator?.take(count, clockMs) ?? { case: 'spent' };
+      const taking = this.lease.take(count);
       if (taking.case === 'taken') {
+        const { worker } = this.lease.generator!;
         this.made += count;
         this.lease.renewAhead();
         if (taking.waitMs > 0) await this.#wait(taking.waitMs);
-        return { runs: taking.runs, worker: generator!.worker };
+        return { runs: taking.runs, worker };
       }
       if (taking.case === 'crowded') throw crowded();
       if (taking.case === 'behind' && !this.#mayExchange()) throw behind(taking.byMs);
+      if (taking.case === 'early') {
+        await this.#awaitTakeover(taking.waitMs, deadlineMs);
+        continue;
+      }
       if (taking.case === 'unusable') throw unavailable('its clock shows a time that IDs have no room for');
       if (renewals === RENEWALS) throw unavailable('its clock does not stand still');
       await this.#renewed(taking.case === 'behind' ? taking.byMs : undefined, deadlineMs);
@@ -98,6 +104,13 @@ export class Ids {
     if (this.lease.generator !== before) return;
     this.#exchangedMs = this.#clock.monotonicMs();
     throw behind(behindMs);
+  }
+
+  /** Error: it takes longer than is worth waiting for. */
+  async #awaitTakeover(waitMs: number, deadlineMs: number): Promise<void> {
+    if (waitMs > PATIENCE_MS || this.#clock.monotonicMs() + waitMs > deadlineMs)
+      throw unavailable('it takes over the worker number of a node that is gone, which takes 5 s');
+    await this.#wait(waitMs);
   }
 
   #wait(ms: number): Promise<void> {
@@ -134,7 +147,8 @@ function crowded(): HoldfastError {
 
 function notRenewed(cause: unknown, hasNumber: boolean): HoldfastError {
   if (cause instanceof HoldfastError && cause.reason === 'ID_WORKER_UNAVAILABLE') return cause;
-  const why = cause instanceof Error ? cause.message : String(cause);
+  const isUnled = cause instanceof HoldfastError && UNLED.has(cause.reason);
+  const why = isUnled ? 'nobody leads group 0, as far as it knows' : (cause as Error).message;
   const what = hasNumber
     ? 'the time that its worker number has is used up, and the cluster has not given it more'
     : 'the cluster has not given it a worker number yet';

@@ -3,7 +3,8 @@
  *
  *  1. A number of a member of the cluster is taken by that member alone.
  *  2. Who takes a number begins at the high-water that is stored with it.
- *  3. A number whose high-water the clock has come to goes first: IDs can be made at once.
+ *  3. A number whose high-water the clock has come to goes first: IDs can be made at once. Of
+ *     those, numbers of members that are gone come last: it is not known when they stopped.
  */
 import { WORKERS } from '@holdfast/client/ids/id-layout';
 import { MAX_AHEAD_MS } from './id-generator.ts';
@@ -28,6 +29,8 @@ export interface WorkerChoice {
   readonly highWaterMs: number;
   /** Of its key; 0: there is none. */
   readonly modRevision: number;
+  /** Whoever had it did not give it up, and may not know that it is gone. */
+  readonly isTakenOver: boolean;
   /** Numbers that this member has no use for any more. */
   readonly released: readonly StoredWorker[];
 }
@@ -53,23 +56,30 @@ export function chooseWorker(inputs: ChoiceInputs): WorkerChoice | undefined {
 
 type Candidate = Omit<WorkerChoice, 'released'>;
 
-/** Those of this member, then all free ones, from where its own would be if nobody had moved. */
+/** Those of this member, then those that nobody has, from where its own would be if nobody had moved, then those of the gone. */
 function* candidates({ stored, own, isGone }: ChoiceInputs, mine: readonly StoredWorker[]) {
-  for (const one of mine) if (!isOwn(one.record, own)) yield taken(one);
+  for (const one of mine) if (!isOwn(one.record, own)) yield taken(one, false);
   const byNumber = new Map(stored.map((one) => [one.worker, one]));
+  const gone: StoredWorker[] = [];
   for (let at = 0; at < WORKERS; at++) {
     const worker = (own.member - 1 + at) % WORKERS;
     const one = byNumber.get(worker);
-    if (one === undefined) yield { worker, floorMs: 0, highWaterMs: 0, modRevision: 0 };
-    else if (one.record.member === 0 || isGone(one.record.member)) yield taken(one); // invariant 1
+    if (one === undefined) yield { worker, floorMs: 0, highWaterMs: 0, modRevision: 0, isTakenOver: false };
+    else if (one.record.member === 0) yield taken(one, false);
+    else if (isGone(one.record.member)) gone.push(one); // invariant 1
   }
+  for (const one of gone) yield taken(one, true);
 }
 
 /** Invariant 2. */
-function taken({ worker, record: { highWaterMs }, modRevision }: StoredWorker): Candidate {
-  return { worker, floorMs: highWaterMs, highWaterMs, modRevision };
+function taken(
+  { worker, record: { highWaterMs }, modRevision }: StoredWorker,
+  isTakenOver: boolean,
+): Candidate {
+  return { worker, floorMs: highWaterMs, highWaterMs, modRevision, isTakenOver };
 }
 
-function kept({ worker, record: { floorMs, highWaterMs }, modRevision }: StoredWorker): Candidate {
-  return { worker, floorMs, highWaterMs, modRevision };
+function kept({ worker, record, modRevision }: StoredWorker): Candidate {
+  const { floorMs, highWaterMs, isTakenOver } = record;
+  return { worker, floorMs, highWaterMs, modRevision, isTakenOver };
 }

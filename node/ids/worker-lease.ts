@@ -5,13 +5,17 @@
  *  1. Each change gives one process the time from the stored high-water to a later one; so no
  *     moment of a number is ever two processes', whatever clocks, restarts and takeovers do.
  *  2. What came of a change that was not answered is read before another one is tried.
- *  3. A number that is let go keeps its high-water.
+ *  3. A number that is let go keeps its high-water, and makes no IDs from when that is tried.
+ *  4. A process makes IDs for VALID_MS after it sent the last change that was answered, whatever
+ *     its wall clock says; who takes over the number of a member that is gone makes none for
+ *     longer than that after its own change. So also what a process makes that does not know
+ *     that it is gone comes before what its successor makes.
  */
 import type { Clock } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
 import { ID_EPOCH_MS, ID_MS_END, WORKERS } from '@holdfast/client/ids/id-layout';
 import type { Random } from '@holdfast/client/random';
-import { IdGenerator } from './id-generator.ts';
+import { IdGenerator, type Taking } from './id-generator.ts';
 import { chooseWorker, type WorkerChoice } from './worker-choice.ts';
 import {
   WORKERS_PREFIX,
@@ -28,6 +32,9 @@ import {
 export const LEASED_MS = 3_000;
 /** … when less than this is left of it. */
 const RENEW_BELOW_MS = 2_000;
+/** Invariant 4: longer than the high-water is ahead, and with room for clocks that run at different rates. */
+const VALID_MS = 4_000;
+const TAKEOVER_MS = 5_000;
 /** Bound on waiting for group 0 in one attempt. */
 const ATTEMPT_MS = 10_000;
 /** Attempts that somebody else's change came before, in a row. */
@@ -65,7 +72,14 @@ interface Held {
   readonly generator: IdGenerator;
   readonly floorMs: number;
   readonly modRevision: number;
+  readonly isTakenOver: boolean;
+  /** It makes IDs from one monotonic time to another. */
+  readonly usableMs: number;
+  readonly validMs: number;
 }
+
+/** `early`: the number was taken over, and is usable in `waitMs`. */
+export type LeasedTaking = Taking | { readonly case: 'early'; readonly waitMs: number };
 
 export class WorkerLease {
   readonly #options: WorkerLeaseOptions;
@@ -73,6 +87,8 @@ export class WorkerLease {
   #held: Held | undefined;
   /** The last change was not answered, or somebody else came before it: read what is there. */
   #isDoubtful = true;
+  /** The number that there is was to be let go, and may have been. */
+  #isLeaving = false;
   #renewing: Promise<void> | undefined;
   /** Changes that were made, for metrics. */
   renewals = 0;
@@ -84,6 +100,16 @@ export class WorkerLease {
   /** Makes IDs; undefined: there is no number yet. */
   get generator(): IdGenerator | undefined {
     return this.#held?.generator;
+  }
+
+  /** Takes IDs, 1 or more. */
+  take(count: number): LeasedTaking {
+    const held = this.#held;
+    const nowMs = this.#options.clock.monotonicMs();
+    if (held === undefined || this.#isLeaving) return { case: 'spent' };
+    if (nowMs < held.usableMs) return { case: 'early', waitMs: held.usableMs - nowMs };
+    if (nowMs > held.validMs) return { case: 'spent' };
+    return held.generator.take(count, this.clockMs);
   }
 
   /** The clock in milliseconds of IDs. */
@@ -120,9 +146,9 @@ export class WorkerLease {
   #current(isBehind: boolean): WorkerChoice | undefined {
     const held = this.#held;
     if (held === undefined || this.#isDoubtful || isBehind) return undefined;
-    const { generator, floorMs, modRevision } = held;
+    const { generator, floorMs, modRevision, isTakenOver } = held;
     const { worker, highWaterMs } = generator;
-    return { worker, floorMs, highWaterMs, modRevision, released: [] };
+    return { worker, floorMs, highWaterMs, modRevision, isTakenOver, released: [] };
   }
 
   /** Invariant 2. */
@@ -138,37 +164,33 @@ export class WorkerLease {
     return choice;
   }
 
-  /** Invariants 1 and 3. False: somebody else has changed it. */
-  async #take({ worker, floorMs, highWaterMs, modRevision, released }: WorkerChoice): Promise<boolean> {
+  /** False: somebody else has changed it. */
+  async #take(choice: WorkerChoice): Promise<boolean> {
+    const { worker, floorMs, highWaterMs, isTakenOver } = choice;
     const aheadMs = Math.max(highWaterMs, floorMs, Math.min(this.clockMs + LEASED_MS, ID_MS_END));
-    const record: WorkerRecord = { ...this.#own, floorMs, highWaterMs: aheadMs };
+    const record: WorkerRecord = { ...this.#own, isTakenOver, floorMs, highWaterMs: aheadMs };
     this.#isDoubtful = true;
-    const { succeeded, revision } = await this.#options.tree.transact(
-      {
-        comparisons: [
-          { key: workerKey(worker), modRevision },
-          ...released.map((one) => ({ key: workerKey(one.worker), modRevision: one.modRevision })),
-        ],
-        changes: [
-          { key: workerKey(worker), value: encodeWorker(record) },
-          ...released.map((one) => ({ key: workerKey(one.worker), value: encodeWorker(free(one.record)) })),
-        ],
-      },
-      true,
-    );
+    this.#isLeaving = this.#held !== undefined && this.#held.generator.worker !== worker; // invariant 3
+    const sentMs = this.#options.clock.monotonicMs();
+    const { succeeded, revision } = await this.#options.tree.transact(change(choice, record), true);
     if (!succeeded) return false;
-    this.#isDoubtful = false;
+    this.#isDoubtful = this.#isLeaving = false;
     this.renewals++;
-    this.#hold(worker, record, revision);
+    this.#hold(choice, record, revision, sentMs);
     return true;
   }
 
-  #hold(worker: number, { floorMs, highWaterMs }: WorkerRecord, modRevision: number): void {
+  /** Invariant 4. */
+  #hold(choice: WorkerChoice, record: WorkerRecord, modRevision: number, sentMs: number): void {
+    const { worker, isTakenOver } = choice;
+    const { floorMs, highWaterMs } = record;
     const held = this.#held;
     const isSame = held?.generator.worker === worker && held.floorMs === floorMs;
     const generator = isSame ? held.generator : new IdGenerator(worker, floorMs, highWaterMs);
     generator.extend(highWaterMs);
-    this.#held = { generator, floorMs, modRevision };
+    const nowMs = this.#options.clock.monotonicMs();
+    const usableMs = isSame ? held.usableMs : isTakenOver ? nowMs + TAKEOVER_MS : nowMs;
+    this.#held = { generator, floorMs, modRevision, isTakenOver, usableMs, validMs: sentMs + VALID_MS };
   }
 
   get #own(): WorkerOwner {
@@ -183,8 +205,22 @@ export class WorkerLease {
   }
 }
 
+/** Invariant 1. */
+function change({ worker, modRevision, released }: WorkerChoice, record: WorkerRecord) {
+  return {
+    comparisons: [
+      { key: workerKey(worker), modRevision },
+      ...released.map((one) => ({ key: workerKey(one.worker), modRevision: one.modRevision })),
+    ],
+    changes: [
+      { key: workerKey(worker), value: encodeWorker(record) },
+      ...released.map((one) => ({ key: workerKey(one.worker), value: encodeWorker(free(one.record)) })),
+    ],
+  };
+}
+
 function free({ floorMs, highWaterMs }: WorkerRecord): WorkerRecord {
-  return { member: 0, incarnation: 0, process: '', floorMs, highWaterMs };
+  return { member: 0, incarnation: 0, process: '', isTakenOver: false, floorMs, highWaterMs };
 }
 
 /** What a node says that cannot make IDs. */

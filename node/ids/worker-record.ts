@@ -21,6 +21,8 @@ export interface WorkerOwner {
 
 /** A number's stretch of time, in milliseconds of IDs: from `floorMs` on, below `highWaterMs`, its owner's alone. */
 export interface WorkerRecord extends WorkerOwner {
+  /** Whoever had it before did not give it up. */
+  readonly isTakenOver: boolean;
   readonly floorMs: number;
   readonly highWaterMs: number;
 }
@@ -41,8 +43,9 @@ export function workerOf(key: string): number {
 }
 
 export function encodeWorker(record: WorkerRecord): Uint8Array {
-  const { member, incarnation, process, floorMs, highWaterMs } = record;
+  const { member, incarnation, process, isTakenOver, floorMs, highWaterMs } = record;
   const writer = new ByteWriter(64).u8(VERSION).u64(member).u64(incarnation).latin1(process);
+  writer.u8(isTakenOver ? 1 : 0);
   return writer.u64(floorMs).u64(highWaterMs).finish();
 }
 
@@ -55,6 +58,7 @@ export function decodeWorker(content: Uint8Array): WorkerRecord {
     member: reader.u64(),
     incarnation: reader.u64(),
     process: reader.latin1(),
+    isTakenOver: reader.u8() === 1,
     floorMs: reader.u64(),
     highWaterMs: reader.u64(),
   };

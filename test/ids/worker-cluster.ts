@@ -1,8 +1,14 @@
 /** Processes that make IDs over one tree of the cluster's own keys, each with a clock of its own. */
 import { HoldfastError } from '../../client/error.ts';
-import { ID_EPOCH_MS } from '../../client/ids/id-layout.ts';
+import { ID_EPOCH_MS, WORKERS } from '../../client/ids/id-layout.ts';
 import { Ids, type MadeIds } from '../../node/ids/ids.ts';
-import { decodeWorker, workerOf, type WorkerRecord } from '../../node/ids/worker-record.ts';
+import {
+  decodeWorker,
+  encodeWorker,
+  workerKey,
+  workerOf,
+  type WorkerRecord,
+} from '../../node/ids/worker-record.ts';
 import type { WorkerTree } from '../../node/ids/worker-lease.ts';
 import { SeededRandom } from '../../node/runtime/simulated/seeded-random.ts';
 import { SimulatedClock } from '../../node/runtime/simulated/simulated-clock.ts';
@@ -67,6 +73,28 @@ export class WorkerCluster {
 
   start(member: number, offsetMs = 0): Maker {
     return new Maker(this, member, offsetMs);
+  }
+
+  /** All numbers from one on are others', so that few are left to take over from each other. */
+  occupy(from: number): void {
+    const record = {
+      member: 9_999,
+      incarnation: 1,
+      process: 'other',
+      isTakenOver: false,
+      floorMs: 0,
+      highWaterMs: 0,
+    };
+    for (let worker = from; worker < WORKERS; worker++)
+      this.#keys.set(workerKey(worker), { value: Uint8Array.from(encodeWorker(record)), modRevision: 1 });
+    this.#revision = 1;
+  }
+
+  /** A number is nobody's. */
+  release(worker: number): void {
+    const record = { ...this.records().get(worker)!, member: 0, process: '', isTakenOver: false };
+    const node = { value: Uint8Array.from(encodeWorker(record)), modRevision: ++this.#revision };
+    this.#keys.set(workerKey(worker), node);
   }
 
   records(): Map<number, WorkerRecord> {

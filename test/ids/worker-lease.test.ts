@@ -126,17 +126,37 @@ test('the number of a member that is gone is taken over above its high-water, th
   expect(await refusal(newcomer)).toMatchObject({ reason: 'ID_WORKER_UNAVAILABLE' });
   cluster.gone.add(500);
   const stale = makers[499]!;
+  await cluster.world.runFor(1_500);
+  await cluster.make(stale); // it does not know that it is gone, and has just had its time extended
+  await cluster.world.runFor(20);
   const { highWaterMs } = cluster.records().get(499)!;
-  await cluster.world.runFor(highWaterMs - idMs(stale.clock) - 1_500);
-  const sentMs = cluster.world.nowMs();
-  expect(await refusal(newcomer)).toMatchObject({ reason: 'CLOCK_BEHIND' });
-  await cluster.make(stale, 60_000); // it does not know that it is gone, and its time is not over
-  await cluster.world.runUntil(sentMs + 1_200);
+  newcomer.clock.jump(3_000);
+  const error = await refusal(newcomer);
+  expect(error.message).toMatch(/takes over the worker number of a node that is gone/);
+  for (let at = 0; at < 10; at++) {
+    await cluster.make(stale);
+    await cluster.world.runFor(200);
+  }
+  await cluster.world.runFor(1_500);
+  expect(await refusal(stale)).toMatchObject({ reason: 'ID_WORKER_UNAVAILABLE' });
   const [id] = await cluster.make(newcomer);
   expect(newcomer.worker).toBe(499);
   expect(describeId(id!).timeMs - Date.UTC(2020, 0, 1)).toBeGreaterThanOrEqual(highWaterMs);
-  await cluster.world.runFor(5_000);
-  expect(await refusal(stale)).toMatchObject({ reason: 'ID_WORKER_UNAVAILABLE' });
+});
+
+test('a number that was given up is taken at once', async () => {
+  cluster.occupy(1);
+  const before = cluster.start(1);
+  await cluster.make(before);
+  const { process } = cluster.records().get(0)!;
+  cluster.release(0);
+  cluster.gone.add(1);
+  await cluster.world.runFor(4_000);
+  const sentMs = cluster.world.nowMs();
+  const newcomer = cluster.start(2);
+  await cluster.make(newcomer);
+  expect(cluster.world.nowMs() - sentMs).toBeLessThan(50);
+  expect(cluster.records().get(0)!.process).not.toBe(process);
 });
 
 test('without a majority a node goes on until its high-water, then says why; and goes on afterwards', async () => {
@@ -165,6 +185,39 @@ test('without a majority a node goes on until its high-water, then says why; and
   await cluster.make(maker);
   await cluster.make(fresh);
   expect(maker.ids.refused.get('ID_WORKER_UNAVAILABLE')).toBe(2);
+});
+
+test('without a majority a clock that does not get on lengthens nothing', async () => {
+  const maker = cluster.start(1);
+  await cluster.make(maker);
+  cluster.isLed = false;
+  const sentMs = cluster.world.nowMs();
+  let error: HoldfastError | undefined;
+  while (error === undefined && cluster.world.nowMs() - sentMs < 20_000) {
+    await cluster.world.runFor(100);
+    maker.clock.jump(-100);
+    maker.unled = new HoldfastError({ reason: 'NO_LEADER', message: 'nobody leads' });
+    await cluster.make(maker).catch((caught: unknown) => (error = caught as HoldfastError));
+  }
+  expect(error).toMatchObject({ reason: 'ID_WORKER_UNAVAILABLE' });
+  expect(cluster.world.nowMs() - sentMs).toBeLessThan(4_500);
+});
+
+test('a number that may have been given up makes no IDs until that is known', async () => {
+  cluster.occupy(2);
+  const maker = cluster.start(1);
+  await cluster.make(maker);
+  maker.clock.jump(-10_000);
+  cluster.fate = () => 'unanswered';
+  expect(await refusal(maker)).toMatchObject({ reason: 'CLOCK_BEHIND' });
+  maker.clock.jump(10_000);
+  cluster.fate = () => 'answered';
+  const other = cluster.start(2);
+  other.clock.jump(4_000);
+  await cluster.make(other, 5_000);
+  expect(other.worker).toBe(0);
+  await cluster.make(maker);
+  expect(maker.worker).toBe(1);
 });
 
 test('a clock outside the time that IDs have room for is refused, and changes nothing', async () => {
@@ -202,8 +255,8 @@ const steps = fc.array(
     fc.oneof(
       { weight: 10, arbitrary: fc.constant('make') },
       { weight: 4, arbitrary: fc.constant('pass') },
-      { weight: 3, arbitrary: fc.constantFrom('jump', 'restart') },
-      { weight: 1, arbitrary: fc.constantFrom('remove', 'unled', 'led') },
+      { weight: 4, arbitrary: fc.constantFrom('nudge', 'nudge', 'jump', 'restart') },
+      { weight: 1, arbitrary: fc.constantFrom('remove', 'remove', 'unled', 'led', 'led') },
     ),
     fc.integer({ min: 1, max: 4 }),
     fc.integer({ min: 0, max: 1_000 }),
@@ -222,6 +275,7 @@ test('whatever clocks, restarts, removals and lost answers do, no ID is given ou
   await fc.assert(
     fc.asyncProperty(steps, fates, fc.nat(), async (plan, luck, seed) => {
       cluster = new WorkerCluster(seed);
+      cluster.occupy(3);
       let at = 0;
       cluster.fate = () => luck[at++ % luck.length]!;
       let nextMember = 5;
@@ -233,15 +287,16 @@ test('whatever clocks, restarts, removals and lost answers do, no ID is given ou
             if (!(error instanceof HoldfastError)) throw error;
           });
         else if (kind === 'pass') await cluster.world.runFor(amount * 4);
+        else if (kind === 'nudge') maker.clock.jump(amount - 500);
         else if (kind === 'jump') maker.clock.jump((amount - 500) * 25);
-        else if (kind === 'restart') makers.set(place, cluster.start(maker.member, (amount - 500) * 25));
+        else if (kind === 'restart') makers.set(place, cluster.start(maker.member, (amount - 500) * 4));
         else if (kind === 'remove') {
           // It goes on until it has to ask: nobody tells it.
           cluster.gone.add(maker.member);
-          if (amount < 500) makers.set(place, cluster.start(nextMember++));
+          if (amount < 700) makers.set(place, cluster.start(nextMember++));
         } else cluster.isLed = kind === 'led';
       }
     }),
-    { numRuns: 150 },
+    { numRuns: 300 },
   );
 });
