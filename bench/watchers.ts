@@ -33,8 +33,8 @@ const KEYS = 1_000;
 const PACE_MS = 5;
 const FLOOD = 'flood/';
 const FLOOD_BYTES = 16 * 1024;
-/** Longer than a node waits for a reader. */
-const SILENT_S = 33;
+/** Longer than a node waits for a reader, and not so long that the transport cuts the stream. */
+const SILENT_S = 25;
 
 interface Phase {
   readonly put: readonly number[];
