@@ -126,10 +126,11 @@ export class CoordinationWork {
         isOver,
       );
       this.#watchers[at]!.run().catch((error: unknown) => this.#fail(error));
+      for (const election of ELECTIONS)
+        this.#candidates
+          [at]!.observe(election, this.#observing.signal)
+          .catch((error: unknown) => this.#fail(error));
     }
-    const [observer] = this.#candidates;
-    for (const election of ELECTIONS)
-      observer!.observe(election, this.#observing.signal).catch((error: unknown) => this.#fail(error));
   }
 
   #run(client: WorldClient, callers: readonly WorkCaller[], isOver: () => boolean): void {
