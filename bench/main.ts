@@ -136,7 +136,7 @@ async function measure(
     contenders.length * (options.keys + (options.repeat * options.seconds + warmUp(options)) * 1_000),
   );
   for (const { driver } of contenders) {
-    await load(driver, options.keys, options.valueBytes, () => undefined);
+    await loadFor(workload, driver, options);
     bar.increment(options.keys);
     await run(driver, { ...shape, seconds: warmUp(options) });
     bar.increment(warmUp(options) * 1_000);
@@ -157,6 +157,14 @@ async function measure(
   }
   bar.stop();
   return measured;
+}
+
+/** Workloads of the configuration have their keys there; those of locks, watches and IDs have none. */
+async function loadFor(workload: Workload, driver: Driver, { keys, valueBytes }: Options): Promise<void> {
+  const done = () => undefined;
+  if (workload.startsWith('kv-')) return load(driver, keys, valueBytes, done);
+  if (workload === 'config-put' && driver.configPut !== undefined)
+    await load(driver, keys, valueBytes, done, 0, (key, value) => driver.configPut!(key, value));
 }
 
 function warmUp({ seconds }: Options): number {

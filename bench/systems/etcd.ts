@@ -30,6 +30,16 @@ export class EtcdSystem implements System {
           .value(Buffer.from(value.buffer, value.byteOffset, value.byteLength))
           .exec(),
       get: (key) => client.get(key).buffer(),
+      configPut: (key, value) =>
+        client
+          .put(key)
+          .value(Buffer.from(value.buffer, value.byteOffset, value.byteLength))
+          .exec(),
+      lockCycle: async (name) => {
+        const lock = await client.lock(name).ttl(30).acquire();
+        await lock.release();
+      },
+      follow: (prefix, watchers, onChange) => this.#follow(prefix, watchers, onChange),
       increment: async (key) => {
         for (;;) {
           const current = await client.get(`count/${key}`).exec();
@@ -50,6 +60,21 @@ export class EtcdSystem implements System {
   async stop(): Promise<void> {
     await Promise.all(this.#servers.map((server) => server.stop()));
     this.#directory.remove();
+  }
+
+  async #follow(
+    prefix: string,
+    watchers: number,
+    onChange: (key: string) => void,
+  ): Promise<() => Promise<void>> {
+    const client = new Etcd3({ hosts: this.#clients.map((port) => `127.0.0.1:${port}`) });
+    await Promise.all(
+      Array.from({ length: watchers }, async () => {
+        const watcher = await client.watch().prefix(prefix).create();
+        watcher.on('put', ({ key }) => onChange(key.toString()));
+      }),
+    );
+    return async () => client.close();
   }
 
   async #start(): Promise<void> {
