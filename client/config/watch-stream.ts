@@ -172,14 +172,15 @@ export class WatchStream implements WatchAnswers {
   #awaitWord(): void {
     this.#silence?.cancel();
     const dueMs = this.#heardAtMs + this.#heartbeatMs * SILENT_HEARTBEATS;
-    const delayMs = Math.max(0, dueMs - this.#core.clock.monotonicMs());
+    // Whole milliseconds: a timer that came too early by a rounding would come again at once, for ever.
+    const delayMs = Math.max(1, Math.ceil(dueMs - this.#core.clock.monotonicMs()));
     this.#silence = this.#core.clock.setTimer(delayMs, () => this.#onQuiet(dueMs));
   }
 
   #onQuiet(dueMs: number): void {
     const nowMs = this.#core.clock.monotonicMs();
     const isLate = nowMs - dueMs > this.#heartbeatMs / 2;
-    const isSilent = nowMs - this.#heardAtMs >= this.#heartbeatMs * SILENT_HEARTBEATS;
+    const isSilent = nowMs >= this.#heardAtMs + this.#heartbeatMs * SILENT_HEARTBEATS;
     if (isSilent && !isLate) {
       this.giveUp(silent(this.endpoint, nowMs - this.#heardAtMs));
       return;

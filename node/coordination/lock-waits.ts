@@ -132,9 +132,9 @@ export class LockWaits {
 
   /** The node stops: another one may go on with the same requests. */
   stop(error: HoldfastError): void {
-    this.#stopped = error;
+    const stopped = (this.#stopped = placeKept(error));
     this.#timer?.cancel();
-    for (const calls of this.#bySession.values()) for (const call of calls) call.fail(error);
+    for (const calls of this.#bySession.values()) for (const call of calls) call.fail(stopped);
   }
 
   #callsOf(kind: Hanging, name: string, session: bigint): WaitingCall[] {
@@ -173,5 +173,17 @@ function givenUp(): HoldfastError {
     reason: 'CANCELLED',
     message: 'the place in the queue was given up by another call of the same session. Nothing is held.',
     outcome: 'NOT_APPLIED',
+  });
+}
+
+/** That the node stops says nothing of the place, which may have been taken, and even been served. */
+function placeKept(cause: HoldfastError): HoldfastError {
+  return new HoldfastError({
+    reason: cause.reason,
+    message:
+      'the node is stopping, and waits no longer. The place in the queue is kept: send the same request to another node, or give it up.',
+    outcome: 'UNKNOWN',
+    retryAfterMs: cause.retryAfterMs,
+    cause,
   });
 }

@@ -100,6 +100,22 @@ test('after a break a watch goes on at another node where it was, also in the mi
   expect(seen.items).toHaveLength(1);
 });
 
+test('a silence is noticed at whatever fraction of a millisecond the last word came', async () => {
+  const { clock, streams, config } = await setUp();
+  // Two heartbeats later less the same is less than two heartbeats, as numbers go.
+  let fraction = 0.1;
+  while (1_000 + fraction + 2_000 - (1_000 + fraction) >= 2_000) fraction += 0.1;
+  reading(config.watch('a'));
+  await clock.endTurn();
+  streams[0]!.heartbeatMs = 1_000;
+  clock.jump(fraction);
+  streams[0]!.settle();
+  await clock.pass(1_999);
+  expect(streams).toHaveLength(1);
+  await clock.pass(150);
+  expect(streams).toHaveLength(2);
+});
+
 test('a node that says nothing for two heartbeats is left for another one', async () => {
   const { clock, tree, streams, config } = await setUp();
   const seen = reading(config.watch('k'));

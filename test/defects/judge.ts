@@ -106,6 +106,7 @@ export function shownEvidence({ caughtBy }: Defect | WorldDefect): string {
   if ('rig' in caughtBy) return `${caughtBy.checker}, ${caughtBy.rig}`;
   const taken = /^\d{1,6}$/.test(caughtBy.seed) ? `, ${Number(caughtBy.seed) + 1} tried` : '';
   const place = 'nodes' in caughtBy ? ` of ${caughtBy.nodes} nodes` : '';
-  const faults = 'faults' in caughtBy ? ` with ${caughtBy.faults!.join(', ') || 'no faults'}` : '';
+  const { faults: kinds } = caughtBy as Partial<WorldEvidence>;
+  const faults = kinds === undefined ? '' : ` with ${kinds.join(', ') || 'no faults'}`;
   return `${caughtBy.checker}, seed ${caughtBy.seed}${place}${taken}${faults}`;
 }

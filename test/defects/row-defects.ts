@@ -61,7 +61,7 @@ export const ROW_DEFECTS: readonly WorldDefect[] = [
 `,
     reason: 'the log says that rows are there which went with the power',
     caughtBy: {
-      seed: '0',
+      seed: '1',
       nodes: 3,
       faults: ['pause', 'kill', 'peer-partition', 'peer-drop', 'power-loss', 'crash-at-disk-operation'],
       checker: 'reasons',
@@ -95,7 +95,7 @@ export const ROW_DEFECTS: readonly WorldDefect[] = [
     replace: '',
     reason: 'a node does not hear of keyspaces that came with a snapshot',
     caughtBy: {
-      seed: '6',
+      seed: '35',
       nodes: 3,
       faults: ['create-keyspace', 'pause', 'peer-partition'],
       checker: 'liveness',

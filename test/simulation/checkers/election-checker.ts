@@ -47,6 +47,11 @@ export class ElectionChecker {
       throw new CheckFailed('observers', `${id} was told ${shown(leader)} after ${shown(last)}`);
   }
 
+  /** Somebody observes no more. */
+  gone(who: string, name: string): void {
+    this.#observers.delete(`${who} ${name}`);
+  }
+
   /** Whom observers believe to lead, though nobody does. */
   get believed(): string[] {
     return [...this.#observers].flatMap(([id, { isLed }]) => (isLed ? [id] : []));

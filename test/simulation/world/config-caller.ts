@@ -53,8 +53,8 @@ export class ConfigCaller {
     if (at < 0.45) return this.#delete();
     if (at < 0.6) return this.#transact();
     if (at < 0.78) return this.#get();
-    if (at < 0.95) return this.#list();
-    if (at < 0.98) return this.#leased();
+    if (at < 0.93) return this.#list();
+    if (at < 0.96) return this.#leased();
     return this.#compact();
   }
 
@@ -197,7 +197,7 @@ export class ConfigCaller {
 
   async #compact(): Promise<void> {
     const { config, recorder } = this.#work;
-    const revision = config.known - between(this.#random, 0, 15);
+    const revision = config.known - between(this.#random, 0, 5);
     if (revision < 1) return;
     try {
       await this.#client.holdfast.config.compact(revision);

@@ -32,7 +32,7 @@ export class ConfigWatcher {
       const selection = somePlan(this.#random);
       const plan = this.#plan(selection);
       const from = this.#random.chance(0.6)
-        ? Math.max(1, config.known - between(this.#random, -3, 10))
+        ? Math.max(1, config.known - between(this.#random, -3, 30))
         : undefined;
       this.#checker = new WatchChecker(this.name, plan, config, from);
       let position: bigint | number | undefined = from;

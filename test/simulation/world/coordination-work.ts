@@ -29,7 +29,7 @@ const MARGIN = 1.05;
 /** Virtual time from the end of the faults until all have what they wait for. */
 const BOUND_MS = 60_000;
 /** What a lease may live longer than its time after the faults: a change of leader, and what lies between. */
-const LEASE_BOUND_MS = 25_000;
+const LEASE_BOUND_MS = 12_000;
 /** Share of clients that are killed, with what they hold. */
 const KILLED = 0.3;
 const OPERATIONS_A_SECOND = 16;
@@ -126,10 +126,11 @@ export class CoordinationWork {
         isOver,
       );
       this.#watchers[at]!.run().catch((error: unknown) => this.#fail(error));
+      for (const election of ELECTIONS)
+        this.#candidates
+          [at]!.observe(election, this.#observing.signal)
+          .catch((error: unknown) => this.#fail(error));
     }
-    const [observer] = this.#candidates;
-    for (const election of ELECTIONS)
-      observer!.observe(election, this.#observing.signal).catch((error: unknown) => this.#fail(error));
   }
 
   #run(client: WorldClient, callers: readonly WorkCaller[], isOver: () => boolean): void {

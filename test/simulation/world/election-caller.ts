@@ -49,7 +49,9 @@ export class ElectionCaller {
 
   /** The process was killed: it believes nothing any more. */
   die(): void {
-    for (const believer of this.#believes) this.#work.locks.over(believer);
+    const { locks, elections } = this.#work;
+    for (const believer of this.#believes) locks.over(believer);
+    for (const election of ELECTIONS) elections.gone(this.name, election);
   }
 
   /** Tells the checker of every leader, until `signal` fires. */

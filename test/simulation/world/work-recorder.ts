@@ -33,6 +33,7 @@ export class WorkRecorder {
 
   /** A call failed, as it may. */
   failed(who: string, kind: string, what: string, error: unknown): HoldfastError {
+    if (error instanceof CheckFailure) throw error;
     if (!(error instanceof HoldfastError))
       throw new Error(`${kind} failed with something that is no HoldfastError: ${(error as Error).stack}`, {
         cause: error,
