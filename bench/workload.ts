@@ -261,6 +261,21 @@ export function randomValues(bytes: number): Uint8Array[] {
   );
 }
 
+/** Percentiles of times in milliseconds. */
+export function percentiles(latencies: readonly number[]): {
+  p50: number;
+  p99: number;
+  max: number;
+  of: number;
+} {
+  const sorted = Float64Array.from(latencies).sort();
+  const at = (share: number) => {
+    const value = sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
+    return Number(value.toFixed(2));
+  };
+  return { p50: at(0.5), p99: at(0.99), max: at(1), of: sorted.length };
+}
+
 function summary(latencies: number[]): Pick<RunFigures, 'operations' | 'p50Us' | 'p99Us' | 'maxUs'> {
   const sorted = Float64Array.from(latencies).sort();
   const at = (share: number) =>

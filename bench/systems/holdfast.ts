@@ -51,6 +51,11 @@ export class HoldfastSystem implements System {
     this.#directory.remove();
   }
 
+  /** Where the nodes are reached. */
+  get endpoints(): string[] {
+    return this.#grpc.map((port) => `127.0.0.1:${port}`);
+  }
+
   /** Ends one node, counted from 0. */
   async stopNode(at: number, signal?: 'SIGTERM' | 'SIGKILL'): Promise<void> {
     await this.#servers[at]!.stop(signal);
@@ -68,7 +73,7 @@ export class HoldfastSystem implements System {
   }
 
   #client(): Promise<Holdfast> {
-    return connect({ endpoints: this.#grpc.map((port) => `127.0.0.1:${port}`) });
+    return connect({ endpoints: this.endpoints });
   }
 
   /** Starts the nodes, unless they run. */

@@ -93,6 +93,17 @@ export class Leases {
     return describeLease(this.#core, leaseNumber(lease), options);
   }
 
+  /** Gives a lease its whole time anew, once; gives that time in milliseconds. Error: LEASE_UNKNOWN. */
+  async keepAlive(lease: LeaseReference, options: CallOptions = {}): Promise<number> {
+    const id = leaseNumber(lease);
+    const method = LeaseService.method.keepAlive;
+    const { leases } = await callCoordinator(this.#core, method, { leases: [id] }, options);
+    const ttlMs = Number(leases[0]?.ttlMs ?? 0n);
+    if (ttlMs > 0) return ttlMs;
+    const message = `there is no lease ${id} (any more)`;
+    throw new HoldfastError({ reason: 'LEASE_UNKNOWN', message, field: 'lease', actual: String(id) });
+  }
+
   /** Ends a lease and everything that hangs on it, at one revision. Error: LEASE_UNKNOWN. */
   async revoke(lease: LeaseReference, options: CallOptions = {}): Promise<void> {
     const request = create(RevokeRequestSchema, { lease: leaseNumber(lease) });

@@ -8,6 +8,10 @@ export const ExitCode = {
   USAGE: 2,
   /** No node answered. */
   UNREACHABLE: 3,
+  /** Somebody else holds the lock or leads, and it was not waited for any longer. */
+  HELD: 75,
+  /** A lock or leadership was lost meanwhile. */
+  LOST: 76,
 } as const;
 
 /** One of the exit codes. */

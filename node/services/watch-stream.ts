@@ -34,8 +34,8 @@ export const HEARTBEAT_MS = 3_000;
 export const MAX_WATCHES = 10_000;
 /** How often a watch without changes is told where it is, if it asks for it. */
 const PROGRESS_MS = 10_000;
-/** A caller that has read nothing for so long has its watches ended. */
-const TOO_SLOW_MS = 30_000;
+/** A caller that has read nothing for so long has its watches ended: before the transport cuts the stream. */
+const TOO_SLOW_MS = 20_000;
 /** Requests that wait for their turn. */
 const MAX_WAITING_REQUESTS = 1_024;
 /** For the node to know that it is up to date. */
@@ -98,7 +98,11 @@ export class WatchStream implements WatchSink {
   #saidBytes = 0;
   #isScheduled = false;
   #saidAtMs: number;
-  #blockedAtMs: number | undefined;
+  #isBlocked = false;
+  /** Bytes given to the transport. */
+  #sentBytes = 0;
+  /** What of them had left when it was last looked at, and since when no more has. */
+  #left = { bytes: 0, sinceMs: 0 };
   #isClosed = false;
 
   constructor(
@@ -125,7 +129,7 @@ export class WatchStream implements WatchSink {
 
   /** Invariant 1. */
   get hasRoom(): boolean {
-    return this.#blockedAtMs === undefined && !this.#isClosed;
+    return !this.#isBlocked && !this.#isClosed;
   }
 
   take(watcher: Watcher, revision: number, events: readonly ConfigEvent[]): void {
@@ -155,16 +159,23 @@ export class WatchStream implements WatchSink {
 
   /** Called about every second. */
   tick(nowMs: number): void {
-    if (this.#blockedAtMs !== undefined) {
-      if (nowMs - this.#blockedAtMs >= TOO_SLOW_MS) this.#endSlow(nowMs - this.#blockedAtMs);
-      return;
-    }
+    const unreadMs = this.#unreadMs(nowMs);
+    if (unreadMs >= TOO_SLOW_MS) return this.#endSlow(unreadMs);
+    if (this.#isBlocked) return;
     for (const followed of this.#watches.values())
       if (followed.terms.progress && nowMs - followed.saidAtMs >= PROGRESS_MS) {
         followed.saidAtMs = nowMs;
         this.#say(encodeProgress(followed.id, this.#node.hub.position(followed.watcher)));
       }
     if (nowMs - this.#saidAtMs >= HEARTBEAT_MS && this.#said.length === 0) this.#say(encodeHeartbeat());
+  }
+
+  /** For how long nothing has left of what waits. */
+  #unreadMs(nowMs: number): number {
+    const { unsentBytes } = this.#stream;
+    const bytes = this.#sentBytes - unsentBytes;
+    if (unsentBytes === 0 || bytes !== this.#left.bytes) this.#left = { bytes, sinceMs: nowMs };
+    return nowMs - this.#left.sinceMs;
   }
 
   /** Ends the stream. */
@@ -354,12 +365,14 @@ export class WatchStream implements WatchSink {
       if (followed !== undefined) followed.open = undefined;
     }
     this.#saidAtMs = this.#node.now();
-    if (!this.#stream.send(encodeResponses(said))) this.#blockedAtMs ??= this.#saidAtMs;
+    const message = encodeResponses(said);
+    this.#sentBytes += message.byteLength;
+    if (!this.#stream.send(message)) this.#isBlocked = true;
   }
 
   #onDrain(): void {
     if (this.#isClosed) return;
-    this.#blockedAtMs = undefined;
+    this.#isBlocked = false;
     this.#node.hub.resume(this);
     void this.#takeRequests();
   }

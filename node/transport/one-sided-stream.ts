@@ -25,6 +25,10 @@ export class OneSidedStream implements MessageStream {
     this.#closed = closed;
   }
 
+  get unsentBytes(): number {
+    return this.#waitingBytes;
+  }
+
   onDrain(drained: () => void): void {
     this.#drained = drained;
   }

@@ -38,6 +38,7 @@ class Caller implements MessageStream {
   /** Whether it reads. */
   reads = true;
   isPaused = false;
+  unsentBytes = 0;
   ended: { error: Error | undefined } | undefined;
   #receive!: (message: Buffer) => void;
   #drained!: () => void;
@@ -63,6 +64,7 @@ class Caller implements MessageStream {
       expect(said.response.case).not.toBe(undefined);
       this.said.push(said);
     }
+    if (!this.reads) this.unsentBytes += message.byteLength;
     return this.reads;
   }
   pause(): void {
@@ -98,6 +100,7 @@ class Caller implements MessageStream {
 
   readAgain(): void {
     this.reads = true;
+    this.unsentBytes = 0;
     this.#drained();
   }
 
@@ -419,7 +422,7 @@ describe('a watch stream', () => {
     const last = slow.said.findLast(({ response }) => response.case === 'events')!.response;
     const told = last.case === 'events' ? last.value.revision : 0n;
     slow.heard();
-    await rig.pass(31);
+    await rig.pass(22);
     expect(slow.heard()).toEqual([
       `1 over: WATCH_TOO_SLOW, next ${told + 1n}`,
       '2 over: WATCH_TOO_SLOW, next 3001',
