@@ -207,7 +207,7 @@ describe('locks', () => {
     const holder = new Running('lock', 'run', 'held', '--', 'sh', '-c', 'echo running; exec sleep 60');
     await holder.said('running');
     await refused(75, 'LOCK_HELD', 'lock', 'run', 'held', '--wait', '0', '--', 'true');
-    await refused(75, 'LOCK_TIMED_OUT', 'lock', 'run', 'held', '--wait', '200ms', '--', 'true');
+    await refused(77, 'LOCK_TIMED_OUT', 'lock', 'run', 'held', '--wait', '200ms', '--', 'true');
     await refused(75, 'LOCK_HELD', 'lock', 'run', 'held', '--shared', '--wait', '0', '--', 'true');
     expect(await json('lock', 'describe', 'held')).toMatchObject({
       holders: [{ mode: 'exclusive', holds: 1 }],
@@ -255,7 +255,7 @@ describe('elections', () => {
     await observer.said('null');
     const leader = new Running('elect', 'first', 'here:1');
     await leader.said('elected');
-    await refused(75, 'ELECTION_TIMED_OUT', 'elect', 'first', 'there:2', '--wait', '200ms');
+    await refused(77, 'ELECTION_TIMED_OUT', 'elect', 'first', 'there:2', '--wait', '200ms');
     expect(await json('elect', 'first', '--describe')).toMatchObject({
       leader: { value: 'here:1' },
       candidates: [],
