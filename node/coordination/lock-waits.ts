@@ -6,6 +6,8 @@
  *  1. A call is noted before its command is proposed: what is applied meanwhile is not missed.
  *  2. A call whose session has ended is told at once.
  *  3. A node that knows of no leader for long lets its calls go: another one may know more.
+ *  4. A call is served by what came after its own command: a node that lags may apply only now
+ *     that an earlier sending of the request was served, which has been given up since.
  */
 import type { Clock, Timer } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
@@ -38,8 +40,9 @@ export class WaitingCall {
   readonly request: Request;
   /** Settles when it is served, or cannot be any more. */
   readonly served: Promise<Served>;
-  /** Revision at which it was known to wait; undefined: it is not yet. */
-  waitsSince: number | undefined;
+  #waitsSince: number | undefined;
+  /** Served before it was known since when it waits. */
+  #early: Served | undefined;
   readonly #waits: LockWaits;
   #resolve!: (served: Served) => void;
   #reject!: (error: unknown) => void;
@@ -54,8 +57,20 @@ export class WaitingCall {
     this.served.catch(() => undefined); // whoever left does not care
   }
 
+  /** Revision at which it was known to wait; undefined: it is not yet. */
+  get waitsSince(): number | undefined {
+    return this.#waitsSince;
+  }
+
+  /** It waits at this revision: what it was told to hold before is over. Invariant 4. */
+  waitsAt(revision: number): void {
+    this.#waitsSince = revision;
+    if (this.#early !== undefined) this.serve(this.#early);
+  }
+
   serve(served: Served): void {
-    this.#resolve(served);
+    if (this.#waitsSince === undefined) this.#early = served;
+    else if (served.token > this.#waitsSince) this.#resolve(served);
   }
 
   fail(error: unknown): void {

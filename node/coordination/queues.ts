@@ -92,7 +92,7 @@ export class Queues {
     const givesUpMs = this.#givesUpMs(patience);
     try {
       const outcome = await this.#group.propose(command, { deadlineMs, isRouted, grows: true });
-      if (outcome.case === 'waiting') call.waitsSince = outcome.revision;
+      if (outcome.case === 'waiting') call.waitsAt(outcome.revision);
       const isAtOnce = outcome.case === 'held';
       const served = isAtOnce ? outcome : await this.#wait(call, givesUpMs, signal);
       if (served === 'late') return await this.#timedOut(request, deadlineMs);
