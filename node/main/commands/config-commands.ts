@@ -174,6 +174,7 @@ It prints the results as JSON, and ends with 0 whether or not the conditions hel
   );
   withExamples(
     txn,
+    'holdfast config txn transaction.json',
     `echo '{"if":[{"key":"leader","exists":false}],"then":[{"put":"leader","value":"me"}]}' | holdfast config txn -`,
   );
 }

@@ -3,12 +3,12 @@ import { hostname } from 'node:os';
 import { asFailure, CommandFailure } from '../command-failure.ts';
 import { ExitCode } from '../exit-code.ts';
 
-/** Greatest name of a session, in characters that may have four bytes each, with room for the host. */
+/** Of what it runs, in characters of up to three bytes: with the host it stays below 256 bytes. */
 const MOST_CHARACTERS = 40;
 
 /** Who holds it, for people: host, process, and what it runs. */
 export function holderName(what = ''): string {
-  const shown = [...what].slice(0, MOST_CHARACTERS).join('');
+  const shown = what.slice(0, MOST_CHARACTERS).toWellFormed();
   return `${hostname().slice(0, 64)} ${process.pid} ${shown}`.trim();
 }
 
