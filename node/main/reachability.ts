@@ -5,6 +5,7 @@ import type {
   MessageShape,
 } from '@bufbuild/protobuf';
 import { HoldfastError } from '@holdfast/client/error';
+import { SystemClock } from '@holdfast/client/system-clock';
 import type {
   CallOptions,
   StreamConnection,
@@ -22,6 +23,7 @@ export class ReachabilityTransport implements Transport {
   readonly #inner: Transport;
   readonly #unreached: Set<string>;
   readonly #hopeless = new AbortController();
+  readonly #clock = new SystemClock();
   #answered = false;
 
   constructor(inner: Transport, endpoints: readonly string[]) {
@@ -95,8 +97,9 @@ export class ReachabilityTransport implements Transport {
     const silent = ['UNAVAILABLE', 'TLS_FAILED', 'DEADLINE_EXCEEDED', 'CANCELLED'].includes(error.reason);
     if (!silent) this.#answered = true;
     if (error.reason === 'UNAVAILABLE' && error.outcome === 'NOT_APPLIED') this.#unreached.delete(endpoint);
-    // In a turn of its own: the client is still settling what failed just now.
-    if (this.#unreached.size === 0 && !this.#answered) queueMicrotask(() => this.#hopeless.abort(error));
+    // In a turn of its own: the client is still noting that what failed just now was not sent.
+    if (this.#unreached.size === 0 && !this.#answered)
+      this.#clock.afterTurn(() => this.#hopeless.abort(error));
     return error;
   }
 }

@@ -57,6 +57,10 @@ it.each([
   [['kv']],
   ...['get', 'put', 'create', 'cas', 'incr', 'del', 'scan'].map((name) => [['kv', name]]),
   ...['create', 'describe', 'list', 'drop'].map((name) => [['keyspace', name]]),
+  ...['get', 'put', 'del', 'list', 'watch', 'txn', 'compact', 'status'].map((name) => [['config', name]]),
+  ...['grant', 'keep-alive', 'revoke', 'describe', 'list'].map((name) => [['lease', name]]),
+  ...['run', 'list', 'describe'].map((name) => [['lock', name]]),
+  [['elect']],
   ...['next', 'describe'].map((name) => [['id', name]]),
   ...['next', 'list'].map((name) => [['seq', name]]),
 ])('help of %j has examples', async (command) => {
@@ -79,6 +83,18 @@ describe('an unreachable cluster ends with 3', () => {
 
   it('and a write was not applied', async () => {
     const { code, stderr } = await runHoldfast(['kv', 'put', 'a', 'b', '--json', ...NOBODY]);
+    expect(code).toBe(3);
+    expect(JSON.parse(stderr)).toMatchObject({ error: { reason: 'UNAVAILABLE', outcome: 'NOT_APPLIED' } });
+  });
+
+  it.each([
+    [['lease', 'grant']],
+    [['lock', 'run', 'a', '--', 'true']],
+    [['elect', 'a', 'b']],
+    [['config', 'put', 'a', 'b']],
+  ])('and nothing came of %j', async (args) => {
+    const env = { HOLDFAST_ENDPOINTS: '127.0.0.1:9' };
+    const { code, stderr } = await runHoldfast([...args.slice(0, 2), '--json', ...args.slice(2)], { env });
     expect(code).toBe(3);
     expect(JSON.parse(stderr)).toMatchObject({ error: { reason: 'UNAVAILABLE', outcome: 'NOT_APPLIED' } });
   });

@@ -1,19 +1,16 @@
 /** Configuration, leases, locks and elections of a real node by the command line. */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RealNode, until as untilWithin } from '../process/real-node.ts';
 import { runHoldfast } from './run-holdfast.ts';
-
-const MAIN = fileURLToPath(new URL('../../node/main/main.ts', import.meta.url));
+import { RunningHoldfast } from './running-holdfast.ts';
 
 let node: RealNode;
-const children: ChildProcess[] = [];
+const started: RunningHoldfast[] = [];
 beforeAll(async () => {
   node = await RealNode.start();
 });
 afterAll(async () => {
-  for (const child of children) child.kill('SIGKILL');
+  for (const one of started) one.child.kill('SIGKILL');
   await node[Symbol.asyncDispose]();
 });
 
@@ -21,6 +18,12 @@ const until = (ask: () => boolean | Promise<boolean>) =>
   untilWithin(ask, 20_000, () => 'what was waited for');
 const run = (args: readonly string[], input?: string) =>
   runHoldfast(args, { env: { HOLDFAST_ENDPOINTS: node.grpc }, ...(input !== undefined && { input }) });
+
+function running(...args: string[]): RunningHoldfast {
+  const one = new RunningHoldfast(node.grpc, ...args);
+  started.push(one);
+  return one;
+}
 
 async function lines(...args: string[]): Promise<string[]> {
   const { code, stdout, stderr } = await run(args);
@@ -37,43 +40,6 @@ async function refused(code: number, reason: string, ...args: string[]): Promise
   const all = end < 0 ? [...args, '--json'] : [...args.slice(0, end), '--json', ...args.slice(end)];
   const finished = await run(all);
   expect([finished.code, JSON.parse(finished.stderr)]).toMatchObject([code, { error: { reason } }]);
-}
-
-/** A command that goes on; what it prints comes line by line. */
-class Running {
-  readonly child: ChildProcess;
-  readonly lines: string[] = [];
-  readonly errors: string[] = [];
-  readonly ended: Promise<number | null>;
-
-  constructor(...args: string[]) {
-    this.child = spawn(process.execPath, ['--conditions=holdfast-source', MAIN, ...args], {
-      env: { ...process.env, HOLDFAST_ENDPOINTS: node.grpc },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    children.push(this.child);
-    this.#gather(this.child.stdout!, this.lines);
-    this.#gather(this.child.stderr!, this.errors);
-    this.ended = new Promise((resolve) => this.child.once('close', resolve));
-  }
-
-  said(text: string): Promise<void> {
-    return until(async () => [...this.lines, ...this.errors].some((line) => line.includes(text)));
-  }
-
-  async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
-    this.child.kill(signal);
-    return this.ended;
-  }
-
-  #gather(stream: NodeJS.ReadableStream, into: string[]): void {
-    let rest = '';
-    stream.on('data', (chunk: Buffer) => {
-      const parts = (rest + chunk.toString()).split('\n');
-      rest = parts.pop()!;
-      into.push(...parts);
-    });
-  }
 }
 
 describe('configuration', () => {
@@ -145,7 +111,7 @@ describe('configuration', () => {
 
   it('is watched until interrupted', async () => {
     const { revision } = await json('config', 'put', 'seen/1', 'past');
-    const watch = new Running(
+    const watch = running(
       'config',
       'watch',
       'seen/',
@@ -183,7 +149,7 @@ describe('leases', () => {
     });
     expect(await json('lease', 'keep-alive', lease!, '--once')).toEqual({ lease, ttl_ms: 60_000 });
     expect((await json('lease', 'list'))['leases']).toContainEqual({ lease, name: 'me', ttl_ms: 60_000 });
-    const keeping = new Running('lease', 'keep-alive', lease!, '--json');
+    const keeping = running('lease', 'keep-alive', lease!, '--json');
     await keeping.said(lease!);
     expect(await keeping.end()).toBe(0);
     expect(await lines('lease', 'revoke', lease!)).toEqual(['revoked']);
@@ -204,17 +170,17 @@ describe('locks', () => {
   });
 
   it('are refused to others at once or after a while, and shown', async () => {
-    const holder = new Running('lock', 'run', 'held', '--', 'sh', '-c', 'echo running; exec sleep 60');
+    const holder = running('lock', 'run', 'held', '--', 'sh', '-c', 'echo running; exec sleep 60');
     await holder.said('running');
     await refused(75, 'LOCK_HELD', 'lock', 'run', 'held', '--wait', '0', '--', 'true');
-    await refused(75, 'LOCK_TIMED_OUT', 'lock', 'run', 'held', '--wait', '200ms', '--', 'true');
+    await refused(77, 'LOCK_TIMED_OUT', 'lock', 'run', 'held', '--wait', '200ms', '--', 'true');
     await refused(75, 'LOCK_HELD', 'lock', 'run', 'held', '--shared', '--wait', '0', '--', 'true');
     expect(await json('lock', 'describe', 'held')).toMatchObject({
       holders: [{ mode: 'exclusive', holds: 1 }],
       waiters: [],
     });
     expect((await lines('lock', 'list', 'he'))[1]).toMatch(/^held +1 +0 +\d+$/);
-    const waiter = new Running('lock', 'run', 'held', '--', 'echo', 'mine');
+    const waiter = running('lock', 'run', 'held', '--', 'echo', 'mine');
     await until(async () => (await json('lock', 'describe', 'held'))['waiting'] === 1);
     expect(await holder.end('SIGTERM')).toBe(143); // passed on to the command
     expect([await waiter.ended, waiter.lines]).toEqual([0, ['mine']]);
@@ -227,7 +193,7 @@ describe('locks', () => {
     ] as const) {
       const command = 'trap "" TERM; echo running; sleep 3; exit 5';
       const grace = ['--grace', '300ms'];
-      const holder = new Running(
+      const holder = running(
         'lock',
         'run',
         'lost',
@@ -251,11 +217,11 @@ describe('locks', () => {
 
 describe('elections', () => {
   it('are won, observed, described and left', async () => {
-    const observer = new Running('elect', 'first', '--observe', '--json');
+    const observer = running('elect', 'first', '--observe', '--json');
     await observer.said('null');
-    const leader = new Running('elect', 'first', 'here:1');
+    const leader = running('elect', 'first', 'here:1');
     await leader.said('elected');
-    await refused(75, 'ELECTION_TIMED_OUT', 'elect', 'first', 'there:2', '--wait', '200ms');
+    await refused(77, 'ELECTION_TIMED_OUT', 'elect', 'first', 'there:2', '--wait', '200ms');
     expect(await json('elect', 'first', '--describe')).toMatchObject({
       leader: { value: 'here:1' },
       candidates: [],

@@ -36,9 +36,31 @@ function reading(command: Command): Command {
     .option('--stale', 'let the asked node answer at once, though it may be behind (default: linearizable)');
 }
 
+function ordering(command: Command): Command {
+  return command
+    .option('--limit <count>', 'greatest number of keys', count)
+    .option('--keys-only', 'leave values out')
+    .option('--descending', 'greatest first')
+    .addOption(
+      new Option('--sort-by <what>', 'another order; at most 10000 keys').choices([
+        'key',
+        'version',
+        'create-revision',
+        'mod-revision',
+        'value',
+      ]),
+    );
+}
+
 function addGet(config: Command): void {
   const get = reading(
     keyCommand(config, 'get <key>', "print a key's value; exit code 1 if there is no such key"),
+  );
+  ordering(
+    get
+      .option('--prefix', 'instead all keys that begin with it, with their values, as list does')
+      .option('--range-end <key>', 'instead all keys from KEY up to but not including this one')
+      .option('--count-only', 'only print how many there are'),
   );
   get.action(async (key, options) => (await import('./config-reads.ts')).get(key, options));
   withExamples(
@@ -46,16 +68,25 @@ function addGet(config: Command): void {
     'holdfast config get app/timeout',
     'holdfast config get app/timeout --json',
     'holdfast config get app/timeout --revision 120',
+    'holdfast config get app/ --prefix --keys-only',
   );
 }
 
 function addPut(config: Command): void {
-  const put = keyCommand(config, 'put <key> [value]', 'write a key, whatever it held before');
+  const put = keyCommand(
+    config,
+    'put <key> [value]',
+    'write a key, whatever it held before; - as VALUE: from standard input',
+  );
   put
     .option('--file <file>', 'take the value from a file; - is standard input')
     .option('--lease <number>', 'lease that the key ends with', revision)
     .option('--if-revision <revision>', 'only if the key was last changed at this revision', revision)
     .option('--if-absent', 'only if there is no such key')
+    .option(
+      '--keep-lease',
+      'the key keeps the lease that it has (default: it ends with none, or that of --lease)',
+    )
     .option('--previous', 'print what was there before')
     .action(async (key, value, options) => (await import('./config-writes.ts')).put(key, value, options));
   withExamples(
@@ -75,6 +106,7 @@ function addDelete(config: Command): void {
   );
   del
     .option('--prefix', 'all keys that begin with it')
+    .option('--range-end <key>', 'all keys from KEY up to but not including this one')
     .option('--if-revision <revision>', 'only if the key was last changed at this revision', revision)
     .option('--previous', 'print what was deleted')
     .action(async (key, options) => (await import('./config-writes.ts')).del(key, options));
@@ -85,23 +117,12 @@ function addList(config: Command): void {
   const list = reading(
     keyCommand(config, 'list [prefix]', 'print the keys and values of a prefix or range, in key order'),
   );
-  list
-    .option('--start <key>', 'first key')
-    .option('--end <key>', 'key after the last')
-    .option('--limit <count>', 'greatest number of keys', count)
-    .option('--keys-only', 'leave values out')
-    .option('--count', 'only print how many there are')
-    .option('--descending', 'greatest first')
-    .addOption(
-      new Option('--sort-by <what>', 'another order; at most 10000 keys').choices([
-        'key',
-        'version',
-        'create-revision',
-        'mod-revision',
-        'value',
-      ]),
-    )
-    .action(async (prefix, options) => (await import('./config-reads.ts')).list(prefix, options));
+  ordering(
+    list
+      .option('--start <key>', 'first key')
+      .option('--end <key>', 'key after the last')
+      .option('--count', 'only print how many there are'),
+  ).action(async (prefix, options) => (await import('./config-reads.ts')).list(prefix, options));
   withExamples(
     list,
     'holdfast config list app/',
@@ -118,6 +139,7 @@ function addWatch(config: Command): void {
   );
   watch
     .option('--prefix', 'of all keys that begin with it')
+    .option('--range-end <key>', 'of all keys from KEY up to but not including this one')
     .option('--from <revision>', 'changes from this revision on (default: what comes after now)', revision)
     .option('--previous', 'with --json also what was there before')
     .option('--limit <count>', 'end after so many changes', count)
@@ -143,13 +165,16 @@ function addTransaction(config: Command): void {
     `
 A transaction is {"if": [condition, …], "then": [operation, …], "else": [operation, …]}.
 Conditions: {"key": k, "exists": true}, {"key": k, "is": "=", "value": v}; instead of value also
-  version, modRevision, createRevision, lease; instead of key also prefix; is may be = != < >.
+  version, mod_revision, create_revision, lease; instead of key also prefix; is may be = != < >.
 Operations: {"get": k}, {"list": {"prefix": p}}, {"put": k, "value": v, "lease": n},
-  {"delete": k}, {"delete": {"prefix": p}}, {"transaction": {…}}.
+  {"delete": k}, {"delete": {"prefix": p}}, {"transaction": {…}}. Put and delete may also say
+  if_mod_revision and return_previous, put if_absent and keep_lease.
+Numbers may stand as text, as --json shows them.
 It prints the results as JSON, and ends with 0 whether or not the conditions held.`,
   );
   withExamples(
     txn,
+    'holdfast config txn transaction.json',
     `echo '{"if":[{"key":"leader","exists":false}],"then":[{"put":"leader","value":"me"}]}' | holdfast config txn -`,
   );
 }

@@ -4,6 +4,7 @@ import { CommandFailure, usageFailure } from '../command-failure.ts';
 import { bytesJson, bytesText } from '../entry-json.ts';
 import { ExitCode } from '../exit-code.ts';
 import { print, printJson, printTable } from '../output.ts';
+import { selectionArgument, type SelectionOptions } from './config-selection.ts';
 import { type KeyOptions, keyArgument } from './kv-options.ts';
 
 /** Options of the commands that read the configuration. */
@@ -12,8 +13,28 @@ export interface ReadOptions extends KeyOptions {
   stale?: boolean;
 }
 
+/** Options that order and shorten what is listed. */
+interface OrderOptions {
+  limit?: number;
+  keysOnly?: boolean;
+  descending?: boolean;
+  sortBy?: string;
+}
+
+/** Options of `holdfast config get`. */
+export interface GetOptions extends ReadOptions, SelectionOptions, OrderOptions {
+  countOnly?: boolean;
+}
+
 /** `holdfast config get`. */
-export async function get(key: string, options: ReadOptions): Promise<void> {
+export async function get(key: string, options: GetOptions): Promise<void> {
+  const selection = selectionArgument(key, options);
+  const { countOnly, limit, keysOnly, descending, sortBy } = options;
+  if (selection !== undefined) return countOnly ? count(selection, options) : printList(selection, options);
+  if ([countOnly, limit, keysOnly, descending, sortBy].some((option) => option !== undefined)) {
+    const only = '--count-only, --limit, --keys-only, --descending and --sort-by';
+    throw usageFailure(`${only} are for many keys: give --prefix or --range-end as well`);
+  }
   const wanted = keyArgument(key, options);
   const { revision, stale } = options;
   const entry = await withCluster(options, (client, signal) =>
@@ -27,26 +48,28 @@ export async function get(key: string, options: ReadOptions): Promise<void> {
 }
 
 /** Options of `holdfast config list`. */
-export interface ListOptions extends ReadOptions {
+export interface ListOptions extends ReadOptions, OrderOptions {
   start?: string;
   end?: string;
-  limit?: number;
-  keysOnly?: boolean;
   count?: boolean;
-  descending?: boolean;
-  sortBy?: string;
 }
 
 /** `holdfast config list`. */
 export async function list(prefix: string | undefined, options: ListOptions): Promise<void> {
-  const selection = selectionArgument(prefix, options);
+  const selection = listSelection(prefix, options);
+  return options.count ? count(selection, options) : printList(selection, options);
+}
+
+async function count(selection: ConfigSelection, options: ReadOptions): Promise<void> {
+  const { revision, stale } = options;
+  const number = await withCluster(options, (client, signal) =>
+    client.config.count(selection, { revision, stale, signal }),
+  );
+  return options.json ? printJson({ count: String(number) }) : print(`${number}\n`);
+}
+
+async function printList(selection: ConfigSelection, options: ReadOptions & OrderOptions): Promise<void> {
   const { revision, stale, limit, keysOnly, descending, sortBy } = options;
-  if (options.count) {
-    const number = await withCluster(options, (client, signal) =>
-      client.config.count(selection, { revision, stale, signal }),
-    );
-    return options.json ? printJson({ count: String(number) }) : print(`${number}\n`);
-  }
   const order = { limit, keysOnly, descending, sortBy: sortBy && SORTS[sortBy] };
   const found = await withCluster(options, (client, signal) =>
     client.config.list(selection, { ...order, revision, stale, signal } as ConfigListOptions),
@@ -104,7 +127,7 @@ function textLine(entry: ConfigEntry, keysOnly = false): string {
   return keysOnly ? `${key}\n` : `${key}\t${bytesText(entry.bytes)}\n`;
 }
 
-function selectionArgument(prefix: string | undefined, options: ListOptions): ConfigSelection {
+function listSelection(prefix: string | undefined, options: ListOptions): ConfigSelection {
   const { start, end } = options;
   if (prefix !== undefined && (start !== undefined || end !== undefined))
     throw usageFailure('PREFIX cannot be combined with --start or --end');

@@ -37,48 +37,82 @@ function parsed(text: string): ConfigTransaction {
   } catch (error) {
     throw usageFailure(`the transaction is not JSON: ${(error as Error).message}`);
   }
-  checkTransaction(value, 'transaction');
-  return value as ConfigTransaction;
+  return transactionOf(value, 'transaction') as ConfigTransaction;
 }
 
-const PARTS = ['if', 'then', 'else'];
-const OPERATIONS = ['get', 'list', 'put', 'delete', 'transaction'];
+type Fields = Record<string, unknown>;
 
-function checkTransaction(value: unknown, at: string): void {
+const PARTS = ['if', 'then', 'else'];
+const SELECTIONS = ['key', 'prefix', 'start', 'end'];
+const COMPARED = ['exists', 'value', 'version', 'modRevision', 'createRevision', 'lease'];
+const WRITES = ['ifModRevision', 'returnPrevious'];
+/** Operations, and what else each may say. */
+const OPERATIONS: Readonly<Record<string, readonly string[]>> = {
+  get: [],
+  list: ['limit', 'keysOnly', 'sortBy', 'descending'],
+  put: ['value', 'lease', 'keepLease', 'ifAbsent', ...WRITES],
+  delete: WRITES,
+  transaction: [],
+};
+/** Numbers of 64 bits: JSON readers lose digits of larger ones, so they may stand as text, as --json shows them. */
+const NUMBERS = ['version', 'modRevision', 'createRevision', 'lease', 'ifModRevision'];
+
+function transactionOf(value: unknown, at: string): Fields {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw usageFailure(`${at} must be an object with if, then and else`);
+  const transaction: Fields = {};
   for (const [part, items] of Object.entries(value)) {
     if (!PARTS.includes(part))
       throw usageFailure(`${at}.${part} is not known; there are ${PARTS.join(', ')}`);
     if (!Array.isArray(items)) throw usageFailure(`${at}.${part} must be a list`);
-    for (const [index, item] of items.entries())
-      if (part === 'if') checkCondition(item, `${at}.if[${index}]`);
-      else checkOperation(item, `${at}.${part}[${index}]`);
+    const read = part === 'if' ? conditionOf : operationOf;
+    transaction[part] = items.map((item, index) => read(item, `${at}.${part}[${index}]`));
   }
+  return transaction;
 }
 
-function checkCondition(item: unknown, at: string): void {
-  const condition = asObject(item, at);
+function conditionOf(item: unknown, at: string): Fields {
+  const condition = fieldsOf(item, at);
   if (!['key', 'prefix', 'start'].some((name) => name in condition))
     throw usageFailure(`${at} must name a key, prefix or start`);
-  const compared = ['exists', 'value', 'version', 'modRevision', 'createRevision', 'lease'];
-  if (!compared.some((name) => name in condition))
-    throw usageFailure(`${at} must say what to compare: ${compared.join(', ')}`);
+  if (COMPARED.filter((name) => name in condition).length !== 1)
+    throw usageFailure(`${at} must say one thing to compare: ${COMPARED.join(', ')}`);
+  return known(condition, [...SELECTIONS, ...COMPARED, 'is'], at);
 }
 
-function checkOperation(item: unknown, at: string): void {
-  const operation = asObject(item, at);
-  if (OPERATIONS.filter((name) => name in operation).length !== 1)
-    throw usageFailure(`${at} must be one of ${OPERATIONS.join(', ')}`);
-  if ('put' in operation && typeof operation['value'] !== 'string')
+function operationOf(item: unknown, at: string): Fields {
+  const operation = fieldsOf(item, at);
+  const names = Object.keys(OPERATIONS);
+  const [name, ...more] = names.filter((one) => one in operation);
+  if (name === undefined || more.length > 0) throw usageFailure(`${at} must be one of ${names.join(', ')}`);
+  if (name === 'put' && typeof operation['value'] !== 'string')
     throw usageFailure(`${at}.value must be text`);
-  if ('transaction' in operation) checkTransaction(operation['transaction'], `${at}.transaction`);
+  if (name === 'transaction')
+    operation['transaction'] = transactionOf(operation['transaction'], `${at}.transaction`);
+  return known(operation, [name, ...OPERATIONS[name]!], at);
 }
 
-function asObject(item: unknown, at: string): Record<string, unknown> {
-  if (typeof item === 'object' && item !== null && !Array.isArray(item))
-    return item as Record<string, unknown>;
-  throw usageFailure(`${at} must be an object`);
+/** An object with its names as the client has them: mod_revision of --json is modRevision. */
+function fieldsOf(item: unknown, at: string): Fields {
+  if (typeof item !== 'object' || item === null || Array.isArray(item))
+    throw usageFailure(`${at} must be an object`);
+  const fields: Fields = {};
+  for (const [name, value] of Object.entries(item))
+    fields[name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())] = value;
+  for (const name of NUMBERS) if (name in fields) fields[name] = numberOf(fields[name], `${at}.${name}`);
+  return fields;
+}
+
+function known(fields: Fields, names: readonly string[], at: string): Fields {
+  const other = Object.keys(fields).find((name) => !names.includes(name));
+  if (other === undefined) return fields;
+  throw usageFailure(`${at}.${other} is not known; there are ${names.join(', ')}`);
+}
+
+function numberOf(value: unknown, at: string): bigint {
+  if (Number.isSafeInteger(value)) return BigInt(value as number);
+  if (typeof value === 'string' && /^\d{1,20}$/.test(value)) return BigInt(value);
+  throw usageFailure(`${at} must be a whole number, or its digits as text`);
 }
 
 function transactionJson({ succeeded, revision, results }: ConfigTransactionResult): Record<string, unknown> {

@@ -4,11 +4,11 @@ import { bytesJson, bytesText } from '../entry-json.ts';
 import { interruption } from '../interruption.ts';
 import { print, printError } from '../output.ts';
 import { configEntryJson } from './config-reads.ts';
-import { type KeyOptions, keyArgument } from './kv-options.ts';
+import { selectionArgument, type SelectionOptions } from './config-selection.ts';
+import { keyArgument } from './kv-options.ts';
 
 /** Options of `holdfast config watch`. */
-export interface WatchOptions extends KeyOptions {
-  prefix?: boolean;
+export interface WatchOptions extends SelectionOptions {
   from?: bigint;
   previous?: boolean;
   limit?: number;
@@ -16,11 +16,10 @@ export interface WatchOptions extends KeyOptions {
 
 /** `holdfast config watch`. */
 export async function watch(key: string, options: WatchOptions): Promise<void> {
-  const watched = keyArgument(key, options);
+  const selection = selectionArgument(key, options) ?? keyArgument(key, options);
   const { from, previous, limit = Infinity } = options;
   await withCluster(options, async (client, hopeless) => {
     const interrupted = interruption(new AbortController().signal);
-    const selection = options.prefix === true ? { prefix: watched } : watched;
     const watching = client.config.watch(selection, { from, previous, signal: hopeless });
     interrupted.addEventListener('abort', () => watching.close(), { once: true });
     await watching.started();

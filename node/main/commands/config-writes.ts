@@ -4,7 +4,8 @@ import { usageFailure } from '../command-failure.ts';
 import { bytesText } from '../entry-json.ts';
 import { print, printJson } from '../output.ts';
 import { configEntryJson } from './config-reads.ts';
-import { type KeyOptions, keyArgument, valueArgument } from './kv-options.ts';
+import { selectionArgument, type SelectionOptions } from './config-selection.ts';
+import { type KeyOptions, keyArgument, standardInput, valueArgument } from './kv-options.ts';
 
 /** Options of `holdfast config put`. */
 export interface PutOptions extends KeyOptions {
@@ -12,17 +13,21 @@ export interface PutOptions extends KeyOptions {
   lease?: bigint;
   ifRevision?: bigint;
   ifAbsent?: boolean;
+  keepLease?: boolean;
   previous?: boolean;
 }
 
 /** `holdfast config put`. */
 export async function put(key: string, value: string | undefined, options: PutOptions): Promise<void> {
-  const { lease, ifRevision: ifModRevision, ifAbsent, previous: returnPrevious } = options;
+  const { lease, ifRevision: ifModRevision, ifAbsent, keepLease, previous: returnPrevious } = options;
+  if (keepLease === true && lease !== undefined)
+    throw usageFailure('--keep-lease and --lease exclude each other');
   if (ifAbsent === true && ifModRevision !== undefined)
     throw usageFailure('--if-absent and --if-revision exclude each other');
   const target = keyArgument(key, options);
-  const content = await valueArgument(value, options);
-  const write = { lease, ifModRevision, ifAbsent, returnPrevious };
+  const content =
+    value === '-' && options.file === undefined ? await standardInput() : await valueArgument(value, options);
+  const write = { lease, ifModRevision, ifAbsent, keepLease, returnPrevious };
   const result = await withCluster(options, (client, signal) =>
     client.config.put(target, content, { ...write, signal }),
   );
@@ -37,8 +42,7 @@ export async function put(key: string, value: string | undefined, options: PutOp
 }
 
 /** Options of `holdfast config del`. */
-export interface DeleteOptions extends KeyOptions {
-  prefix?: boolean;
+export interface DeleteOptions extends SelectionOptions {
   ifRevision?: bigint;
   previous?: boolean;
 }
@@ -46,10 +50,10 @@ export interface DeleteOptions extends KeyOptions {
 /** `holdfast config del`. */
 export async function del(key: string, options: DeleteOptions): Promise<void> {
   const { ifRevision: ifModRevision, previous: returnPrevious } = options;
-  if (options.prefix === true && ifModRevision !== undefined)
-    throw usageFailure('--if-revision is for a single key, not for a --prefix');
-  const doomed = keyArgument(key, options);
-  const selection = options.prefix === true ? { prefix: doomed } : doomed;
+  const many = selectionArgument(key, options);
+  if (many !== undefined && ifModRevision !== undefined)
+    throw usageFailure('--if-revision is for a single key, not for --prefix or --range-end');
+  const selection = many ?? keyArgument(key, options);
   const { revision, deleted, previous } = await withCluster(options, (client, signal) =>
     client.config.delete(selection, { ifModRevision, returnPrevious, signal }),
   );

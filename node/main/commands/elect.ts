@@ -1,10 +1,11 @@
 import { hostname } from 'node:os';
 import type { Holdfast, Leader } from '@holdfast/client';
 import { type ClusterOptions, withCluster } from '../cluster-call.ts';
-import { CommandFailure, usageFailure } from '../command-failure.ts';
+import { usageFailure } from '../command-failure.ts';
 import { bytesJson, bytesText } from '../entry-json.ts';
 import { ExitCode } from '../exit-code.ts';
 import { interruption } from '../interruption.ts';
+import { holderName, holdingFailure } from './holding.ts';
 import { print, printError, printJson, printTable } from '../output.ts';
 
 /** Options of `holdfast elect`. */
@@ -13,6 +14,7 @@ export interface ElectOptions extends ClusterOptions {
   wait?: number;
   observe?: boolean;
   describe?: boolean;
+  holder?: string;
 }
 
 /** `holdfast elect`; gives the exit code. */
@@ -26,11 +28,14 @@ export async function elect(
     throw usageFailure('VALUE is for candidates: leave it out with --observe and --describe');
   if (observe === true && describe === true)
     throw usageFailure('--observe and --describe exclude each other');
-  return withCluster(options, async (client, hopeless) => {
+  const working = withCluster(options, async (client, hopeless) => {
     const signal = interruption(hopeless);
     if (describe === true) return show(client, name, options, hopeless);
     if (observe === true) return follow(client, name, options, signal, hopeless);
     return lead(client, name, value ?? `${hostname()}/${process.pid}`, options, signal, hopeless);
+  });
+  return working.catch((error: unknown) => {
+    throw holdingFailure(error);
   });
 }
 
@@ -85,13 +90,13 @@ async function lead(
   client: Holdfast,
   name: string,
   value: string,
-  { json, ttl, wait }: ElectOptions,
+  { json, ttl, wait, holder }: ElectOptions,
   signal: AbortSignal,
   hopeless: AbortSignal,
 ): Promise<ExitCode> {
   const election = client.election(name);
   try {
-    const leadership = await election.campaign(value, { ttl, wait, signal });
+    const leadership = await election.campaign(value, { ttl, wait, name: holder ?? holderName(), signal });
     if (json) await printJson({ elected: true, token: String(leadership.token) });
     else await print(`elected, token ${leadership.token}\n`);
     await firstOf(signal, leadership.signal);
@@ -103,9 +108,7 @@ async function lead(
     return ExitCode.DONE;
   } catch (error) {
     if (signal.aborted && !hopeless.aborted) return ExitCode.DONE;
-    const { reason, code, message } = error as { reason?: string; code?: string; message: string };
-    if (reason !== 'ELECTION_TIMED_OUT') throw error;
-    throw new CommandFailure(ExitCode.HELD, { reason, code: code ?? '', message });
+    throw error;
   }
 }
 

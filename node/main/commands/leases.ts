@@ -14,21 +14,29 @@ export async function grant(options: ClusterOptions & { ttl?: number; name?: str
   return print(`${id}\n`);
 }
 
-/** `holdfast lease keep-alive`. */
+/** Between an attempt that failed and the next. */
+const RETRY_MS = 500;
+
+/** `holdfast lease keep-alive`. A failure ends it only when the lease may have ended. */
 export async function keepAlive(lease: bigint, options: ClusterOptions & { once?: boolean }): Promise<void> {
+  const clock = new SystemClock();
   await withCluster(options, async (client, hopeless) => {
     const interrupted = interruption(hopeless);
-    for (;;) {
-      const ttlMs = await client.leases.keepAlive(lease, { signal: interrupted }).catch((error: unknown) => {
-        if (interrupted.aborted && !hopeless.aborted) return undefined;
-        throw error;
-      });
-      if (ttlMs === undefined) return;
-      if (options.json) await printJson({ lease: String(lease), ttl_ms: ttlMs });
-      else if (options.once === true) await print(`lease ${lease} has ${ttlMs} ms anew\n`);
-      if (options.once === true) return;
-      await pause(ttlMs / 3, interrupted);
-      if (interrupted.aborted) return;
+    for (let endsAtMs = -Infinity; !interrupted.aborted;) {
+      const sentAtMs = clock.monotonicMs();
+      try {
+        const ttlMs = await client.leases.keepAlive(lease, { signal: interrupted });
+        endsAtMs = sentAtMs + ttlMs;
+        if (options.json) await printJson({ lease: String(lease), ttl_ms: ttlMs });
+        else if (options.once === true) await print(`lease ${lease} has ${ttlMs} ms anew\n`);
+        if (options.once === true) return;
+        await pause(ttlMs / 3, interrupted);
+      } catch (error) {
+        if (interrupted.aborted && !hopeless.aborted) return;
+        const isGone = (error as { reason?: string }).reason === 'LEASE_UNKNOWN';
+        if (isGone || clock.monotonicMs() + RETRY_MS >= endsAtMs) throw error;
+        await pause(RETRY_MS, interrupted);
+      }
     }
   });
 }

@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { count, duration, revision } from './arguments.ts';
 import { askingCluster, withExamples } from './command-options.ts';
 
@@ -53,7 +53,12 @@ function addLock(program: Command, setExitCode: (code: number) => void): void {
       .argument('<command...>', 'behind --: the command and its arguments'),
   );
   run
-    .option('--shared', 'hold it beside other shared holders')
+    .addOption(
+      new Option('--mode <mode>', 'how to hold it (default: exclusive, or semaphore with --permits)').choices(
+        ['exclusive', 'shared', 'semaphore'],
+      ),
+    )
+    .option('--shared', 'the same as --mode shared: beside other shared holders')
     .option('--permits <count>', 'a semaphore that so many can hold', count)
     .option(
       '--wait <duration>',
@@ -65,8 +70,15 @@ function addLock(program: Command, setExitCode: (code: number) => void): void {
       'for how long it stays taken when this machine dies, 1s to 24h (default: 10s)',
       duration,
     )
-    .option('--kill', 'end the command when the lock is lost (default: only warn)')
-    .option('--grace <duration>', 'with --kill: time between SIGTERM and SIGKILL', duration, 5_000)
+    .addOption(
+      new Option(
+        '--on-loss <what>',
+        'when the lock is lost: warn on stderr, or end the command (default: warn)',
+      ).choices(['warn', 'kill']),
+    )
+    .option('--kill', 'the same as --on-loss kill')
+    .option('--grace <duration>', 'with --on-loss kill: time between SIGTERM and SIGKILL', duration, 5_000)
+    .option('--holder <text>', 'shown to who asks who holds it (default: host, process and command)')
     .action(async (name, command, options) =>
       setExitCode(await (await import('./lock-run.ts')).runLocked(name, command, options)),
     );
@@ -75,8 +87,10 @@ function addLock(program: Command, setExitCode: (code: number) => void): void {
     `
 The command finds the name of the lock in HOLDFAST_LOCK_NAME and its fencing token in
 HOLDFAST_LOCK_TOKEN. Signals are passed on to it, and its exit code is that of this command
-(128 and the number of the signal that ended it). Besides: 75 somebody else holds the lock, or
-it was not got in time; 76 the lock was lost and the command ended for it (--kill).`,
+(128 and the number of the signal that ended it). Besides: 75 somebody else holds the lock
+(--wait 0), 77 it was not got within --wait, 78 no majority of the nodes answers; 76 the lock was
+lost, and the command ended for it if it still ran (--on-loss kill); 126 the command cannot be run, 127 there is
+none.`,
   );
   withExamples(
     run,
@@ -107,6 +121,7 @@ function addElect(program: Command, setExitCode: (code: number) => void): void {
       duration,
     )
     .option('--wait <duration>', 'how long to wait to be elected (default: as long as it takes)', duration)
+    .option('--holder <text>', 'shown to who asks who leads (default: host and process)')
     .option('--observe', 'print who leads, and each change of that, until interrupted')
     .option('--describe', 'print who leads and who else is a candidate')
     .action(async (name, value, options) =>
@@ -115,8 +130,8 @@ function addElect(program: Command, setExitCode: (code: number) => void): void {
   elect.addHelpText(
     'after',
     `
-VALUE is what it says as the leader, such as its address. Exit codes besides: 75 not elected in
-time, 76 the leadership was lost.`,
+VALUE is what it says as the leader, such as its address (default: host/process). Exit codes
+besides: 77 not elected within --wait, 78 no majority of the nodes answers, 76 the leadership was lost.`,
   );
   withExamples(
     elect,
