@@ -8,10 +8,15 @@ export const ExitCode = {
   USAGE: 2,
   /** No node answered. */
   UNREACHABLE: 3,
-  /** Somebody else holds the lock or leads, and it was not waited for any longer. */
+  // From here on of `lock run` and `elect`: above what a command that `lock run` runs is likely to end with.
+  /** Others hold the lock, and it was not to be waited for. */
   HELD: 75,
-  /** A lock or leadership was lost meanwhile. */
+  /** A lock, a leadership or a lease was lost meanwhile. */
   LOST: 76,
+  /** Not got, or not elected, within the time to wait. */
+  TIMED_OUT: 77,
+  /** No majority of the nodes could be reached. */
+  NO_MAJORITY: 78,
 } as const;
 
 /** One of the exit codes. */

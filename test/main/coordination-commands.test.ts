@@ -132,7 +132,7 @@ describe('configuration', () => {
     const first = await run(['config', 'txn', '-'], JSON.stringify(transaction));
     expect(JSON.parse(first.stdout.toString())).toMatchObject({
       succeeded: true,
-      results: [{ previous: null }, { entries: [{ value: 'me' }], more: false }],
+      results: [{}, { entries: [{ value: 'me' }], more: false }],
     });
     const second = await run(['config', 'txn'], JSON.stringify(transaction));
     expect(JSON.parse(second.stdout.toString())).toMatchObject({
@@ -141,6 +141,67 @@ describe('configuration', () => {
     });
     for (const bad of ['{', '[]', '{"when":[]}', '{"then":[{"poke":"x"}]}', '{"if":[{"key":"a"}]}'])
       expect([(await run(['config', 'txn', '-'], bad)).code, bad]).toEqual([2, bad]);
+  });
+
+  it('by a transaction with bytes, numbers as text, and what was there before', async () => {
+    const { revision } = await json('config', 'put', 'txn/a', 'old');
+    const transaction = {
+      if: [{ key: 'txn/a', modRevision: revision }],
+      then: [
+        { put: 'txn/a', value_base64: '/wA=', returnPrevious: true },
+        { transaction: { then: [{ list: { prefix: 'txn/' }, keysOnly: true }] } },
+      ],
+    };
+    const done = await run(['config', 'txn'], JSON.stringify(transaction));
+    const { results } = JSON.parse(done.stdout.toString()) as { results: object[] };
+    expect(results).toMatchObject([
+      { previous: { value: 'old' } },
+      { transaction: { succeeded: true, results: [{ entries: [{ key: 'txn/a' }], more: false }] } },
+    ]);
+    expect(await json('config', 'get', 'txn/a')).toMatchObject({ value_base64: '/wA=' });
+  });
+
+  it.each([
+    ['{"if":[{"key":"a","exist":true}]}', 'if[0] of the transaction has "exist"'],
+    ['{"then":[{"put":"a","value":"x","ifmodrevision":1}]}', 'has "ifmodrevision"'],
+    ['{"then":[{"put":"a"}]}', 'must have one of value, value_base64, and has none'],
+    ['{"then":[{"get":"a","delete":"a"}]}', 'has get and delete'],
+    ['{"then":[{"put":"a","value":"x","lease":9007199254740993}]}', 'as text if it is above 2^53'],
+    ['{"then":[{"transaction":{"then":[{"get":1}]}}]}', 'then[0].transaction.then[0].get of the transaction'],
+  ])('a transaction that is wrong is refused, and nothing is written: %s', async (text, message) => {
+    const { code, stderr } = await run(['config', 'txn'], text);
+    expect(code).toBe(2);
+    expect(stderr).toContain(message);
+    expect(stderr).toContain('Nothing was written.');
+  });
+
+  it('is read by prefix, counted, and written from standard input', async () => {
+    await run(['config', 'put', 'many/1', '-'], 'from input');
+    await lines('config', 'put', 'many/2', 'two');
+    expect(await lines('config', 'get', 'many/1')).toEqual(['from input']);
+    expect(await lines('config', 'get', 'many/', '--prefix', '--descending')).toEqual([
+      'many/2\ttwo',
+      'many/1\tfrom input',
+    ]);
+    expect(await lines('config', 'get', 'many/', '--prefix', '--count-only')).toEqual(['2']);
+    expect(await lines('config', 'get', 'many/1', '--keys-only')).toEqual(['many/1']);
+    expect(await json('config', 'get', 'many/3', '--count-only')).toEqual({ count: '0' });
+    await refused(2, 'USAGE', 'config', 'get', 'many/1', '--limit', '1');
+  });
+
+  it('tells a watch that begins before what is compacted to read anew', async () => {
+    await lines('config', 'put', 'gone', 'one');
+    const { revision } = await json('config', 'put', 'gone', 'two');
+    await lines('config', 'compact', revision as string);
+    const watch = ['config', 'watch', 'gone', '--from', '1', '--limit', '1'];
+    const before = BigInt(revision as string) - 1n;
+    expect(await lines(...watch, '--previous')).toEqual([
+      `RESYNC up to revision ${before}: what changed before was compacted; read it anew`,
+      expect.stringMatching(new RegExp(`^PUT    ${revision as string}\tgone\ttwo\t`)),
+    ]);
+    const { stdout } = await run([...watch, '--json']);
+    const [resync] = stdout.toString().split('\n');
+    expect(JSON.parse(resync!)).toEqual({ type: 'resync', revision: String(before) });
   });
 
   it('is watched until interrupted', async () => {
@@ -207,7 +268,7 @@ describe('locks', () => {
     const holder = new Running('lock', 'run', 'held', '--', 'sh', '-c', 'echo running; exec sleep 60');
     await holder.said('running');
     await refused(75, 'LOCK_HELD', 'lock', 'run', 'held', '--wait', '0', '--', 'true');
-    await refused(75, 'LOCK_TIMED_OUT', 'lock', 'run', 'held', '--wait', '200ms', '--', 'true');
+    await refused(77, 'LOCK_TIMED_OUT', 'lock', 'run', 'held', '--wait', '200ms', '--', 'true');
     await refused(75, 'LOCK_HELD', 'lock', 'run', 'held', '--shared', '--wait', '0', '--', 'true');
     expect(await json('lock', 'describe', 'held')).toMatchObject({
       holders: [{ mode: 'exclusive', holds: 1 }],
@@ -218,6 +279,16 @@ describe('locks', () => {
     await until(async () => (await json('lock', 'describe', 'held'))['waiting'] === 1);
     expect(await holder.end('SIGTERM')).toBe(143); // passed on to the command
     expect([await waiter.ended, waiter.lines]).toEqual([0, ['mine']]);
+  });
+
+  it('give up their place in the queue when they are interrupted', async () => {
+    const holder = new Running('lock', 'run', 'queue', '--', 'sh', '-c', 'echo running; exec sleep 60');
+    await holder.said('running');
+    const waiter = new Running('lock', 'run', 'queue', '--', 'true');
+    await until(async () => (await json('lock', 'describe', 'queue'))['waiting'] === 1);
+    expect(await waiter.end('SIGINT')).toBe(130);
+    expect((await json('lock', 'describe', 'queue'))['waiting']).toBe(0);
+    await holder.end();
   });
 
   it('that are lost end the command with --kill, and only warn without', async () => {
@@ -255,7 +326,7 @@ describe('elections', () => {
     await observer.said('null');
     const leader = new Running('elect', 'first', 'here:1');
     await leader.said('elected');
-    await refused(75, 'ELECTION_TIMED_OUT', 'elect', 'first', 'there:2', '--wait', '200ms');
+    await refused(77, 'ELECTION_TIMED_OUT', 'elect', 'first', 'there:2', '--wait', '200ms');
     expect(await json('elect', 'first', '--describe')).toMatchObject({
       leader: { value: 'here:1' },
       candidates: [],
@@ -264,6 +335,7 @@ describe('elections', () => {
     expect(await leader.end('SIGINT')).toBe(0);
     await until(async () => observer.lines.at(-1)?.includes('null') === true);
     expect(await observer.end()).toBe(0);
+    expect((await json('lease', 'list'))['leases']).toEqual([]); // nothing is left to its time
     await refused(2, 'USAGE', 'elect', 'first', 'x', '--observe');
   });
 });

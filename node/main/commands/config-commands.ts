@@ -36,21 +36,40 @@ function reading(command: Command): Command {
     .option('--stale', 'let the asked node answer at once, though it may be behind (default: linearizable)');
 }
 
+function selecting(command: Command): Command {
+  return command
+    .option('--limit <count>', 'greatest number of keys', count)
+    .option('--keys-only', 'leave values out')
+    .option('--count-only', 'only print how many there are')
+    .option('--descending', 'greatest first')
+    .addOption(
+      new Option('--sort-by <what>', 'another order; at most 10000 keys').choices([
+        'key',
+        'version',
+        'create-revision',
+        'mod-revision',
+        'value',
+      ]),
+    );
+}
+
 function addGet(config: Command): void {
   const get = reading(
     keyCommand(config, 'get <key>', "print a key's value; exit code 1 if there is no such key"),
-  );
+  ).option('--prefix', 'all keys that begin with it, as list does');
+  selecting(get);
   get.action(async (key, options) => (await import('./config-reads.ts')).get(key, options));
   withExamples(
     get,
     'holdfast config get app/timeout',
     'holdfast config get app/timeout --json',
     'holdfast config get app/timeout --revision 120',
+    'holdfast config get app/ --prefix --count-only',
   );
 }
 
 function addPut(config: Command): void {
-  const put = keyCommand(config, 'put <key> [value]', 'write a key, whatever it held before');
+  const put = keyCommand(config, 'put <key> [value]', 'write a key; as value, - is standard input');
   put
     .option('--file <file>', 'take the value from a file; - is standard input')
     .option('--lease <number>', 'lease that the key ends with', revision)
@@ -63,7 +82,7 @@ function addPut(config: Command): void {
     'holdfast config put app/timeout 30s',
     'holdfast config put app/leader me --if-absent --lease 17',
     'holdfast config put app/timeout 60s --if-revision 120 --json',
-    'holdfast config put app/policy --file policy.json',
+    'holdfast config put app/policy - < policy.json',
   );
 }
 
@@ -85,23 +104,10 @@ function addList(config: Command): void {
   const list = reading(
     keyCommand(config, 'list [prefix]', 'print the keys and values of a prefix or range, in key order'),
   );
-  list
-    .option('--start <key>', 'first key')
-    .option('--end <key>', 'key after the last')
-    .option('--limit <count>', 'greatest number of keys', count)
-    .option('--keys-only', 'leave values out')
-    .option('--count', 'only print how many there are')
-    .option('--descending', 'greatest first')
-    .addOption(
-      new Option('--sort-by <what>', 'another order; at most 10000 keys').choices([
-        'key',
-        'version',
-        'create-revision',
-        'mod-revision',
-        'value',
-      ]),
-    )
-    .action(async (prefix, options) => (await import('./config-reads.ts')).list(prefix, options));
+  list.option('--start <key>', 'first key').option('--end <key>', 'key after the last');
+  selecting(list).action(async (prefix, options) =>
+    (await import('./config-reads.ts')).list(prefix, options),
+  );
   withExamples(
     list,
     'holdfast config list app/',
@@ -119,7 +125,7 @@ function addWatch(config: Command): void {
   watch
     .option('--prefix', 'of all keys that begin with it')
     .option('--from <revision>', 'changes from this revision on (default: what comes after now)', revision)
-    .option('--previous', 'with --json also what was there before')
+    .option('--previous', 'show what was there before, too')
     .option('--limit <count>', 'end after so many changes', count)
     .action(async (key, options) => (await import('./config-watch.ts')).watch(key, options));
   withExamples(
@@ -127,25 +133,40 @@ function addWatch(config: Command): void {
     'holdfast config watch app/timeout',
     'holdfast config watch app/ --prefix --from 120 --json',
   );
+  watch.addHelpText(
+    'after',
+    `
+Each line is PUT or DELETE and the revision, the key, and the value, with tabs between; --previous
+adds what was there before. --json: one object a line, {"type": "put" | "delete", …}. When changes
+were compacted before they could be told, a line RESYNC (with --json {"type": "resync"}) says up to
+which revision: read anew what there is, and go on with what follows. Ended by a signal: exit code 0.`,
+  );
 }
 
 function addTransaction(config: Command): void {
-  const txn = askingCluster(
-    config
-      .command('txn [file]')
-      .description(
-        'compare and change several keys at one revision; a transaction as JSON, - is standard input',
-      ),
+  const txn = keyCommand(
+    config,
+    'txn [file]',
+    'compare and change several keys at one revision; a transaction as JSON, - is standard input',
   );
   txn.action(async (file, options) => (await import('./config-transaction.ts')).transact(file, options));
   txn.addHelpText(
     'after',
     `
-A transaction is {"if": [condition, …], "then": [operation, …], "else": [operation, …]}.
-Conditions: {"key": k, "exists": true}, {"key": k, "is": "=", "value": v}; instead of value also
-  version, modRevision, createRevision, lease; instead of key also prefix; is may be = != < >.
-Operations: {"get": k}, {"list": {"prefix": p}}, {"put": k, "value": v, "lease": n},
-  {"delete": k}, {"delete": {"prefix": p}}, {"transaction": {…}}.
+A transaction is {"if": [condition, …], "then": [operation, …], "else": [operation, …]}: "then" is
+done if all conditions hold, or if there are none.
+Conditions, on {"key": k}, {"prefix": p} or {"start": k, "end": k}, with one of
+  "exists": true | false
+  "value": v, "version": n, "createRevision": n, "modRevision": n, "lease": n,
+  and "is": "=" (the default), "!=", "<" or ">".
+Operations:
+  {"get": k}
+  {"list": {"prefix": p}, "limit": n, "keysOnly": b, "sortBy": "modRevision", "descending": b}
+  {"put": k, "value": v, "lease": n, "ifModRevision": n, "ifAbsent": b, "keepLease": b, "returnPrevious": b}
+  {"delete": k or {"prefix": p}, "ifModRevision": n, "returnPrevious": b}
+  {"transaction": {…}}
+A value that is not text is written as JSON; "value_base64" in place of "value" is bytes. Numbers
+above 2^53 are given as text. --base64-keys is for all keys of the transaction.
 It prints the results as JSON, and ends with 0 whether or not the conditions held.`,
   );
   withExamples(

@@ -1,4 +1,4 @@
-import type { ConfigEntry, ConfigListOptions, ConfigSelection, ConfigSortBy } from '@holdfast/client';
+import type { ConfigEntry, ConfigSelection, ConfigSortBy } from '@holdfast/client';
 import { type ClusterOptions, withCluster } from '../cluster-call.ts';
 import { CommandFailure, usageFailure } from '../command-failure.ts';
 import { bytesJson, bytesText } from '../entry-json.ts';
@@ -12,15 +12,24 @@ export interface ReadOptions extends KeyOptions {
   stale?: boolean;
 }
 
+/** Options of `holdfast config get`. */
+export interface GetOptions extends ListOptions {
+  prefix?: boolean;
+}
+
 /** `holdfast config get`. */
-export async function get(key: string, options: ReadOptions): Promise<void> {
+export async function get(key: string, options: GetOptions): Promise<void> {
+  if (options.prefix) return list(key, options);
+  refuseForOneKey(options);
   const wanted = keyArgument(key, options);
   const { revision, stale } = options;
   const entry = await withCluster(options, (client, signal) =>
     client.config.get(wanted, { revision, stale, signal }),
   );
-  if (entry === undefined) throw notFound(key);
-  if (options.json) return printJson(configEntryJson(entry));
+  if (options.countOnly) return printCount(entry === undefined ? 0 : 1, options);
+  if (entry === undefined) throw notFound(key, options);
+  if (options.json) return printJson(configEntryJson(entry, options.keysOnly));
+  if (options.keysOnly) return print(textLine(entry, true));
   await print(entry.bytes);
   // For a reader's eyes only: a file or program is to get the value and nothing else.
   if (process.stdout.isTTY) await print('\n');
@@ -32,7 +41,7 @@ export interface ListOptions extends ReadOptions {
   end?: string;
   limit?: number;
   keysOnly?: boolean;
-  count?: boolean;
+  countOnly?: boolean;
   descending?: boolean;
   sortBy?: string;
 }
@@ -41,15 +50,15 @@ export interface ListOptions extends ReadOptions {
 export async function list(prefix: string | undefined, options: ListOptions): Promise<void> {
   const selection = selectionArgument(prefix, options);
   const { revision, stale, limit, keysOnly, descending, sortBy } = options;
-  if (options.count) {
+  if (options.countOnly) {
     const number = await withCluster(options, (client, signal) =>
       client.config.count(selection, { revision, stale, signal }),
     );
-    return options.json ? printJson({ count: String(number) }) : print(`${number}\n`);
+    return printCount(number, options);
   }
-  const order = { limit, keysOnly, descending, sortBy: sortBy && SORTS[sortBy] };
+  const order = { limit, keysOnly, descending, sortBy: sortBy === undefined ? undefined : SORTS[sortBy] };
   const found = await withCluster(options, (client, signal) =>
-    client.config.list(selection, { ...order, revision, stale, signal } as ConfigListOptions),
+    client.config.list(selection, { ...order, revision, stale, signal }),
   );
   const line = options.json
     ? (entry: ConfigEntry) => `${JSON.stringify(configEntryJson(entry, keysOnly))}\n`
@@ -116,11 +125,23 @@ function selectionArgument(prefix: string | undefined, options: ListOptions): Co
   };
 }
 
-function notFound(key: string): CommandFailure {
+function refuseForOneKey(options: ListOptions): void {
+  const { limit, sortBy, descending } = options;
+  const flags = { '--limit': limit, '--sort-by': sortBy, '--descending': descending };
+  const unfit = Object.entries(flags).find(([, value]) => value !== undefined);
+  if (unfit !== undefined) throw usageFailure(`${unfit[0]} is for many keys: add --prefix`);
+}
+
+function printCount(count: number, { json }: ListOptions): Promise<void> {
+  return json ? printJson({ count: String(count) }) : print(`${count}\n`);
+}
+
+function notFound(key: string, { revision }: ReadOptions): CommandFailure {
+  const when = revision === undefined ? '' : ` at revision ${revision}`;
   return new CommandFailure(ExitCode.REFUSED, {
     reason: 'KEY_NOT_FOUND',
     code: 'NOT_FOUND',
-    message: `there is no key ${JSON.stringify(key)} in the configuration [KEY_NOT_FOUND]`,
+    message: `there is no key ${JSON.stringify(key)} in the configuration${when} [KEY_NOT_FOUND]`,
     field: 'key',
     actual: key,
   });

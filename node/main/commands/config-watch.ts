@@ -38,7 +38,7 @@ export async function watch(key: string, options: WatchOptions): Promise<void> {
 function linesOf(item: WatchItem, { json, previous }: WatchOptions): string[] {
   if (item.type === 'changes')
     return item.events.map((event) =>
-      json ? `${JSON.stringify(eventJson(event, previous ?? false))}\n` : textLine(event),
+      json ? `${JSON.stringify(eventJson(event, previous ?? false))}\n` : textLine(event, previous ?? false),
     );
   if (item.type !== 'resync') return [];
   if (json) return [`${JSON.stringify({ type: 'resync', revision: String(item.revision) })}\n`];
@@ -53,8 +53,11 @@ function eventJson({ type, entry, previous }: ConfigEvent, withPrevious: boolean
   return { type, ...changed, ...(withPrevious && { previous: previous ? configEntryJson(previous) : null }) };
 }
 
-function textLine({ type, entry, revision }: ConfigEvent): string {
+function textLine({ type, entry, previous, revision }: ConfigEvent, withPrevious: boolean): string {
   const key = bytesText(entry.keyBytes);
-  if (type === 'delete') return `DELETE ${revision}\t${key}\n`;
-  return `PUT    ${revision}\t${key}\t${bytesText(entry.bytes)}\n`;
+  const before = withPrevious
+    ? `\t${previous === undefined ? 'there was none' : `before: ${bytesText(previous.bytes)}`}`
+    : '';
+  if (type === 'delete') return `DELETE ${revision}\t${key}${before}\n`;
+  return `PUT    ${revision}\t${key}\t${bytesText(entry.bytes)}${before}\n`;
 }

@@ -21,7 +21,8 @@ export async function put(key: string, value: string | undefined, options: PutOp
   if (ifAbsent === true && ifModRevision !== undefined)
     throw usageFailure('--if-absent and --if-revision exclude each other');
   const target = keyArgument(key, options);
-  const content = await valueArgument(value, options);
+  const isInput = value === '-' && options.file === undefined;
+  const content = await valueArgument(isInput ? undefined : value, isInput ? { file: '-' } : options);
   const write = { lease, ifModRevision, ifAbsent, returnPrevious };
   const result = await withCluster(options, (client, signal) =>
     client.config.put(target, content, { ...write, signal }),

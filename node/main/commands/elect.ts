@@ -1,11 +1,12 @@
 import { hostname } from 'node:os';
-import type { Holdfast, Leader } from '@holdfast/client';
+import type { Holdfast, Leader, Lease } from '@holdfast/client';
 import { type ClusterOptions, withCluster } from '../cluster-call.ts';
-import { CommandFailure, usageFailure } from '../command-failure.ts';
+import { usageFailure } from '../command-failure.ts';
 import { bytesJson, bytesText } from '../entry-json.ts';
 import { ExitCode } from '../exit-code.ts';
 import { interruption } from '../interruption.ts';
 import { print, printError, printJson, printTable } from '../output.ts';
+import { endSession, sessionFailure } from './session-end.ts';
 
 /** Options of `holdfast elect`. */
 export interface ElectOptions extends ClusterOptions {
@@ -90,8 +91,10 @@ async function lead(
   hopeless: AbortSignal,
 ): Promise<ExitCode> {
   const election = client.election(name);
+  let session: Lease | undefined;
   try {
-    const leadership = await election.campaign(value, { ttl, wait, signal });
+    session = await client.leases.grant({ ttl, name: `${hostname()}/${process.pid}`, signal });
+    const leadership = await election.campaign(value, { wait, session, signal });
     if (json) await printJson({ elected: true, token: String(leadership.token) });
     else await print(`elected, token ${leadership.token}\n`);
     await firstOf(signal, leadership.signal);
@@ -99,13 +102,13 @@ async function lead(
       await printError(`holdfast: the leadership of ${JSON.stringify(name)} is lost`);
       return ExitCode.LOST;
     }
-    await leadership.resign();
     return ExitCode.DONE;
   } catch (error) {
     if (signal.aborted && !hopeless.aborted) return ExitCode.DONE;
-    const { reason, code, message } = error as { reason?: string; code?: string; message: string };
-    if (reason !== 'ELECTION_TIMED_OUT') throw error;
-    throw new CommandFailure(ExitCode.HELD, { reason, code: code ?? '', message });
+    throw sessionFailure(error, session);
+  } finally {
+    // With it the leadership ends, and the candidacy.
+    await endSession(session, `the leadership of ${JSON.stringify(name)}`);
   }
 }
 

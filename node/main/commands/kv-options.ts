@@ -43,7 +43,7 @@ export async function valueArgument(
   if (value !== undefined) return value;
   if (options.file === undefined)
     throw usageFailure('the value is missing: give VALUE or --file FILE (- is stdin)');
-  return options.file === '-' ? standardInput() : fileContent(options.file);
+  return options.file === '-' ? standardInput() : fileContent(options.file, `--file ${options.file}`);
 }
 
 /** The time to live as an option of the client. */
@@ -58,13 +58,14 @@ export async function standardInput(): Promise<Uint8Array> {
   return Buffer.concat(chunks);
 }
 
-function fileContent(path: string): Uint8Array {
+/** What a file holds; `name` is how an error calls it. */
+export function fileContent(path: string, name: string): Uint8Array {
   try {
     return readFileSync(path);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     throw usageFailure(
-      `--file ${path} cannot be read: ${code === 'ENOENT' ? 'there is no such file' : (code ?? message)}`,
+      `${name} cannot be read: ${code === 'ENOENT' ? 'there is no such file' : (code ?? message)}`,
     );
   }
 }

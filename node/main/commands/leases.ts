@@ -1,6 +1,8 @@
 import { SystemClock } from '@holdfast/client/system-clock';
 import { type ClusterOptions, withCluster } from '../cluster-call.ts';
+import { asFailure, CommandFailure } from '../command-failure.ts';
 import { bytesJson, bytesText } from '../entry-json.ts';
+import { ExitCode } from '../exit-code.ts';
 import { interruption } from '../interruption.ts';
 import { print, printJson, printTable } from '../output.ts';
 
@@ -17,20 +19,42 @@ export async function grant(options: ClusterOptions & { ttl?: number; name?: str
 /** `holdfast lease keep-alive`. */
 export async function keepAlive(lease: bigint, options: ClusterOptions & { once?: boolean }): Promise<void> {
   await withCluster(options, async (client, hopeless) => {
-    const interrupted = interruption(hopeless);
-    for (;;) {
-      const ttlMs = await client.leases.keepAlive(lease, { signal: interrupted }).catch((error: unknown) => {
-        if (interrupted.aborted && !hopeless.aborted) return undefined;
-        throw error;
-      });
-      if (ttlMs === undefined) return;
-      if (options.json) await printJson({ lease: String(lease), ttl_ms: ttlMs });
-      else if (options.once === true) await print(`lease ${lease} has ${ttlMs} ms anew\n`);
-      if (options.once === true) return;
-      await pause(ttlMs / 3, interrupted);
-      if (interrupted.aborted) return;
+    const signal = interruption(hopeless);
+    const clock = new SystemClock();
+    let [sentAtMs, ttlMs] = [clock.monotonicMs(), 0];
+    const keep = async () => {
+      const nowMs = clock.monotonicMs();
+      ttlMs = await client.leases.keepAlive(lease, { signal });
+      sentAtMs = nowMs;
+      if (options.json || options.once) await printKept(lease, ttlMs, options);
+    };
+    try {
+      await keep();
+      if (options.once) return;
+      for (let pauseMs = ttlMs / 3; ;) {
+        await pause(pauseMs, signal);
+        if (signal.aborted) return;
+        const error = await keep().catch((reason: unknown) => reason);
+        pauseMs = error === undefined ? ttlMs / 3 : RETRY_MS;
+        if (error === undefined || signal.aborted) continue;
+        // Nobody leads, or nobody answers: the lease lives on meanwhile.
+        if ((error as { reason?: string }).reason === 'LEASE_UNKNOWN') throw error;
+        const isOver = clock.monotonicMs() >= sentAtMs + ttlMs;
+        if (isOver) throw new CommandFailure(ExitCode.LOST, asFailure(error).json);
+      }
+    } catch (error) {
+      if (!signal.aborted || hopeless.aborted) throw error;
     }
   });
+}
+
+/** Between a call that failed and the next. */
+const RETRY_MS = 200;
+
+function printKept(lease: bigint, ttlMs: number, { json }: ClusterOptions): Promise<void> {
+  return json
+    ? printJson({ lease: String(lease), ttl_ms: ttlMs })
+    : print(`lease ${lease} has ${ttlMs} ms anew\n`);
 }
 
 /** `holdfast lease revoke`. */

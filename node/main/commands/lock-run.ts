@@ -4,9 +4,10 @@ import type { HeldLock, Holdfast, Lease } from '@holdfast/client';
 import type { Timer } from '@holdfast/client/clock';
 import { SystemClock } from '@holdfast/client/system-clock';
 import { type ClusterOptions, withCluster } from '../cluster-call.ts';
-import { CommandFailure, usageFailure } from '../command-failure.ts';
+import { usageFailure } from '../command-failure.ts';
 import { ExitCode } from '../exit-code.ts';
 import { printError } from '../output.ts';
+import { endSession, sessionFailure } from './session-end.ts';
 
 /** Options of `holdfast lock run`. */
 export interface LockRunOptions extends ClusterOptions {
@@ -34,6 +35,7 @@ export function runLocked(
 ): Promise<number> {
   if (options.shared === true && options.permits !== undefined)
     throw usageFailure('--shared and --permits exclude each other');
+  if (command[0] === '') throw usageFailure('the command to run is empty');
   return withCluster(options, async (client, hopeless) => {
     const signals = new Signals();
     const signal = AbortSignal.any([hopeless, signals.interrupted]);
@@ -44,16 +46,16 @@ export function runLocked(
       return await runCommand(held, command, options, signals);
     } catch (error) {
       if (signal.reason instanceof Interrupted) return BY_SIGNAL + constants.signals[signals.first!];
-      throw error;
+      throw sessionFailure(error, session);
     } finally {
+      // With it the lock is free, and the place in the queue.
+      await endSession(session, `lock ${JSON.stringify(name)}`);
       signals.stop();
-      // With it the lock is free, and the place in the queue; else when its time is over.
-      await session?.revoke().catch(() => undefined);
     }
   });
 }
 
-async function acquire(
+function acquire(
   client: Holdfast,
   name: string,
   session: Lease,
@@ -61,20 +63,7 @@ async function acquire(
   signal: AbortSignal,
 ): Promise<HeldLock> {
   const mode = shared === true ? ('shared' as const) : undefined;
-  try {
-    return await client.lock.acquire(name, { mode, permits, wait, session, signal });
-  } catch (error) {
-    throw isElsewhere(error) ? new CommandFailure(ExitCode.HELD, failureOf(error)) : error;
-  }
-}
-
-function isElsewhere(error: unknown): error is Error & { reason: string; code: string } {
-  const { reason } = error as { reason?: string };
-  return reason === 'LOCK_HELD' || reason === 'LOCK_TIMED_OUT';
-}
-
-function failureOf({ reason, code, message }: { reason: string; code: string; message: string }) {
-  return { reason, code, message };
+  return client.lock.acquire(name, { mode, permits, wait, session, signal });
 }
 
 function runCommand(

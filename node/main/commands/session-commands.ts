@@ -20,7 +20,11 @@ function addLease(program: Command): void {
     .option('--name <text>', 'shown to people: who holds it')
     .action(async (options) => (await import('./leases.ts')).grant(options));
   withExamples(grant, 'holdfast lease grant --ttl 60s --name deploy-7', 'holdfast lease grant --json');
-  const keep = leaseCommand(lease, 'keep-alive', 'keep a lease alive until interrupted');
+  const keep = leaseCommand(
+    lease,
+    'keep-alive',
+    'keep a lease alive until interrupted; it lives on for its time then',
+  );
   keep
     .option('--once', 'give it its whole time anew once')
     .action(async (id, options) => (await import('./leases.ts')).keepAlive(id, options));
@@ -75,8 +79,10 @@ function addLock(program: Command, setExitCode: (code: number) => void): void {
     `
 The command finds the name of the lock in HOLDFAST_LOCK_NAME and its fencing token in
 HOLDFAST_LOCK_TOKEN. Signals are passed on to it, and its exit code is that of this command
-(128 and the number of the signal that ended it). Besides: 75 somebody else holds the lock, or
-it was not got in time; 76 the lock was lost and the command ended for it (--kill).`,
+(128 and the number of the signal that ended it). Besides: 75 others hold the lock and --wait
+is 0; 76 the lock was lost and the command ended for it (--kill); 77 not got within --wait; 78 no
+majority of the nodes could be reached; 126 the command cannot be run; 127 there is no such command.
+It was not run if the code is one of 75, 77, 78, 126 and 127 of holdfast, which says why on stderr.`,
   );
   withExamples(
     run,
@@ -115,8 +121,9 @@ function addElect(program: Command, setExitCode: (code: number) => void): void {
   elect.addHelpText(
     'after',
     `
-VALUE is what it says as the leader, such as its address. Exit codes besides: 75 not elected in
-time, 76 the leadership was lost.`,
+VALUE is what it says as the leader, such as its address (default: host and process). Ended by a
+signal it resigns, or gives up its candidacy: exit code 0. Besides: 76 the leadership was lost; 77
+not elected within --wait; 78 no majority of the nodes could be reached.`,
   );
   withExamples(
     elect,
