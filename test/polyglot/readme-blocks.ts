@@ -13,7 +13,10 @@ export function readmeBlock(language: string, name: string): string {
   return found[0]![3]!;
 }
 
-/** A text with every version put as `N`: which numbers a partition gives out is nobody's business. */
+/** Numbers that a cluster gives out: which they are is nobody's business. */
+const NUMBERS = /("(?:version|revision|token)":"|^(?:version|revision|token|PUT) +)\d+|\b\d{17,19}\b/gm;
+
+/** A text with every version, revision, token and ID put as `N`. */
 export function withoutVersions(text: string): string {
-  return text.replaceAll(/("version":"|^version )\d+/gm, '$1N');
+  return text.replaceAll(NUMBERS, (_, before: string | undefined) => `${before ?? ''}N`);
 }

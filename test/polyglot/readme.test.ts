@@ -36,23 +36,32 @@ async function expectBlock(language: string, name: string, run: (text: string) =
   expect(withoutVersions(printed)).toBe(withoutVersions(readmeBlock('text', name)));
 }
 
+async function runScript(text: string): Promise<string> {
+  // Below the root, where the client is found as in a checkout.
+  const file = join(ROOT, 'node_modules', `.first-${process.pid}.mts`);
+  writeFileSync(file, text);
+  try {
+    return await runShell(`npx tsx ${file}`, ROOT);
+  } finally {
+    rmSync(file);
+  }
+}
+
 // In the order of the page: each block finds what those before it wrote.
 describeWith([bash, curl], 'the first session of README.md', () => {
   it('on the command line', () => expectBlock('sh', 'command-line', (text) => runShell(text, ROOT)));
 
   it('with curl', () => expectBlock('sh', 'curl', (text) => runShell(text, ROOT)));
 
-  it('in TypeScript', () =>
-    expectBlock('ts', 'first.mts', async (text) => {
-      // Below the root, where the client is found as in a checkout.
-      const file = join(ROOT, 'node_modules', `.first-${process.pid}.mts`);
-      writeFileSync(file, text);
-      try {
-        return await runShell(`npx tsx ${file}`, ROOT);
-      } finally {
-        rmSync(file);
-      }
-    }));
+  it('in TypeScript', () => expectBlock('ts', 'first.mts', runScript));
+});
+
+describeWith([bash, curl], 'coordination in README.md', () => {
+  it('on the command line', () => expectBlock('sh', 'coordination', (text) => runShell(text, ROOT)));
+
+  it('in TypeScript', () => expectBlock('ts', 'agree.mts', runScript));
+
+  it('with curl', () => expectBlock('sh', 'coordination-curl', (text) => runShell(text, ROOT)));
 });
 
 describeWith([bash, python, protoc, pythonPlugin], 'the first session of README.md in Python', () => {
