@@ -218,7 +218,8 @@ function innerOf(step: ConfigOperation): NonNullable<Operation['operation']> {
   if ('list' in step) return { case: 'list', value: listRequest(selectionOf(step.list), step) };
   if ('put' in step) return { case: 'put', value: putRequest(step.put, step.value, step) };
   if ('delete' in step) return { case: 'delete', value: deleteRequest(step.delete, step) };
-  return { case: 'transaction', value: transactionOf(step.transaction) };
+  if ('transaction' in step) return { case: 'transaction', value: transactionOf(step.transaction) };
+  throw invalid('operation', 'an operation says not what to do: get, list, put, delete or transaction');
 }
 
 /** Request of a transaction. */

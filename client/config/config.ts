@@ -188,8 +188,10 @@ export class Config {
   }
 
   /** What the tree is at: revisions, number of keys, size against its quota. */
-  describe(options: CallOptions = {}): Promise<ConfigDescription> {
-    return callCoordinator(this.#core, ConfigService.method.describe, {}, options);
+  async describe(options: CallOptions = {}): Promise<ConfigDescription> {
+    const answer = await callCoordinator(this.#core, ConfigService.method.describe, {}, options);
+    const { revision, compactRevision, keys, bytes, quotaBytes, watches } = answer;
+    return { revision, compactRevision, keys, bytes, quotaBytes, watches };
   }
 
   #call<T>(

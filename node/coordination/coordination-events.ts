@@ -77,8 +77,8 @@ export class EventFeed implements CoordinationEvents {
   onServed(kind: Hanging, name: string, place: Place): void {
     for (const observer of this.#observers) observer.onServed?.(kind, name, place);
   }
-  onGivenUp(kind: Hanging, name: string, session: bigint, request: string): void {
-    for (const observer of this.#observers) observer.onGivenUp?.(kind, name, session, request);
+  onGivenUp(kind: Hanging, name: string, session: bigint, request: string, revision: number): void {
+    for (const observer of this.#observers) observer.onGivenUp?.(kind, name, session, request, revision);
   }
   onElection(name: string): void {
     for (const observer of this.#observers) observer.onElection?.(name);

@@ -6,8 +6,8 @@
  *  1. A call is noted before its command is proposed: what is applied meanwhile is not missed.
  *  2. A call whose session has ended is told at once.
  *  3. A node that knows of no leader for long lets its calls go: another one may know more.
- *  4. A call is served by what came after its own command: a node that lags may apply only now
- *     that an earlier sending of the request was served, which has been given up since.
+ *  4. A call is served, or loses its place, by what came after its own command, which has a
+ *     revision of its own: a node that lags may apply only now what became of an earlier sending.
  */
 import type { Clock, Timer } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
@@ -43,6 +43,8 @@ export class WaitingCall {
   #waitsSince: number | undefined;
   /** Served before it was known since when it waits. */
   #early: Served | undefined;
+  /** Revision at which its place was given up before that. */
+  #earlyGivenUp: number | undefined;
   readonly #waits: LockWaits;
   #resolve!: (served: Served) => void;
   #reject!: (error: unknown) => void;
@@ -65,7 +67,14 @@ export class WaitingCall {
   /** It waits at this revision: what it was told to hold before is over. Invariant 4. */
   waitsAt(revision: number): void {
     this.#waitsSince = revision;
+    if (this.#earlyGivenUp !== undefined) this.giveUp(this.#earlyGivenUp);
     if (this.#early !== undefined) this.serve(this.#early);
+  }
+
+  /** Its place was given up by another call, when this was the last revision. Invariant 4. */
+  giveUp(revision: number): void {
+    if (this.#waitsSince === undefined) this.#earlyGivenUp = revision;
+    else if (revision >= this.#waitsSince) this.#reject(givenUp());
   }
 
   serve(served: Served): void {
@@ -130,9 +139,9 @@ export class LockWaits {
   }
 
   /** A request was given up by another call. */
-  onGivenUp(kind: Hanging, name: string, session: bigint, request: string): void {
+  onGivenUp(kind: Hanging, name: string, session: bigint, request: string, revision: number): void {
     for (const call of this.#callsOf(kind, name, session))
-      if (call.request.request === request) call.fail(givenUp());
+      if (call.request.request === request) call.giveUp(revision);
   }
 
   /** Invariant 2. */

@@ -95,7 +95,7 @@ export class Queues {
       if (outcome.case === 'waiting') call.waitsAt(outcome.revision);
       const isAtOnce = outcome.case === 'held';
       const served = isAtOnce ? outcome : await this.#wait(call, givesUpMs, signal);
-      if (served === 'late') return await this.#timedOut(request, deadlineMs);
+      if (served === 'late') return await this.#timedOut(request, attempt, deadlineMs);
       if (signal.aborted) throw gone();
       counts[isAtOnce ? 'atOnce' : 'waited']++;
       return { token: served.token, holds: served.holds };
@@ -133,15 +133,17 @@ export class Queues {
   }
 
   /** Invariant 1. */
-  async #timedOut(request: Request, deadlineMs: number): Promise<never> {
-    const command = giveUp(request, undefined);
+  async #timedOut(request: Request, attempt: number, deadlineMs: number): Promise<never> {
+    const command = giveUp(request, attempt);
     const giving = this.#group.propose(command, {
       deadlineMs: Math.max(deadlineMs, this.#clock.monotonicMs() + CLEAN_UP_MS),
       isRouted: false,
       grows: false,
     });
     const outcome = await giving.catch((error: unknown) => error as HoldfastError);
-    throw timedOut(request.kind, outcome instanceof Error ? outcome : undefined);
+    if (outcome instanceof Error) throw timedOut(request.kind, 'unknown', outcome);
+    const isLeft = outcome.case === 'released' && !outcome.wasFound && outcome.holds > 0;
+    throw timedOut(request.kind, isLeft ? 'kept' : 'given up');
   }
 
   /** Invariant 2. */
@@ -176,16 +178,19 @@ function gone(): HoldfastError {
   });
 }
 
-function timedOut(kind: Hanging, cause: HoldfastError | undefined): HoldfastError {
+/** What has become of the place of a call whose time is over. */
+const FATES = {
+  'given up': 'The place in the queue was given up. Nothing is held.',
+  kept: 'The session has the place in the queue by another sending of the request, or another request.',
+  unknown: 'Whether the place in the queue is given up is not known; it is at the end of the session.',
+} as const;
+
+function timedOut(kind: Hanging, fate: keyof typeof FATES, cause?: HoldfastError): HoldfastError {
   const what = kind === 'locks' ? 'the lock was not got' : 'the candidate was not elected';
-  const fate =
-    cause === undefined
-      ? 'The place in the queue was given up. Nothing is held.'
-      : 'Whether the place in the queue is given up is not known; it is at the end of the session.';
   return new HoldfastError({
     reason: kind === 'locks' ? 'LOCK_TIMED_OUT' : 'ELECTION_TIMED_OUT',
-    message: `${what} within the time to wait. ${fate}`,
-    outcome: cause === undefined ? 'NOT_APPLIED' : 'UNKNOWN',
+    message: `${what} within the time to wait. ${FATES[fate]}`,
+    outcome: fate === 'given up' ? 'NOT_APPLIED' : 'UNKNOWN',
     cause,
   });
 }

@@ -40,8 +40,8 @@ export interface SessionEvents {
   onLeaseEnded(lease: bigint, hasExpired: boolean): void;
   /** Somebody who waited holds a lock, or leads. */
   onServed(kind: Hanging, name: string, place: Place): void;
-  /** A request that waited was given up, while its session goes on. */
-  onGivenUp(kind: Hanging, name: string, session: bigint, request: string): void;
+  /** A request that waited was given up, while its session goes on; `revision`: the last one by then. */
+  onGivenUp(kind: Hanging, name: string, session: bigint, request: string, revision: number): void;
   /** Another one leads an election, or says something else. */
   onElection(name: string): void;
 }
@@ -154,12 +154,14 @@ export class SessionState {
     if (room === 'LEASE_FULL' && !stood) return refused(room, String(session));
     const leader = leaderOf(queue);
     const answer = queue.ask(ask, () => step.nextRevision());
+    // Of its own: whoever waits can tell what came before from what came after.
+    const waitsAt = 'state' in answer && answer.state === 'waiting' ? step.nextRevision() : undefined;
     const stands = queue.place(session) !== undefined;
     if (stands && !stood) this.leases.add(session, kind, name);
     if (stood && !stands) this.leases.drop(session, kind, name);
     this.#settle(kind, name, queue, leader, step);
     if ('refused' in answer) return refused(answer.refused, answer.actual);
-    if (answer.state === 'waiting') return { case: 'waiting', revision: step.revision };
+    if (answer.state === 'waiting') return { case: 'waiting', revision: waitsAt! };
     return { case: 'held', token: answer.token, holds: answer.holds };
   }
 
@@ -191,7 +193,7 @@ export class SessionState {
         return { case: 'released', holds: queue?.place(session)?.requests.size ?? 0, wasFound: false };
       return refused(kind === 'locks' ? 'LOCK_NOT_HELD' : 'NOT_ELECTED', String(token));
     }
-    if (waited) this.#events.onGivenUp(kind, name, session, request);
+    if (waited) this.#events.onGivenUp(kind, name, session, request, step.revision);
     if (left === 0) this.leases.drop(session, kind, name);
     this.#settle(kind, name, queue, leader, step);
     return { case: 'released', holds: left, wasFound: true };

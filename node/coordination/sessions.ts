@@ -44,8 +44,8 @@ export class Sessions implements SessionEvents {
     this.queues.waits.onServed(kind, name, place);
   }
 
-  onGivenUp(kind: Hanging, name: string, session: bigint, request: string): void {
-    this.queues.waits.onGivenUp(kind, name, session, request);
+  onGivenUp(kind: Hanging, name: string, session: bigint, request: string, revision: number): void {
+    this.queues.waits.onGivenUp(kind, name, session, request, revision);
   }
 
   onElection(name: string): void {

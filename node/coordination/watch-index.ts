@@ -11,6 +11,7 @@ import type { KeySpan } from './config-command.ts';
 /** Ranges that wait for the tree to be laid out anew, at least; else a share of the tree. */
 const MIN_WAITING = 32;
 const WAITING_SHARE = 8;
+const LAST_BYTE = 0xff;
 
 /** What is indexed. */
 export interface Interested {
@@ -55,9 +56,10 @@ export class WatchIndex<T extends Interested> {
   }
 }
 
-/** Whether a span is all keys that begin with its start. */
+/** Whether a span is all keys that begin with its start. Those of nothing but the last byte have no end. */
 function isPrefix({ start, end }: KeySpan): boolean {
-  return start === '' ? end === undefined : prefixEnd(start) === end;
+  if (start === '') return end === undefined;
+  return start.charCodeAt(start.length - 1) !== LAST_BYTE && prefixEnd(start) === end;
 }
 
 function put<T>(sets: Map<string, Set<T>>, name: string, watcher: T): void {

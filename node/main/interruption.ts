@@ -18,10 +18,11 @@ export class Interruption extends Error {
 
 /**
  * A signal that also fires when somebody presses Ctrl-C, so that what was begun is cleaned up;
- * its reason is an Interruption then.
+ * its reason is an Interruption then. The handlers stay: a terminal and npm may both pass on one
+ * Ctrl-C, and the second must not end what the first began to clean up.
  */
 export function interruption(signal: AbortSignal, names: readonly NodeJS.Signals[] = ENDING): AbortSignal {
   const controller = new AbortController();
-  for (const name of names) process.once(name, () => controller.abort(new Interruption(name)));
+  for (const name of names) process.on(name, () => controller.abort(new Interruption(name)));
   return AbortSignal.any([signal, controller.signal]);
 }

@@ -41,7 +41,7 @@ test('a call waits on the node that took it, wherever the lock is given', async 
   expect(waiting()).toBe(1);
   await cluster.release(cluster.nodes[2]!, 1, 'lock', first.token);
   await cluster.run(20);
-  expect(second.end).toEqual({ token: first.token + 1, holds: 1 });
+  expect(second.end).toEqual({ token: first.token + 2, holds: 1 }); // its place took one as well
   expect(waiting()).toBe(0);
 });
 
@@ -199,4 +199,33 @@ test('candidates lead one after the other, and followers see the last one', asyn
   follow.close();
   expect(follower.sessions.elections.size).toBe(0);
   expect(elections.size).toBe(0);
+});
+
+test('what became of an earlier sending, which a node hears of late, does not end a call', async () => {
+  const first = await cluster.settle(cluster.acquire(leader, 1, 'lock'));
+  const leaving = new AbortController();
+  const former = noted(cluster.acquire(cluster.nodes[2]!, 2, 'lock', { signal: leaving.signal }));
+  await cluster.run(100);
+  leaving.abort();
+  await cluster.run(1);
+  // In the log behind the former call and its end, of which this node has applied neither.
+  const again = noted(cluster.acquire(follower, 2, 'lock'));
+  await cluster.run(500);
+  expect([former.end, again.end]).toMatchObject([{ reason: 'CANCELLED' }, undefined]);
+  await cluster.release(leader, 1, 'lock', first.token);
+  await cluster.run(20);
+  expect(again.end).toMatchObject({ holds: 1 });
+});
+
+test('whose time is over leaves the place to a later sending of the same request', async () => {
+  const first = await cluster.settle(cluster.acquire(leader, 1, 'lock'));
+  const early = noted(cluster.acquire(follower, 2, 'lock', { waitMs: 500 }));
+  await cluster.run(100);
+  const later = noted(cluster.acquire(cluster.nodes[2]!, 2, 'lock'));
+  await cluster.run(1_000);
+  expect(early.end).toMatchObject({ reason: 'LOCK_TIMED_OUT', outcome: 'UNKNOWN' });
+  expect(later.end).toBe(undefined);
+  await cluster.release(leader, 1, 'lock', first.token);
+  await cluster.run(20);
+  expect(later.end).toMatchObject({ holds: 1 });
 });

@@ -64,7 +64,7 @@ export class ClusterNode {
           told((to) => to.onLeaseEnded(lease, hasExpired));
         },
         onServed: (kind, name, place) => told((to) => to.onServed(kind, name, place)),
-        onGivenUp: (kind, name, session, request) => told((to) => to.onGivenUp(kind, name, session, request)),
+        onGivenUp: (...given) => told((to) => to.onGivenUp(...given)),
         onElection: (name) => told((to) => to.onElection(name)),
       },
     );

@@ -98,7 +98,7 @@ describe('configuration', () => {
     const first = await run(['config', 'txn', '-'], JSON.stringify(transaction));
     expect(JSON.parse(first.stdout.toString())).toMatchObject({
       succeeded: true,
-      results: [{ previous: null }, { entries: [{ value: 'me' }], more: false }],
+      results: [{}, { entries: [{ value: 'me' }], more: false }],
     });
     const second = await run(['config', 'txn'], JSON.stringify(transaction));
     expect(JSON.parse(second.stdout.toString())).toMatchObject({
@@ -107,6 +107,23 @@ describe('configuration', () => {
     });
     for (const bad of ['{', '[]', '{"when":[]}', '{"then":[{"poke":"x"}]}', '{"if":[{"key":"a"}]}'])
       expect([(await run(['config', 'txn', '-'], bad)).code, bad]).toEqual([2, bad]);
+  });
+
+  it('tells of a transaction what was there before, only where that was asked for', async () => {
+    await lines('config', 'put', 'before', 'old');
+    const transact = async (...then: object[]) => {
+      const { stdout } = await run(['config', 'txn'], JSON.stringify({ then }));
+      return (JSON.parse(stdout.toString()) as { results: object[] }).results;
+    };
+    expect(await transact({ put: 'before', value: 'new' })).toEqual([{}]);
+    const asked = await transact({ put: 'before', value: 'newer', return_previous: true });
+    expect(asked).toMatchObject([{ previous: { value: 'new' } }]);
+    const absent = await transact({ put: 'before/2', value: 'x', return_previous: true });
+    expect(absent).toEqual([{ previous: null }]);
+    expect(await transact({ delete: { prefix: 'before' }, return_previous: true })).toMatchObject([
+      { deleted: 2, previous: [{ value: 'newer' }, { value: 'x' }] },
+    ]);
+    expect(await transact({ delete: 'before' })).toEqual([{ deleted: 0 }]);
   });
 
   it('is watched until interrupted', async () => {
@@ -227,9 +244,20 @@ describe('elections', () => {
       candidates: [],
     });
     await observer.said('here:1');
+    const candidate = running('elect', 'first', 'there:3');
+    await until(async () => candidates(await json('elect', 'first', '--describe')) === 1);
+    // Nothing of it is left to its time.
+    const sessions = async () => (await json('lease', 'list'))['leases'];
+    expect(await candidate.end('SIGINT')).toBe(0);
+    expect(await sessions()).toHaveLength(1);
     expect(await leader.end('SIGINT')).toBe(0);
+    expect(await sessions()).toEqual([]);
     await until(async () => observer.lines.at(-1)?.includes('null') === true);
     expect(await observer.end()).toBe(0);
     await refused(2, 'USAGE', 'elect', 'first', 'x', '--observe');
   });
 });
+
+function candidates(described: Record<string, unknown>): number {
+  return (described['candidates'] as string[]).length;
+}

@@ -30,15 +30,9 @@ async function runShell(script: string, cwd: string, env: Record<string, string>
   return output(pathOf(bash), ['-euo', 'pipefail', '-c', addressed(script)], options);
 }
 
-/** Runs a block that shows what it prints, and compares. */
-async function expectBlock(language: string, name: string, run: (text: string) => Promise<string>) {
-  const printed = await run(readmeBlock(language, name));
-  expect(withoutVersions(printed)).toBe(withoutVersions(readmeBlock('text', name)));
-}
-
-async function runScript(text: string): Promise<string> {
+async function runTypeScript(name: string, text: string): Promise<string> {
   // Below the root, where the client is found as in a checkout.
-  const file = join(ROOT, 'node_modules', `.first-${process.pid}.mts`);
+  const file = join(ROOT, 'node_modules', `.${name}-${process.pid}.mts`);
   writeFileSync(file, text);
   try {
     return await runShell(`npx tsx ${file}`, ROOT);
@@ -47,21 +41,27 @@ async function runScript(text: string): Promise<string> {
   }
 }
 
+/** Runs a block that shows what it prints, and compares. */
+async function expectBlock(language: string, name: string, run: (text: string) => Promise<string>) {
+  const printed = await run(readmeBlock(language, name));
+  expect(withoutVersions(printed)).toBe(withoutVersions(readmeBlock('text', name)));
+}
+
 // In the order of the page: each block finds what those before it wrote.
 describeWith([bash, curl], 'the first session of README.md', () => {
   it('on the command line', () => expectBlock('sh', 'command-line', (text) => runShell(text, ROOT)));
 
   it('with curl', () => expectBlock('sh', 'curl', (text) => runShell(text, ROOT)));
 
-  it('in TypeScript', () => expectBlock('ts', 'first.mts', runScript));
-});
+  it('in TypeScript', () => expectBlock('ts', 'first.mts', (text) => runTypeScript('first', text)));
 
-describeWith([bash, curl], 'coordination in README.md', () => {
-  it('on the command line', () => expectBlock('sh', 'coordination', (text) => runShell(text, ROOT)));
+  it('coordinates on the command line', () =>
+    expectBlock('sh', 'coordination', (text) => runShell(text, ROOT)));
 
-  it('in TypeScript', () => expectBlock('ts', 'agree.mts', runScript));
+  it('coordinates in TypeScript', () =>
+    expectBlock('ts', 'coordination.mts', (text) => runTypeScript('coordination', text)));
 
-  it('with curl', () => expectBlock('sh', 'coordination-curl', (text) => runShell(text, ROOT)));
+  it('coordinates with curl', () => expectBlock('sh', 'coordination-curl', (text) => runShell(text, ROOT)));
 });
 
 describeWith([bash, python, protoc, pythonPlugin], 'the first session of README.md in Python', () => {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type {
   ConfigEntry,
+  ConfigOperation,
   ConfigOperationResult,
   ConfigTransaction,
   ConfigTransactionResult,
@@ -17,7 +18,7 @@ export async function transact(file: string | undefined, options: ClusterOptions
   const result = await withCluster(options, (client, signal) =>
     client.config.transaction(transaction, { signal }),
   );
-  return printJson(transactionJson(result));
+  return printJson(transactionJson(transaction, result));
 }
 
 async function textOf(file: string | undefined): Promise<string> {
@@ -115,18 +116,28 @@ function numberOf(value: unknown, at: string): bigint {
   throw usageFailure(`${at} must be a whole number, or its digits as text`);
 }
 
-function transactionJson({ succeeded, revision, results }: ConfigTransactionResult): Record<string, unknown> {
-  return { succeeded, revision: String(revision), results: results.map(resultJson) };
+function transactionJson(
+  transaction: ConfigTransaction,
+  { succeeded, revision, results }: ConfigTransactionResult,
+): Record<string, unknown> {
+  const done = (succeeded ? transaction.then : transaction.else) ?? [];
+  const shownResults = done.map((operation, index) => resultJson(operation, results[index] ?? {}));
+  return { succeeded, revision: String(revision), results: shownResults };
 }
 
-function resultJson(result: ConfigOperationResult): Record<string, unknown> {
+/** What an operation did. What was there before only if it was asked for: null would say that there was nothing. */
+function resultJson(operation: ConfigOperation, result: ConfigOperationResult): Record<string, unknown> {
   const { list, deleted, transaction } = result;
-  if (transaction !== undefined) return { transaction: transactionJson(transaction) };
-  if (list !== undefined)
-    return { entries: list.entries.map((entry) => configEntryJson(entry)), more: list.more };
-  if (deleted !== undefined) return { deleted: deleted.deleted };
-  if ('entry' in result) return { entry: shown(result.entry) };
-  return { previous: shown(result.previous) };
+  if ('transaction' in operation)
+    return { transaction: transactionJson(operation.transaction, transaction!) };
+  if ('get' in operation) return { entry: shown(result.entry) };
+  if ('list' in operation) {
+    const entries = list!.entries.map((entry) => configEntryJson(entry, operation.keysOnly));
+    return { entries, more: list!.more };
+  }
+  if ('put' in operation) return operation.returnPrevious ? { previous: shown(result.previous) } : {};
+  const previous = deleted!.previous.map((entry) => configEntryJson(entry));
+  return { deleted: deleted!.deleted, ...(operation.returnPrevious && { previous }) };
 }
 
 function shown(entry: ConfigEntry | undefined): Record<string, unknown> | null {

@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import type { Holdfast, Leader } from '@holdfast/client';
+import type { Holdfast, Leader, Lease } from '@holdfast/client';
 import { type ClusterOptions, withCluster } from '../cluster-call.ts';
 import { usageFailure } from '../command-failure.ts';
 import { bytesJson, bytesText } from '../entry-json.ts';
@@ -95,8 +95,10 @@ async function lead(
   hopeless: AbortSignal,
 ): Promise<ExitCode> {
   const election = client.election(name);
+  let session: Lease | undefined;
   try {
-    const leadership = await election.campaign(value, { ttl, wait, name: holder ?? holderName(), signal });
+    session = await client.session({ ttl, name: holder ?? holderName(), signal });
+    const leadership = await election.campaign(value, { wait, session, signal });
     if (json) await printJson({ elected: true, token: String(leadership.token) });
     else await print(`elected, token ${leadership.token}\n`);
     await firstOf(signal, leadership.signal);
@@ -104,11 +106,26 @@ async function lead(
       await printError(`holdfast: the leadership of ${JSON.stringify(name)} is lost`);
       return ExitCode.LOST;
     }
-    await leadership.resign();
     return ExitCode.DONE;
   } catch (error) {
     if (signal.aborted && !hopeless.aborted) return ExitCode.DONE;
     throw error;
+  } finally {
+    if (session !== undefined) await giveUp(name, session);
+  }
+}
+
+/** Ends the session, and with it leadership or candidacy, before the process is gone. */
+async function giveUp(name: string, session: Lease): Promise<void> {
+  const wasAlive = session.isAlive;
+  try {
+    await session.revoke();
+  } catch (error) {
+    if (!wasAlive) return;
+    const left = `what is left of it ends in at most ${session.ttlMs} ms`;
+    await printError(
+      `holdfast: election ${JSON.stringify(name)} could not be left, ${left}: ${(error as Error).message}`,
+    );
   }
 }
 
