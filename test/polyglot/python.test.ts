@@ -73,14 +73,37 @@ describeWith([python, protoc, pythonPlugin], 'a generated Python client', () => 
 });
 
 describeWith([python, protoc, pythonPlugin], 'a generated Python client of the coordination', () => {
+  withNode();
+  let out: string;
+  beforeAll(async () => {
+    const files = globSync(
+      ['holdfast/{config,election,error,id,kv,lease,lock}/**/*.proto', 'google/rpc/*.proto'],
+      { cwd: PROTO },
+    );
+    out = await generated(PROTO, files);
+  });
+
+  it.each([
+    'put_and_get',
+    'list_keys',
+    'transact',
+    'applied_once',
+    'watch',
+    'watch_compacted',
+    'lease',
+    'lease_ends',
+    'lock',
+    'lock_modes',
+    'election',
+    'unique_ids',
+    'error_details',
+  ])('%s', async (name) => runCase('coordination.py', [out, node.grpc, name]));
+
   it('goes on through leaders that are killed', async () => {
-    const names = 'config,election,error,id,kv,lease,lock';
-    const files = globSync([`holdfast/{${names}}/**/*.proto`, 'google/rpc/*.proto'], { cwd: PROTO });
-    const out = await generated(PROTO, files);
     await using cluster = await RealCluster.start();
     const args = [out, cluster.endpoints.join(',')];
     const cases = ['config', 'watch', 'lease', 'lock', 'election', 'ids'].map((name) => {
-      const script = [join(HERE, 'coordination_client.py'), ...args, name, String(SECONDS)];
+      const script = [join(HERE, 'coordination_kills.py'), ...args, name, String(SECONDS)];
       return output(pathOf(python), script, { env: { PYTHONDONTWRITEBYTECODE: '1' } });
     });
     let isOver = false;

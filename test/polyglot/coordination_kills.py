@@ -1,5 +1,5 @@
 """Uses a cluster, some of whose nodes may be down at any time, through a client that protoc made
-from the contracts: `coordination_client.py OUT ENDPOINT,ENDPOINT,… CASE SECONDS`."""
+from the contracts: `coordination_kills.py OUT ENDPOINT,ENDPOINT,… CASE SECONDS`."""
 
 import os
 import sys
