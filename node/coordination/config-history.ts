@@ -33,6 +33,8 @@ import type { ConfigEntry, ConfigEvent, EventPosition } from './coordination-eve
 import type { PartRows } from './machine-part.ts';
 import { TreePages, type TreeCursor } from './tree-pages.ts';
 
+/** Keys whose rows are kept in memory, decoded. */
+const CACHED_KEYS = 32_768;
 /** Bytes of changes read at a time. */
 const READ_BYTES = 1024 * 1024;
 
@@ -67,6 +69,8 @@ export class ConfigHistory {
   readonly #eventRows: EventRows;
   readonly #keysPrefix: RowKey;
   readonly #keys: TreePages<true>;
+  /** Rows of keys as they are, those that changed last behind the others. */
+  readonly #cached = new Map<string, KeyRow>();
 
   constructor(rows: PartRows, prefix: RowKey) {
     this.#rows = rows;
@@ -132,7 +136,7 @@ export class ConfigHistory {
     const links = { previous, wasDeleted: before?.version === 0, jump };
     const content = encodeEvent(key, made, value, links);
     this.#rows.put(this.#eventRows.row(position), content);
-    this.#rows.put(this.#keysPrefix + key, encodeKey({ ...made, position, changes, former }));
+    this.#putKey(key, { ...made, position, changes, former });
     if (before === undefined) this.#keys.set(key, true);
     const isKey = made.version > 0 ? 1 : 0;
     this.#count(changeBytes(key, value.byteLength), isKey - (replaced === undefined ? 0 : 1));
@@ -143,7 +147,7 @@ export class ConfigHistory {
   undo({ change: { key, position, made, value, replaced }, before }: MadeChange): void {
     this.#rows.delete(this.#eventRows.row(position));
     if (before === undefined) this.#dropKey(key);
-    else this.#rows.put(this.#keysPrefix + key, encodeKey(before));
+    else this.#putKey(key, before);
     const isKey = made.version > 0 ? 1 : 0;
     this.#count(-changeBytes(key, value.byteLength), (replaced === undefined ? 0 : 1) - isKey);
   }
@@ -196,11 +200,25 @@ export class ConfigHistory {
 
   /** Invariant 1. */
   #dropKey(key: string): void {
+    this.#cached.delete(key);
     this.#rows.delete(this.#keysPrefix + key);
     this.#keys.delete(key);
   }
 
+  #putKey(key: string, row: KeyRow): void {
+    this.#rows.put(this.#keysPrefix + key, encodeKey(row));
+    this.#cached.delete(key);
+    this.#cached.set(key, row);
+    if (this.#cached.size <= CACHED_KEYS) return;
+    for (const oldest of this.#cached.keys()) {
+      this.#cached.delete(oldest);
+      if (this.#cached.size <= CACHED_KEYS / 2) return;
+    }
+  }
+
   #keyRow(key: string): KeyRow | undefined {
+    const known = this.#cached.get(key);
+    if (known !== undefined) return known;
     const content = this.#rows.get(this.#keysPrefix + key);
     return content === undefined ? undefined : decodeKey(content);
   }
