@@ -169,11 +169,15 @@ it('goes on when the leader is killed, and says when there is no majority', asyn
   );
   await using leader = running('elect', 'first', 'here:1');
   await using watch = running('config', 'watch', 'w/', '--prefix');
-  await Promise.all([holder.said('in'), leader.said('elected')]);
+  const { lease } = await json<{ lease: string }>('lease', 'grant', '--ttl', '6s');
+  await using keeping = running('lease', 'keep-alive', lease, '--json');
+  await Promise.all([holder.said('in'), leader.said('elected'), keeping.said(lease)]);
   const first = await cluster.leaderOf(0n);
   await cluster.node(first).kill();
   await json('config', 'put', 'w/1', 'after');
   await watch.said('w/1');
+  const kept = keeping.lines.length;
+  await until(async () => keeping.lines.length > kept + 1);
   expect(await refusal(['lock', 'run', 'kept', '--wait', '0', '--', 'true'])).toEqual([75, 'LOCK_HELD']);
   expect(await json('elect', 'first', '--describe')).toMatchObject({ leader: { value: 'here:1' } });
 
@@ -187,6 +191,8 @@ it('goes on when the leader is killed, and says when there is no majority', asyn
   await holder.said('is lost: the command is ended');
   await leader.said('is lost');
   expect([await holder.ended, await leader.ended]).toEqual([76, 76]);
+  // Only when the lease may have ended.
+  expect(await keeping.ended).toBe(1);
 });
 
 function isAlive(pid: number): boolean {
