@@ -20,6 +20,7 @@ const FOLLOWED = (prefix: string, revision: bigint): Following[] => [
   { title: 'all from a revision on', selection: { prefix }, options: { from: revision } },
   { title: 'all from now on', selection: { prefix } },
   { title: 'one key', selection: `${prefix}1` },
+  { title: 'what nobody writes', selection: `${prefix}resting` },
   { title: 'a range', selection: { start: `${prefix}1`, end: `${prefix}4` } },
   { title: 'deletes', selection: { prefix }, options: { puts: false } },
   { title: 'puts of a key', selection: `${prefix}2`, options: { deletes: false } },
@@ -58,13 +59,14 @@ it('tell everything once and in order, though nodes are killed and stopped and h
     // Behind what everybody was told: nobody who keeps up loses anything.
     const { revision } = await clients[0]!.config.describe({ timeout: '30s' });
     await load.progress(50);
-    if (round === 1) await clients[0]!.config.compact(revision - 20n, { timeout: '30s' });
+    if (round === 1) await load.compact(clients[0]!, revision - 20n);
   }
   const late = await load.follow(clients, {
     title: 'from what is forgotten on',
     selection: { prefix: 'w/' },
     options: { from: 1n },
   });
+  await load.positions();
   const report = await load.end();
   console.log(report);
   expect(late.resyncs.length).toBe(1);

@@ -1,17 +1,19 @@
 /**
- * Configuration, leases, locks, elections and sequences by the TypeScript client and by plain HTTP
- * on three nodes, whose leader of group 0 is killed again and again: nothing acknowledged is lost,
- * nothing is applied twice, and no lock is held by two.
+ * Configuration, leases, locks, elections and sequences by the TypeScript client on three nodes,
+ * whose leader of group 0 is killed again and again: nothing acknowledged is lost, nothing is
+ * applied twice, and no lock is held by two.
  */
 import { expect, it } from 'vitest';
-import type { Holdfast } from '@holdfast/client';
+import type { ConfigWatch, Holdfast } from '@holdfast/client';
 import { COORDINATION_GROUP } from '../../node/raft/members.ts';
 import { RealCluster } from './real-cluster.ts';
+import { until } from './real-node.ts';
 
 const GROUP = BigInt(COORDINATION_GROUP);
 const KILLS = 4;
 const BETWEEN_MS = 1_500;
 const CALL = { timeout: '30s' } as const;
+const PAIRS = ['pair/0', 'pair/1', 'pair/2'];
 
 /** Does something again and again until the others are done. */
 class Worker {
@@ -43,18 +45,17 @@ async function count(client: Holdfast, key: string): Promise<void> {
   }
 }
 
-/** A request over plain HTTP, at whichever node answers. */
-async function http(cluster: RealCluster, method: string, path: string, body?: string): Promise<Response> {
-  for (let attempt = 0; ; attempt++) {
-    const node = cluster.nodes[attempt % cluster.nodes.length]!;
-    try {
-      const answer = await fetch(`${node.url}${path}`, { method, ...(body !== undefined && { body }) });
-      if (answer.status < 500) return answer;
-    } catch {
-      // The node is being killed, or starts.
+/** Follows what is written in threes: each three at one revision, every one once, in order. */
+async function followPairs(watch: ConfigWatch, told: string[]): Promise<void> {
+  for await (const item of watch) {
+    if (item.type !== 'changes') continue;
+    const byRevision = Map.groupBy(item.events, ({ revision }) => revision);
+    for (const events of byRevision.values()) {
+      expect(events.map(({ key }) => key)).toEqual(PAIRS);
+      const [value, ...others] = new Set(events.map(({ entry }) => entry.text()));
+      expect(others).toEqual([]);
+      told.push(value!);
     }
-    if (attempt > 300) throw new Error(`${method} ${path} was not answered`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 
@@ -79,11 +80,9 @@ it('loses nothing and repeats nothing while leaders are killed', async () => {
   };
   const counters = clients.map((client) => new Worker(over, () => count(client, 'counter')));
   const doors = clients.map((client) => new Worker(over, () => enter(client)));
+  // Of this one the numbers are told in order, so there is one of it.
   const transfers = new Worker(over, async (round) => {
-    await two.config.transaction(
-      { then: [0, 1, 2].map((at) => ({ put: `pair/${at}`, value: String(round) })) },
-      CALL,
-    );
+    await two.config.transaction({ then: PAIRS.map((put) => ({ put, value: String(round) })) }, CALL);
   });
   const readers = new Worker(over, async () => {
     const { entries } = await three.config.list({ prefix: 'pair/' }, CALL);
@@ -98,18 +97,29 @@ it('loses nothing and repeats nothing while leaders are killed', async () => {
     expect([leader?.token, leader?.text()]).toEqual([leadership.token, `round ${round}`]);
     await leadership.resign(CALL);
   });
-  const curls = new Worker(over, async (round) => {
-    const put = await http(cluster, 'PUT', `/v1/config/curl/${round % 5}`, String(round));
-    expect(put.status).toBe(200);
-    const { revision } = (await put.json()) as { revision: string };
-    const got = await http(cluster, 'GET', `/v1/config/curl/${round % 5}`);
-    expect([
-      await got.text(),
-      BigInt(got.headers.get('etag')!.replaceAll('"', '')) >= BigInt(revision),
-    ]).toEqual([String(round), true]);
+  // Each is there when it is deleted, and deleted once.
+  const deletes = new Worker(over, async (round) => {
+    const { revision } = await two.config.put('gone', String(round), { ...CALL, ifAbsent: true });
+    const { deleted, previous } = await two.config.delete('gone', { ...CALL, returnPrevious: true });
+    expect([deleted, previous[0]?.modRevision]).toEqual([1, revision]);
   });
+  const tenants = new Worker(over, async (round) => {
+    const lease = await three.leases.grant({ ttl: '1m' });
+    await three.config.put(`tenant/${round}`, 'here', { ...CALL, lease });
+    expect((await one.config.get(`tenant/${round}`, CALL))?.lease).toBe(lease.id);
+    await lease.revoke(CALL);
+    expect(await one.config.get(`tenant/${round}`, CALL)).toBeUndefined();
+  });
+  const kept = await two.leases.grant({ name: 'kept' });
+  await two.config.put('lease/kept', 'here', { ...CALL, lease: kept });
+  const short = await two.leases.grant({ ttl: '1s', keepAlive: false });
+  await two.config.put('lease/short', 'here', { ...CALL, lease: short });
+  const told: string[] = [];
+  const watch = one.config.watch({ prefix: 'pair/' }, { from: 1n });
+  const following = followPairs(watch, told);
+  following.catch(() => undefined); // awaited at the end
   const view = await three.config.view('pair/', (entry) => Number(entry.text()));
-  const workers = [...counters, ...doors, transfers, readers, ...sequences, elections, curls];
+  const workers = [...counters, ...doors, transfers, readers, ...sequences, elections, deletes, tenants];
   const killed: string[] = [];
   for (let kill = 0; kill < KILLS; kill++) {
     await new Promise((resolve) => setTimeout(resolve, BETWEEN_MS));
@@ -124,11 +134,23 @@ it('loses nothing and repeats nothing while leaders are killed', async () => {
   await Promise.all(workers.map(({ done }) => done));
   const rounds = (some: readonly Worker[]) => some.reduce((sum, worker) => sum + worker.rounds, 0);
   console.log(
-    `killed ${killed.join(', ')}; ${rounds(counters)} counted, ${rounds(doors)} locks, ${transfers.rounds} transactions, ${readers.rounds} lists, ${numbers.length} numbers, ${elections.rounds} elections, ${curls.rounds} by HTTP`,
+    `killed ${killed.join(', ')}; ${rounds(counters)} counted, ${rounds(doors)} locks, ${transfers.rounds} transactions, ${readers.rounds} lists, ${numbers.length} numbers, ${elections.rounds} elections, ${deletes.rounds} deletes, ${tenants.rounds} leases; ${told.length} revisions watched`,
   );
   expect((await one.config.get('counter', CALL))?.text()).toBe(String(rounds(counters)));
   expect(new Set(numbers).size).toBe(numbers.length);
-  expect(view.get('0')).toBe(transfers.rounds - 1);
+  await until(
+    () => view.get('0') === transfers.rounds - 1 && told.length >= transfers.rounds,
+    10_000,
+    () => `the view shows ${view.get('0')}, and ${told.length} of ${transfers.rounds} revisions were told`,
+  );
   view.close();
+  watch.close();
+  await following;
+  expect(told).toEqual(told.map((_, at) => String(at)));
+  expect(told.length).toBe(transfers.rounds);
+  expect([kept.signal.aborted, short.signal.aborted]).toEqual([false, true]);
+  expect((await one.config.list({ prefix: 'lease/' }, CALL)).entries.map(({ key }) => key)).toEqual([
+    'lease/kept',
+  ]);
   for (const worker of workers) expect(worker.rounds).toBeGreaterThan(10);
 }, 180_000);

@@ -17,6 +17,8 @@ const KEYS = 8;
 const THINK_MS = 5;
 /** Of a call of a writer: short, so that none waits out a whole fault. */
 const CALL_MS = 2_000;
+/** As of so many revisions the tree is compared. */
+const TREES = 20;
 
 /** What somebody follows. */
 export interface Following {
@@ -47,6 +49,7 @@ export class WatchedLoad {
   readonly #acknowledged: Acknowledged[] = [];
   readonly #watchers: Watcher[] = [];
   readonly #running: Promise<void>[] = [];
+  readonly #compactions: bigint[] = [];
   #isOver = false;
   #turn = 0;
   failed = 0;
@@ -55,6 +58,11 @@ export class WatchedLoad {
     this.#writers = writers;
     this.#prefix = prefix;
     for (const writer of writers) this.#running.push(this.#write(writer));
+  }
+
+  /** A key that is not written before the end. */
+  get #restingKey(): string {
+    return `${this.#prefix}resting`;
   }
 
   get written(): number {
@@ -85,12 +93,51 @@ export class WatchedLoad {
     const last = await this.#lastWrite();
     for (const watcher of this.#watchers) await watcher.reach(last);
     const history = this.#history();
-    for (const watcher of this.#watchers) watcher.check(history, this.#acknowledged);
+    for (const watcher of this.#watchers) watcher.check(history, this.#acknowledged, this.#compactions);
+    const trees = await this.#compareTrees(history, last);
     for (const watcher of this.#watchers) watcher.close();
     const told = this.#watchers.reduce((sum, watcher) => sum + watcher.told.length, 0);
     const hops = this.#watchers.reduce((sum, watcher) => sum + watcher.hops, 0);
     const resyncs = this.#watchers.reduce((sum, watcher) => sum + watcher.resyncs.length, 0);
-    return `${this.written} writes acknowledged, ${this.failed} not; ${history.length} changes, told ${told} times to ${this.#watchers.length} watchers, ${hops} hops, ${resyncs} resyncs`;
+    const positions = this.#watchers.reduce((sum, watcher) => sum + watcher.progress.length, 0);
+    return `${this.written} writes acknowledged, ${this.failed} not; ${history.length} changes, told ${told} times to ${this.#watchers.length} watchers, ${hops} hops, ${resyncs} resyncs, ${positions} positions without changes; ${trees} trees as told`;
+  }
+
+  /** Forgets what came before a revision. */
+  async compact(client: Holdfast, revision: bigint): Promise<void> {
+    await client.config.compact(revision, { timeout: '30s' });
+    this.#compactions.push(revision);
+  }
+
+  /** Goes on until whoever follows what nobody writes was told positions. */
+  async positions(): Promise<void> {
+    const resting = this.#watchers.filter(({ following }) => following.selection === this.#restingKey);
+    await until(
+      () => resting.every(({ progress }) => progress.length > 0),
+      30_000,
+      () => 'no position was told',
+    );
+  }
+
+  /**
+   * What was told makes the tree that is read, at revisions in all of the history that is kept:
+   * a change that nobody was told of would show in the number of changes of its key.
+   */
+  async #compareTrees(history: readonly Told[], last: bigint): Promise<number> {
+    const from = this.#compactions.reduce((most, one) => (one > most ? one : most), 0n);
+    const kept = history.filter(({ revision }) => revision >= from && revision <= last);
+    const step = Math.max(1, Math.floor(kept.length / TREES));
+    const revisions = [...kept.filter((_, at) => at % step === 0).map(({ revision }) => revision), last];
+    const reader = this.#writers[0]!.config;
+    for (const revision of revisions) {
+      const { entries } = await reader.list({ prefix: this.#prefix }, { revision, timeout: '30s' });
+      const shown = entries.map(
+        (entry) =>
+          `${String(entry.key)} ${entry.text()} ${entry.createRevision} ${entry.modRevision} ${entry.version}`,
+      );
+      expect(shown, `the tree at ${revision}`).toEqual(treeOf(history, revision));
+    }
+    return revisions.length;
   }
 
   /** Everything that anybody was told. */
@@ -116,7 +163,8 @@ export class WatchedLoad {
     await this.#writers[0]!.config.transaction({ then }, { timeout: '30s' });
     const deletes = [0, 1, 2, 3].map((key) => ({ delete: `${this.#prefix}${key}` }));
     const { revision } = await this.#writers[0]!.config.transaction({ then: deletes }, { timeout: '30s' });
-    await this.#writers[0]!.config.transaction({ then }, { timeout: '30s' });
+    const rest = { put: this.#restingKey, value: 'last' };
+    await this.#writers[0]!.config.transaction({ then: [...then, rest] }, { timeout: '30s' });
     return revision;
   }
 
@@ -148,6 +196,22 @@ export class WatchedLoad {
       this.#acknowledged.push({ revision, keys: [key], value });
     }
   }
+}
+
+/** The entries of a tree to which all this was done. */
+function treeOf(history: readonly Told[], revision: bigint): string[] {
+  const entries = new Map<string, { value: string; created: bigint; changed: bigint; version: number }>();
+  for (const one of history) {
+    if (one.revision > revision) break;
+    const before = entries.get(one.key);
+    const created = before?.created ?? one.revision;
+    const version = (before?.version ?? 0) + 1;
+    if (one.type === 'delete') entries.delete(one.key);
+    else entries.set(one.key, { value: one.value, created, changed: one.revision, version });
+  }
+  return [...entries]
+    .map(([key, { value, created, changed, version }]) => `${key} ${value} ${created} ${changed} ${version}`)
+    .sort();
 }
 
 /** Somebody who follows, maybe by several watches one after the other. */
@@ -193,8 +257,13 @@ export class Watcher {
     this.#watch.close();
   }
 
-  check(history: readonly Told[], acknowledged: readonly Acknowledged[]): void {
+  check(
+    history: readonly Told[],
+    acknowledged: readonly Acknowledged[],
+    compactions: readonly bigint[],
+  ): void {
     const { title, options } = this.following;
+    for (const resync of this.resyncs) expect(compactions, title).toContain(resync + 1n);
     const isLost = (revision: bigint) => this.#gaps.some(([from, to]) => revision >= from && revision <= to);
     const wanted = (one: Pick<Told, 'key' | 'type' | 'revision'>) =>
       this.#selects(one.key) &&
