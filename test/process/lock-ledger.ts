@@ -30,6 +30,17 @@ interface Stop {
   toUs: number;
 }
 
+/** Two that waited, one before the other, while somebody held the lock. */
+interface Before {
+  readonly lock: string;
+  readonly first: string;
+  readonly second: string;
+  /** Of the holder: whoever waited was served with a greater one. */
+  readonly token: bigint;
+  /** Before it was looked. */
+  readonly atUs: number;
+}
+
 export class LockLedger {
   readonly violations: string[] = [];
   readonly refusals = new Map<string, number>();
@@ -44,7 +55,7 @@ export class LockLedger {
   readonly #writes = new Map<string, Write[]>();
   readonly #stops: Stop[] = [];
   readonly #givenUp: { lock: string; session: string; atUs: number }[] = [];
-  readonly #before: { lock: string; first: string; second: string; atUs: number }[] = [];
+  readonly #before: Before[] = [];
 
   take(process: number, news: ContenderNews): void {
     switch (news.what) {
@@ -90,10 +101,10 @@ export class LockLedger {
       for (const holding of holdings) if (holding.process === process) holding.endedUs ??= atUs;
   }
 
-  /** Those who were seen to wait for a lock, in their order. */
-  sawWaiting(lock: string, sessions: readonly string[], atUs: number): void {
+  /** Those who were seen to wait for a lock, in their order, while `token` held it; `atUs`: before it was looked. */
+  sawWaiting(lock: string, sessions: readonly string[], token: bigint, atUs: number): void {
     for (let at = 1; at < sessions.length; at++)
-      this.#before.push({ lock, first: sessions[at - 1]!, second: sessions[at]!, atUs });
+      this.#before.push({ lock, first: sessions[at - 1]!, second: sessions[at]!, token, atUs });
   }
 
   /** Judges everything; returns what was wrong. */
@@ -150,12 +161,12 @@ export class LockLedger {
       for (const holding of holdings) listOf(bySession, holding.session).push(holding);
       byLock.set(lock, bySession);
     }
-    for (const { lock, first, second, atUs } of this.#before) {
+    for (const { lock, first, second, token, atUs } of this.#before) {
       const next = (session: string) =>
         byLock
           .get(lock)
           ?.get(session)
-          ?.find((holding) => holding.atUs > atUs);
+          ?.find((holding) => holding.token > token);
       const [one, two] = [next(first), next(second)];
       if (one === undefined || two === undefined) continue;
       this.orders++;

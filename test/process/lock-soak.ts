@@ -183,13 +183,12 @@ async function watchQueues(
   while (performance.now() < endMs) {
     await pause(LOOK_MS);
     const lock = LOCKS[between(random, 0, LOCKS.length - 1)]!;
+    const atUs = nowUs();
     const seen = await client.lock.describe(lock, { timeout: 2_000 }).catch(() => undefined);
-    if (seen !== undefined)
-      ledger.sawWaiting(
-        lock,
-        seen.waiters.map(({ session }) => String(session)),
-        nowUs(),
-      );
+    const holder = seen?.holders[0];
+    if (seen === undefined || holder === undefined) continue;
+    const waiters = seen.waiters.map(({ session }) => String(session));
+    ledger.sawWaiting(lock, waiters, holder.token, atUs);
   }
 }
 
