@@ -1,38 +1,40 @@
 /**
- * All changes of the configuration's keys that are still known: an index of them by key, the
- * newest of each key first, and a row for each with its value. What a key was at a revision is
- * the newest change of it that is not above. Knows no transactions.
+ * All changes of the configuration's keys that are still known: a row for each with its value,
+ * which says where the one before it is; a row for each key with its last change; and the keys in
+ * order. What a key was at a revision is found on the way back from its last change, which is
+ * shortened by jumps (Fenwick 1994): most is read as of now, and costs nothing of that. Knows no
+ * transactions.
  *
- *  1. There is a row for each change in the index, and none else; both are counted in `bytes`.
+ *  1. Each key that there is, or of which a delete is kept, has a row and stands among the keys.
  *  2. Everything at or above the compact revision can be read as if nothing had been forgotten.
  *  3. What a change has replaced is removed once that change lies before the compact revision,
  *     and so is a delete itself. Each change is looked at for it once, in order.
+ *  4. `bytes` counts the changes that have rows.
  */
-import { prefixEnd, type RowKey } from '../storage/row-key.ts';
+import { binaryString, prefixEnd, type RowKey } from '../storage/row-key.ts';
 import { MAX_PURGED_ROWS } from './config-limits.ts';
 import type { KeySpan } from './config-command.ts';
 import {
   ConfigCounters,
   EventRows,
-  VERSIONS,
-  behindKey,
+  KEYS_ALONE,
   changeBytes,
   decodeEvent,
+  decodeKey,
+  decodeStored,
   encodeEvent,
+  encodeKey,
   entryWithoutValue,
-  indexedKey,
-  indexedPosition,
-  indexedUpTo,
-  keyOfPart,
-  keyPart,
-  positionOf,
   type FoundVersion,
+  type KeyRow,
   type KeyVersion,
 } from './config-rows.ts';
 import type { ConfigEntry, ConfigEvent, EventPosition } from './coordination-events.ts';
 import type { PartRows } from './machine-part.ts';
 import { TreePages, type TreeCursor } from './tree-pages.ts';
 
+/** Keys whose rows are kept in memory, decoded. */
+const CACHED_KEYS = 32_768;
 /** Bytes of changes read at a time. */
 const READ_BYTES = 1024 * 1024;
 
@@ -46,6 +48,14 @@ export interface Change {
   readonly replaced: FoundVersion | undefined;
 }
 
+/** A change that was made, and what it takes to undo it. */
+export interface MadeChange {
+  readonly event: ConfigEvent;
+  readonly change: Change;
+  /** The key's row as it was; undefined: there was none. */
+  readonly before: KeyRow | undefined;
+}
+
 /** Changes in order, and where further ones may be; undefined: there are none yet. */
 export interface HistoryPart {
   readonly events: readonly ConfigEvent[];
@@ -57,14 +67,18 @@ export class ConfigHistory {
   readonly #countersRow: RowKey;
   readonly #eventsPrefix: RowKey;
   readonly #eventRows: EventRows;
-  readonly #index: TreePages<KeyVersion>;
+  readonly #keysPrefix: RowKey;
+  readonly #keys: TreePages<true>;
+  /** Rows of keys as they are, those that changed last behind the others. */
+  readonly #cached = new Map<string, KeyRow>();
 
   constructor(rows: PartRows, prefix: RowKey) {
     this.#rows = rows;
     this.#countersRow = `${prefix}g`;
     this.#eventsPrefix = `${prefix}e`;
     this.#eventRows = new EventRows(this.#eventsPrefix);
-    this.#index = new TreePages(rows, `${prefix}p`, VERSIONS);
+    this.#keysPrefix = `${prefix}k`;
+    this.#keys = new TreePages(rows, `${prefix}p`, KEYS_ALONE);
   }
 
   get counters(): Readonly<ConfigCounters> {
@@ -73,16 +87,15 @@ export class ConfigHistory {
 
   /** A key as of a revision; undefined: there was none. */
   find(key: string, revision = Infinity): FoundVersion | undefined {
-    const part = indexedKey(key);
-    const cursor = this.#index.seek(part + indexedUpTo(revision));
-    const found = cursor.key;
-    if (found === undefined || !found.startsWith(part)) return undefined;
-    return cursor.value.version === 0 ? undefined : { key, position: positionOf(found), ...cursor.value };
+    const row = this.#keyRow(key);
+    if (row === undefined) return undefined;
+    if (row.position.revision > revision) return this.#findBefore(key, row.position, revision);
+    return row.version === 0 ? undefined : { key, ...row };
   }
 
   /** The keys of a span as of a revision, in order. Of no use after a change. */
   walk(span: KeySpan, revision = Infinity, isDescending = false): KeyWalk {
-    return new KeyWalk(this.#index, span, revision, isDescending);
+    return new KeyWalk(this.#keys, (key) => this.find(key, revision), span, isDescending);
   }
 
   /** An entry with its value. */
@@ -111,19 +124,30 @@ export class ConfigHistory {
     return { events, next: more ? after(last!) : undefined };
   }
 
-  /** Makes a change; returns it as it is told. */
-  make({ key, position, made, value, replaced }: Change): ConfigEvent {
-    const content = encodeEvent(key, made, value, replaced?.position);
+  /** Makes a change. */
+  make(change: Change): MadeChange {
+    const { key, position, made, value, replaced } = change;
+    const before = this.#keyRow(key);
+    const changes = (before?.changes ?? 0) + 1;
+    const former = formerOf(before, changes);
+    const previous = before?.position;
+    // What is just before is known as `previous`.
+    const jump = former.length > 0 && former[0] !== previous ? former[0] : undefined;
+    const links = { previous, wasDeleted: before?.version === 0, jump };
+    const content = encodeEvent(key, made, value, links);
     this.#rows.put(this.#eventRows.row(position), content);
-    this.#index.set(indexedKey(key) + indexedPosition(position), made);
+    this.#putKey(key, { ...made, position, changes, former });
+    if (before === undefined) this.#keys.set(key, true);
     const isKey = made.version > 0 ? 1 : 0;
     this.#count(changeBytes(key, value.byteLength), isKey - (replaced === undefined ? 0 : 1));
-    return decodeEvent(content, position);
+    return { event: decodeEvent(content, position), change, before };
   }
 
   /** As if a change had not been made, which was the last one. */
-  undo({ key, position, made, value, replaced }: Change): void {
-    this.#remove(key, position);
+  undo({ change: { key, position, made, value, replaced }, before }: MadeChange): void {
+    this.#rows.delete(this.#eventRows.row(position));
+    if (before === undefined) this.#dropKey(key);
+    else this.#putKey(key, before);
     const isKey = made.version > 0 ? 1 : 0;
     this.#count(-changeBytes(key, value.byteLength), (replaced === undefined ? 0 : 1) - isKey);
   }
@@ -159,21 +183,65 @@ export class ConfigHistory {
   }
 
   #purge({ entry, isDelete, previous, revision, number }: ConfigEvent): void {
-    const key = Buffer.from(entry.key).toString('latin1');
+    const key = binaryString(entry.key);
     if (previous !== undefined) this.#forget(key, previous);
-    if (isDelete) this.#forget(key, { revision, number });
+    if (!isDelete) return;
+    this.#forget(key, { revision, number });
+    const row = this.#keyRow(key);
+    if (row?.position.revision === revision && row.position.number === number) this.#dropKey(key);
   }
 
   #forget(key: string, position: EventPosition): void {
-    const version = this.#index.get(indexedKey(key) + indexedPosition(position));
-    if (version === undefined) return;
-    this.#remove(key, position);
-    this.#count(-changeBytes(key, version.valueBytes), 0);
+    const event = this.event(position);
+    if (event === undefined) return;
+    this.#rows.delete(this.#eventRows.row(position));
+    this.#count(-changeBytes(key, event.entry.value.byteLength), 0);
   }
 
-  #remove(key: string, position: EventPosition): void {
-    this.#index.delete(indexedKey(key) + indexedPosition(position));
-    this.#rows.delete(this.#eventRows.row(position));
+  /** Invariant 1. */
+  #dropKey(key: string): void {
+    this.#cached.delete(key);
+    this.#rows.delete(this.#keysPrefix + key);
+    this.#keys.delete(key);
+  }
+
+  #putKey(key: string, row: KeyRow): void {
+    this.#rows.put(this.#keysPrefix + key, encodeKey(row));
+    this.#cached.delete(key);
+    this.#cached.set(key, row);
+    if (this.#cached.size <= CACHED_KEYS) return;
+    for (const oldest of this.#cached.keys()) {
+      this.#cached.delete(oldest);
+      if (this.#cached.size <= CACHED_KEYS / 2) return;
+    }
+  }
+
+  #keyRow(key: string): KeyRow | undefined {
+    const known = this.#cached.get(key);
+    if (known !== undefined) return known;
+    const content = this.#rows.get(this.#keysPrefix + key);
+    return content === undefined ? undefined : decodeKey(content);
+  }
+
+  /** On the way back from a change above the revision, which is there: it is not replaced before the compact revision. */
+  #findBefore(key: string, above: EventPosition, revision: number): FoundVersion | undefined {
+    let at = above;
+    for (;;) {
+      const content = this.#rows.get(this.#eventRows.row(at));
+      if (content === undefined) return undefined;
+      const { previous, jump } = decodeStored(content, at).links;
+      const isFar = jump !== undefined && jump.revision > revision;
+      if (isFar || (previous !== undefined && previous.revision > revision)) at = isFar ? jump : previous!;
+      else return previous && this.#version(key, previous);
+    }
+  }
+
+  /** Undefined: a delete, or one that is forgotten. */
+  #version(key: string, position: EventPosition): FoundVersion | undefined {
+    const event = this.event(position);
+    if (event === undefined || event.isDelete) return undefined;
+    const { createRevision, version, lease, value } = event.entry;
+    return { key, position, createRevision, version, lease, valueBytes: value.byteLength };
   }
 
   #count(bytes: number, keys: number): void {
@@ -192,78 +260,74 @@ export class ConfigHistory {
 export class KeyWalk {
   /** Steps so far: what was looked at, keys that did not exist included. */
   steps = 0;
-  readonly #index: TreePages<KeyVersion>;
-  readonly #revision: number;
-  readonly #first: string;
-  readonly #end: string | undefined;
-  readonly #cursor: TreeCursor<KeyVersion> | undefined;
+  isDone = false;
+  readonly #keys: TreePages<true>;
+  readonly #find: (key: string) => FoundVersion | undefined;
+  readonly #span: KeySpan;
+  readonly #cursor: TreeCursor<true> | undefined;
   /** Going down: everything from here on was looked at. */
   #bound: string | undefined;
 
   constructor(
-    index: TreePages<KeyVersion>,
-    { start, end }: KeySpan,
-    revision: number,
+    keys: TreePages<true>,
+    find: (key: string) => FoundVersion | undefined,
+    span: KeySpan,
     isDescending: boolean,
   ) {
-    this.#index = index;
-    this.#revision = revision;
-    this.#first = indexedKey(start);
-    this.#end = end === undefined ? undefined : indexedKey(end);
-    this.#bound = this.#end;
-    this.#cursor = isDescending ? undefined : index.seek(this.#first);
+    this.#keys = keys;
+    this.#find = find;
+    this.#span = span;
+    this.#bound = span.end;
+    this.#cursor = isDescending ? undefined : keys.seek(span.start);
   }
 
   /** Undefined: that was all, or `maxSteps` are done: see `isDone`. */
   next(maxSteps = Infinity): FoundVersion | undefined {
     while (!this.isDone && this.steps < maxSteps) {
       this.steps++;
-      const found = this.#cursor === undefined ? this.#nextBelow() : this.#nextAbove(this.#cursor);
+      const key = this.#cursor === undefined ? this.#keyBelow() : this.#keyAbove(this.#cursor);
+      const found = key === undefined ? undefined : this.#find(key);
       if (found !== undefined) return found;
     }
     return undefined;
   }
 
-  isDone = false;
-
   /** Where to go on later: going up the first key that was not looked at, going down the last that was; undefined: nowhere. */
   get reached(): string | undefined {
     if (this.isDone) return undefined;
-    if (this.#cursor === undefined) return keyOfPart(this.#bound!);
-    const at = this.#cursor.key;
-    return at === undefined ? undefined : keyOfPart(keyPart(at));
+    return this.#cursor === undefined ? this.#bound : this.#cursor.key;
   }
 
-  #nextAbove(cursor: TreeCursor<KeyVersion>): FoundVersion | undefined {
-    const at = cursor.key;
-    if (at === undefined || (this.#end !== undefined && at >= this.#end)) {
+  #keyAbove(cursor: TreeCursor<true>): string | undefined {
+    const { key } = cursor;
+    const { end } = this.#span;
+    if (key === undefined || (end !== undefined && key >= end)) {
       this.isDone = true;
       return undefined;
     }
-    const part = keyPart(at);
-    if (positionOf(at).revision > this.#revision) cursor.seek(part + indexedUpTo(this.#revision));
-    const found = this.#visible(cursor, part);
-    if (cursor.key?.startsWith(part) === true) cursor.next();
-    if (cursor.key?.startsWith(part) === true) cursor.seek(behindKey(part));
-    return found;
+    cursor.next();
+    return key;
   }
 
-  #nextBelow(): FoundVersion | undefined {
-    const below = this.#index.before(this.#bound);
-    if (below === undefined || below.key < this.#first) {
+  #keyBelow(): string | undefined {
+    const key = this.#keys.before(this.#bound)?.key;
+    if (key === undefined || key < this.#span.start) {
       this.isDone = true;
       return undefined;
     }
-    const part = keyPart(below.key);
-    this.#bound = part;
-    return this.#visible(this.#index.seek(part + indexedUpTo(this.#revision)), part);
+    this.#bound = key;
+    return key;
   }
+}
 
-  #visible(cursor: TreeCursor<KeyVersion>, part: string): FoundVersion | undefined {
-    const at = cursor.key;
-    if (at === undefined || !at.startsWith(part) || cursor.value.version === 0) return undefined;
-    return { key: keyOfPart(part), position: positionOf(at), ...cursor.value };
-  }
+/** The former changes that the row of a key's change number `changes` has: see KeyRow. */
+function formerOf(before: KeyRow | undefined, changes: number): EventPosition[] {
+  if (before === undefined) return [];
+  // Of its number less the lowest bit, and so on: those of the change before, less what has carried.
+  const all = [before.position, ...before.former];
+  let carried = 0;
+  for (let rest = before.changes; rest % 2 === 1; rest = (rest - 1) / 2) carried++;
+  return all.slice(changes % 2 === 1 ? 0 : carried);
 }
 
 function after({ revision, number }: EventPosition): EventPosition {

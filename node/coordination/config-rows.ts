@@ -1,18 +1,19 @@
 /**
  * The rows of the configuration.
  *
- *   p page                  index: key and position of each change, the newest of a key first
+ *   k key                   what a key is now, and where its former changes are
  *   e revision number       changes: key, value, and which change was replaced
+ *   p page                  the keys, in order
  *   g                       counters
  */
 import { ByteReader, ByteWriter } from '../storage/byte-codec.ts';
-import { binaryBytes, binaryString, type RowKey } from '../storage/row-key.ts';
+import { binaryBytes, type RowKey } from '../storage/row-key.ts';
 import { CHANGE_BYTES } from './config-limits.ts';
 import type { ConfigEntry, ConfigEvent, EventPosition } from './coordination-events.ts';
 import type { LiveRow } from './machine-part.ts';
 import type { EntryCodec } from './tree-page.ts';
 
-/** What the index knows of one change of a key. */
+/** What is known of a key without its value. */
 export interface KeyVersion {
   readonly createRevision: number;
   /** Changes since it came into being; 0: it was deleted. */
@@ -27,65 +28,18 @@ export interface FoundVersion extends KeyVersion {
   readonly position: EventPosition;
 }
 
-const LAST = Number.MAX_SAFE_INTEGER;
-const LAST_NUMBER = 0xffff_ffff;
 const TWO_32 = 0x1_0000_0000;
-/** Characters of a position in a name. */
-const POSITION_LENGTH = 12;
-/** Ends a key in the index: below everything that a longer key goes on with. */
-const KEY_END = '\0\0';
 
-export const VERSIONS: EntryCodec<KeyVersion> = {
-  write(writer, { createRevision, version, lease, valueBytes }) {
-    writer.u64(createRevision).u64(version).i64(lease).u32(valueBytes);
-  },
-  read(reader) {
-    const [createRevision, version] = [reader.u64(), reader.u64()];
-    return { createRevision, version, lease: reader.i64(), valueBytes: reader.u32() };
-  },
-  bytes: () => 28,
+/** The keys stand in pages by themselves. */
+export const KEYS_ALONE: EntryCodec<true> = {
+  write: () => undefined,
+  read: () => true,
+  bytes: () => 0,
 };
 
 /** Bytes that a change counts. */
 export function changeBytes(key: string, valueBytes: number): number {
   return CHANGE_BYTES + key.length + valueBytes;
-}
-
-/** Where the changes of a key begin in the index. Keys are in their own order there. */
-export function indexedKey(key: string): string {
-  return (key.includes('\0') ? key.replaceAll('\0', '\0\xff') : key) + KEY_END;
-}
-
-/** Behind all changes of a key. */
-export function behindKey(indexed: string): string {
-  return `${indexed.slice(0, -1)}\x01`;
-}
-
-/** Where a change is in the index, behind its key: the newest is first. */
-export function indexedPosition({ revision, number }: EventPosition): string {
-  return positionText(LAST - revision, LAST_NUMBER - number);
-}
-
-/** Behind its key, where the changes up to a revision begin. */
-export function indexedUpTo(revision: number): string {
-  return positionText(LAST - Math.min(revision, LAST), 0);
-}
-
-/** The part of an index key that `indexedKey` made. */
-export function keyPart(indexKey: string): string {
-  return indexKey.slice(0, -POSITION_LENGTH);
-}
-
-/** The key of that part. */
-export function keyOfPart(part: string): string {
-  const key = part.slice(0, -KEY_END.length);
-  return key.includes('\0') ? key.replaceAll('\0\xff', '\0') : key;
-}
-
-export function positionOf(indexKey: string): EventPosition {
-  const at = indexKey.length - POSITION_LENGTH;
-  const revision = LAST - (wordAt(indexKey, at) * TWO_32 + wordAt(indexKey, at + 4));
-  return { revision, number: LAST_NUMBER - wordAt(indexKey, at + 8) };
 }
 
 /** The rest of the name of a change's row. */
@@ -112,34 +66,106 @@ function wordAt(text: string, at: number): number {
   return a * 0x100_0000 + b * 0x1_0000 + text.charCodeAt(at + 2) * 0x100 + text.charCodeAt(at + 3);
 }
 
+const KEY_FORMAT = 1;
 const EVENT_FORMAT = 1;
+/** Flags of a change. */
+const HAS_PREVIOUS = 1;
+const WAS_DELETED = 2;
+const HAS_JUMP = 4;
 
-/** A change as a row. `previous`: the change that it replaced, unless that was a delete. */
+/**
+ * What a key is at its last change. `former`: positions of former changes of the key, nearest
+ * first, such that of n changes those are there whose number is n with some of its lowest bits
+ * cleared, as in a Fenwick tree: the way back to any of them is short.
+ */
+export interface KeyRow extends KeyVersion {
+  readonly position: EventPosition;
+  /** Changes of the key, deletes included, since it was last forgotten. */
+  readonly changes: number;
+  readonly former: readonly EventPosition[];
+}
+
+export function encodeKey({ position, former, changes, ...version }: KeyRow): Uint8Array {
+  const writer = new ByteWriter(56 + former.length * 12).u8(KEY_FORMAT);
+  writePosition(writer, position);
+  writer.u64(version.createRevision).u64(version.version).i64(version.lease).u32(version.valueBytes);
+  writer.u64(changes).u8(former.length);
+  for (const one of former) writePosition(writer, one);
+  return writer.finish();
+}
+
+export function decodeKey(content: Uint8Array): KeyRow {
+  const reader = new ByteReader(content);
+  const format = reader.u8();
+  if (format !== KEY_FORMAT) throw new RangeError(`key of unknown format ${format}`);
+  const position = readPosition(reader);
+  const [createRevision, version] = [reader.u64(), reader.u64()];
+  const [lease, valueBytes, changes] = [reader.i64(), reader.u32(), reader.u64()];
+  const former: EventPosition[] = [];
+  for (let left = reader.u8(); left > 0; left--) former.push(readPosition(reader));
+  return { position, createRevision, version, lease, valueBytes, changes, former };
+}
+
+/** Where the changes before one are. */
+export interface EventLinks {
+  /** The change before it; undefined: there was none, or it is forgotten. */
+  readonly previous: EventPosition | undefined;
+  /** Whether that was a delete. */
+  readonly wasDeleted: boolean;
+  /** One further back. */
+  readonly jump: EventPosition | undefined;
+}
+
+/** A change as a row. */
 export function encodeEvent(
   key: string,
   { createRevision, version, lease }: KeyVersion,
   value: Uint8Array,
-  previous: EventPosition | undefined,
+  { previous, wasDeleted, jump }: EventLinks,
 ): Uint8Array {
-  const writer = new ByteWriter(48 + key.length + value.byteLength);
-  writer.u8(EVENT_FORMAT).u8(previous === undefined ? 0 : 1);
+  const writer = new ByteWriter(64 + key.length + value.byteLength);
+  const flags = (previous ? HAS_PREVIOUS : 0) | (wasDeleted ? WAS_DELETED : 0) | (jump ? HAS_JUMP : 0);
+  writer.u8(EVENT_FORMAT).u8(flags);
   writer.u64(createRevision).u64(version).i64(lease);
-  if (previous !== undefined) writer.u64(previous.revision).u32(previous.number);
+  if (previous !== undefined) writePosition(writer, previous);
+  if (jump !== undefined) writePosition(writer, jump);
   return writer.latin1(key).bytes(value).finish();
 }
 
+/** A change as it is told, and where those before it are. */
+export interface StoredEvent {
+  readonly event: ConfigEvent;
+  readonly links: EventLinks;
+}
+
 /** A change as it is told. Its bytes are views of the row. */
-export function decodeEvent(content: Uint8Array, { revision, number }: EventPosition): ConfigEvent {
+export function decodeEvent(content: Uint8Array, position: EventPosition): ConfigEvent {
+  return decodeStored(content, position).event;
+}
+
+export function decodeStored(content: Uint8Array, { revision, number }: EventPosition): StoredEvent {
   const reader = new ByteReader(content);
   const format = reader.u8();
   if (format !== EVENT_FORMAT) throw new RangeError(`change of unknown format ${format}`);
-  const hasPrevious = reader.u8() === 1;
+  const flags = reader.u8();
   const [createRevision, version] = [reader.u64(), reader.u64()];
   const lease = reader.i64();
-  const previous = hasPrevious ? { revision: reader.u64(), number: reader.u32() } : undefined;
+  const previous = flags & HAS_PREVIOUS ? readPosition(reader) : undefined;
+  const jump = flags & HAS_JUMP ? readPosition(reader) : undefined;
+  const wasDeleted = (flags & WAS_DELETED) !== 0;
   const [key, value] = [reader.bytes(), reader.bytes()];
   const entry: ConfigEntry = { key, value, createRevision, modRevision: revision, version, lease };
-  return { revision, number, isDelete: version === 0, entry, previous };
+  const shown = wasDeleted ? undefined : previous;
+  const event = { revision, number, isDelete: version === 0, entry, previous: shown };
+  return { event, links: { previous, wasDeleted, jump } };
+}
+
+function writePosition(writer: ByteWriter, { revision, number }: EventPosition): void {
+  writer.u64(revision).u32(number);
+}
+
+function readPosition(reader: ByteReader): EventPosition {
+  return { revision: reader.u64(), number: reader.u32() };
 }
 
 /** Names the rows of changes. */
@@ -187,12 +213,7 @@ export class ConfigCounters implements LiveRow {
   }
 }
 
-/** The key of an entry as a binary string. */
-export function entryKey({ key }: ConfigEntry): string {
-  return binaryString(key);
-}
-
-/** An entry without its value, from what the index knows. */
+/** An entry without its value. */
 export function entryWithoutValue({ key, position, ...version }: FoundVersion): ConfigEntry {
   const { createRevision, lease } = version;
   const modRevision = position.revision;

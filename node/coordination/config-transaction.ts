@@ -18,7 +18,7 @@ import {
   type ListOrder,
   type PutOperation,
 } from './config-command.ts';
-import type { Change, ConfigHistory } from './config-history.ts';
+import type { Change, ConfigHistory, MadeChange } from './config-history.ts';
 import { MAX_TOUCHED_KEYS, MAX_TRANSACTION_ANSWER_BYTES } from './config-limits.ts';
 import type { DeleteResult, OperationResult, PutResult, TransactionResult } from './config-outcome.ts';
 import { changeBytes, type FoundVersion } from './config-rows.ts';
@@ -37,7 +37,7 @@ export class TransactionRun {
   readonly #leases: KeyLeases;
   readonly #revision: number;
   readonly #quotaBytes: number;
-  readonly #changes: Change[] = [];
+  readonly #changes: MadeChange[] = [];
   #steps = 0;
   #answerBytes = 0;
 
@@ -223,13 +223,15 @@ export class TransactionRun {
 
   #change(change: Omit<Change, 'position'>): void {
     const made = { ...change, position: { revision: this.#revision, number: this.#changes.length } };
-    this.events.push(this.#history.make(made));
-    this.#changes.push(made);
+    const done = this.#history.make(made);
+    this.events.push(done.event);
+    this.#changes.push(done);
   }
 
   #undo(): void {
-    for (const change of this.#changes.splice(0).reverse()) {
-      this.#history.undo(change);
+    for (const done of this.#changes.splice(0).reverse()) {
+      this.#history.undo(done);
+      const { change } = done;
       const [now, before] = [change.made.lease, change.replaced?.lease ?? NO_LEASE];
       if (now === before) continue;
       if (now !== NO_LEASE) this.#leases.detach(now, change.key);

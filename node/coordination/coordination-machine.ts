@@ -6,7 +6,8 @@
  *   m  counter of revisions      e  changes of the configuration   q  locks
  *   t  the cluster's own keys    g  counters of the configuration  n  elections
  *   c  clients, applied once     l  leases                         s  sequences
- *   p  index of the configuration    a  what hangs on a lease
+ *   k  keys of the configuration      a  what hangs on a lease
+ *   p  their order
  *
  *  1. Revisions are given out once, in order, and never again.
  *  2. A command that is refused has changed nothing but what is remembered of its client.
