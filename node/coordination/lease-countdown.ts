@@ -23,6 +23,11 @@ export const TICK_MS = 200;
 const LATE_MS = 5 * TICK_MS;
 /** Part of the checkpoint interval after which a lease that was not kept alive is anchored. */
 const SLACK = 0.4;
+/**
+ * The same of one that was afloat when this leader began, and was not kept alive since: leaders
+ * that follow each other quickly would each give it its whole time anew, and together too much.
+ */
+const TAKEN_OVER_SLACK = 0.15;
 
 /** A lease as it is stored. */
 export interface StoredLease {
@@ -49,6 +54,8 @@ interface Counted {
   readonly lease: bigint;
   readonly ttlMs: number;
   endsMs: number;
+  /** Lease time without being kept alive after which it is anchored. */
+  slackMs: number;
   /** As proposed last. */
   isAnchored: boolean;
   isEnding: boolean;
@@ -58,6 +65,7 @@ interface Counted {
 
 export class LeaseCountdown {
   readonly #slackMs: number;
+  readonly #takenOverSlackMs: number;
   readonly #leases = new Map<bigint, Counted>();
   /** By number of the slot, each `TICK_MS` of lease time. */
   readonly #wheel = new Map<number, Counted[]>();
@@ -71,6 +79,7 @@ export class LeaseCountdown {
   /** Begins at the stored lease time. `monotonicMs` is the node's own clock. */
   constructor(checkpointMs: number, leaseTimeMs: number, monotonicMs: number) {
     this.#slackMs = checkpointMs * SLACK;
+    this.#takenOverSlackMs = checkpointMs * TAKEN_OVER_SLACK;
     this.#nowMs = leaseTimeMs;
     this.#lastTickMs = monotonicMs;
     this.#nextSlot = slotOf(leaseTimeMs);
@@ -94,14 +103,24 @@ export class LeaseCountdown {
     return this.#leases.has(lease);
   }
 
-  /** Counts a lease from now on, as it is stored; one that is counted already stays as it is. */
-  add(lease: bigint, { ttlMs, endsMs }: StoredLease, monotonicMs: number): void {
+  /** Counts a lease that was granted just now; one that is counted already stays as it is. */
+  add(lease: bigint, stored: StoredLease, monotonicMs: number): void {
+    this.#add(lease, stored, monotonicMs, this.#slackMs);
+  }
+
+  /** Counts a lease that was there before this leader, as it is stored; else as `add`. */
+  takeOver(lease: bigint, stored: StoredLease, monotonicMs: number): void {
+    this.#add(lease, stored, monotonicMs, this.#takenOverSlackMs);
+  }
+
+  #add(lease: bigint, { ttlMs, endsMs }: StoredLease, monotonicMs: number, slackMs: number): void {
     if (this.#leases.has(lease)) return;
     const isAnchored = endsMs !== undefined;
     const counted = {
       lease,
       ttlMs,
       endsMs: endsMs ?? this.#timeMs(monotonicMs) + ttlMs,
+      slackMs,
       isAnchored,
       isEnding: false,
       slot: 0,
@@ -128,6 +147,7 @@ export class LeaseCountdown {
     if (counted === undefined) return 'unknown';
     if (counted.isEnding) return 'ending';
     counted.endsMs = this.#timeMs(monotonicMs) + counted.ttlMs;
+    counted.slackMs = this.#slackMs;
     if (!counted.isAnchored) return 'afloat';
     counted.isAnchored = false;
     this.#anchored--;
@@ -210,8 +230,8 @@ export class LeaseCountdown {
     return this.#nowMs + Math.max(0, monotonicMs - this.#lastTickMs);
   }
 
-  #lateAtMs({ endsMs, ttlMs }: Counted): number {
-    return endsMs - ttlMs + this.#slackMs;
+  #lateAtMs({ endsMs, ttlMs, slackMs }: Counted): number {
+    return endsMs - ttlMs + slackMs;
   }
 
   #place(counted: Counted): void {

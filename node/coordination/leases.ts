@@ -185,7 +185,7 @@ export class Leases {
   #count(countdown: LeaseCountdown, lease: bigint): void {
     if (countdown.has(lease)) return;
     const row = this.#options.group.state.leases.get(lease);
-    if (row !== undefined) countdown.add(lease, row, this.#options.clock.monotonicMs());
+    if (row !== undefined) countdown.takeOver(lease, row, this.#options.clock.monotonicMs());
   }
 
   #leading(): LeaseTerm {

@@ -1,8 +1,11 @@
 import { expect, test } from 'vitest';
 import fc from 'fast-check';
-import { LeaseCountdown, TICK_MS } from '../../node/coordination/lease-countdown.ts';
+import { LeaseCountdown, type StoredLease, TICK_MS } from '../../node/coordination/lease-countdown.ts';
 
 const CHECKPOINT_MS = 10_000;
+/** After which a lease is anchored: one that was granted or kept alive, and one that was taken over. */
+const SLACK_MS = 0.4 * CHECKPOINT_MS;
+const TAKEN_OVER_SLACK_MS = 0.15 * CHECKPOINT_MS;
 
 type Step =
   | {
@@ -10,6 +13,7 @@ type Step =
       readonly lease: bigint;
       readonly ttlMs: number;
       readonly leftMs: number | undefined;
+      readonly isTakenOver: boolean;
     }
   | { readonly do: 'keep'; readonly lease: bigint; readonly sinceTickMs: number }
   | { readonly do: 'remove'; readonly lease: bigint }
@@ -24,6 +28,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     lease,
     ttlMs: fc.integer({ min: 1_000, max: 30_000 }),
     leftMs: fc.option(fc.integer({ min: 0, max: 20_000 }), { nil: undefined }),
+    isTakenOver: fc.boolean(),
   }),
   fc.record({ do: fc.constant('keep' as const), lease, sinceTickMs: fc.integer({ min: 0, max: 5_000 }) }),
   fc.record({ do: fc.constant('remove' as const), lease }),
@@ -39,6 +44,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 interface Naive {
   ttlMs: number;
+  slackMs: number;
   endsMs: number;
   isAnchored: boolean;
   isEnding: boolean;
@@ -49,10 +55,11 @@ class NaiveCountdown {
   readonly leases = new Map<bigint, Naive>();
   nowMs = 1_000;
 
-  add(id: bigint, ttlMs: number, endsMs: number | undefined): void {
+  add(id: bigint, ttlMs: number, endsMs: number | undefined, slackMs: number): void {
     if (this.leases.has(id)) return;
     const isAnchored = endsMs !== undefined;
-    this.leases.set(id, { ttlMs, endsMs: endsMs ?? this.nowMs + ttlMs, isAnchored, isEnding: false });
+    const endsAtMs = endsMs ?? this.nowMs + ttlMs;
+    this.leases.set(id, { ttlMs, slackMs, endsMs: endsAtMs, isAnchored, isEnding: false });
   }
 
   keep(id: bigint, sinceTickMs: number): string {
@@ -60,6 +67,7 @@ class NaiveCountdown {
     if (found === undefined) return 'unknown';
     if (found.isEnding) return 'ending';
     found.endsMs = this.nowMs + sinceTickMs + found.ttlMs;
+    found.slackMs = SLACK_MS;
     const was = found.isAnchored;
     found.isAnchored = false;
     return was ? 'anchored' : 'afloat';
@@ -79,8 +87,10 @@ test('leases end when their time has been counted and not before, as by looking 
       for (const one of steps) {
         if (one.do === 'add') {
           const endsMs = one.leftMs === undefined ? undefined : naive.nowMs + one.leftMs;
-          countdown.add(one.lease, { ttlMs: one.ttlMs, endsMs }, monotonicMs);
-          naive.add(one.lease, one.ttlMs, endsMs);
+          const stored = { ttlMs: one.ttlMs, endsMs };
+          if (one.isTakenOver) countdown.takeOver(one.lease, stored, monotonicMs);
+          else countdown.add(one.lease, stored, monotonicMs);
+          naive.add(one.lease, one.ttlMs, endsMs, one.isTakenOver ? TAKEN_OVER_SLACK_MS : SLACK_MS);
         } else if (one.do === 'keep') {
           const { sinceTickMs } = one;
           expect(countdown.keep(one.lease, monotonicMs + sinceTickMs)).toBe(
@@ -113,7 +123,7 @@ test('leases end when their time has been counted and not before, as by looking 
               const found = naive.leases.get(id)!;
               expect(endsMs).toBe(found.endsMs);
               expect(found.isAnchored).toBe(false);
-              expect(naive.nowMs).toBeGreaterThanOrEqual(endsMs - found.ttlMs + 0.4 * CHECKPOINT_MS);
+              expect(naive.nowMs).toBeGreaterThanOrEqual(endsMs - found.ttlMs + found.slackMs);
               found.isAnchored = true;
             }
           }
@@ -124,7 +134,7 @@ test('leases end when their time has been counted and not before, as by looking 
           for (const [id, found] of naive.leases) {
             // Whoever is over by more than a slot of the wheel has been found.
             if (found.endsMs <= naive.nowMs - TICK_MS) expect([id, found.isEnding]).toEqual([id, true]);
-            const lateMs = found.endsMs - found.ttlMs + 0.4 * CHECKPOINT_MS;
+            const lateMs = found.endsMs - found.ttlMs + found.slackMs;
             if (lateMs <= naive.nowMs - TICK_MS && lateMs < found.endsMs) found.isAnchored = true;
           }
         }
@@ -162,4 +172,49 @@ test('a lease that is kept alive in good time is never anchored', () => {
     expect(countdown.takeDue(10)).toEqual({ ended: [], late: [] });
     if (at % 17 === 0) expect(countdown.keep(1n, at * 200)).toBe('afloat');
   }
+});
+
+/** A lease as it is stored, counted by one leader after the other. */
+class CountedByMany {
+  stored: StoredLease;
+  #leaseTimeMs = 0;
+  #monotonicMs = 0;
+
+  constructor(ttlMs: number) {
+    this.stored = { ttlMs, endsMs: undefined };
+  }
+
+  /** What it has left when a leader has counted for so many ticks; it was granted by the first one. */
+  lead(ticks: number, isFirst: boolean): number {
+    const countdown = new LeaseCountdown(CHECKPOINT_MS, this.#leaseTimeMs, this.#monotonicMs);
+    if (isFirst) countdown.add(1n, this.stored, this.#monotonicMs);
+    else countdown.takeOver(1n, this.stored, this.#monotonicMs);
+    for (let left = ticks; left > 0; left--) {
+      countdown.tick((this.#monotonicMs += TICK_MS));
+      const { late } = countdown.takeDue(10);
+      if (late.length > 0) this.stored = { ...this.stored, endsMs: late[0]!.endsMs };
+      const isDue = countdown.nowMs - this.#leaseTimeMs >= CHECKPOINT_MS / 5;
+      if (late.length > 0 || (countdown.anchored > 0 && isDue)) this.#leaseTimeMs = countdown.nowMs;
+    }
+    return countdown.remainingMs(1n, this.#monotonicMs)!;
+  }
+}
+
+test('three changes of leader lengthen what a lease has left by at most one checkpoint interval', () => {
+  const ttlMs = 3_600_000;
+  const terms = fc.array(fc.integer({ min: 0, max: 30 }), { minLength: 4, maxLength: 4 });
+  fc.assert(
+    fc.property(terms, (ticks) => {
+      const lease = new CountedByMany(ttlMs);
+      let ledMs = 0;
+      let leftMs = ttlMs;
+      for (const [at, count] of ticks.entries()) {
+        leftMs = lease.lead(count, at === 0);
+        ledMs += count * TICK_MS;
+      }
+      expect(leftMs).toBeGreaterThanOrEqual(ttlMs - ledMs);
+      expect(leftMs).toBeLessThanOrEqual(ttlMs - ledMs + CHECKPOINT_MS);
+    }),
+    { numRuns: 5_000 },
+  );
 });

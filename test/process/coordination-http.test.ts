@@ -60,6 +60,42 @@ class Chain extends Script {
   }
 }
 
+const base64 = (text: string) => Buffer.from(text).toString('base64');
+
+/** Moves one unit after the other from a key to another one, by the calls of gRPC as JSON. */
+class Ledger extends Script {
+  static readonly units = 100_000;
+  readonly #clientId = base64('ledger 123456789');
+
+  async round(): Promise<void> {
+    const moved = (count: number) => ({
+      'ledger/from': String(Ledger.units - count),
+      'ledger/to': String(count),
+    });
+    const before = Object.entries(this.rounds === 0 ? {} : moved(this.rounds));
+    const sequence = String(this.rounds + 1);
+    const request = {
+      // Applied a second time it would not find what it compares with.
+      transaction: {
+        comparisons: before.map(([key, value]) => ({
+          selection: { key: base64(key) },
+          value: base64(value),
+        })),
+        thenOperations: Object.entries(moved(this.rounds + 1)).map(([key, value]) => ({
+          put: { key: base64(key), value: base64(value) },
+        })),
+      },
+      sequence: { clientId: this.#clientId, sequence, ackedBelow: sequence, open: this.rounds === 0 },
+    };
+    const answer = await this.http.send('POST', '/holdfast.config.v1.ConfigService/Transact', {
+      body: JSON.stringify(request),
+      headers: { 'content-type': 'application/json' },
+    });
+    expect(answer.status, answer.text).toBe(200);
+    expect(JSON.parse(answer.text)).toMatchObject({ succeeded: true });
+  }
+}
+
 interface Line {
   readonly type?: string;
   readonly revision: string;
@@ -185,7 +221,15 @@ it('scripts lose nothing and see nothing twice while leaders are killed', async 
   const follower = new Follower(cluster, cluster.names.indexOf(await cluster.leaderOf(GROUP)));
   const sequences = [0, 1].map((first) => new Sequence(cluster, first));
   const visitors = [1, 2].map((first) => new Visitor(cluster, first, room));
-  const scripts = [chain, ...sequences, ...visitors, new Tenant(cluster, 2), new Candidate(cluster, 0)];
+  const ledger = new Ledger(cluster, 2);
+  const scripts = [
+    chain,
+    ledger,
+    ...sequences,
+    ...visitors,
+    new Tenant(cluster, 2),
+    new Candidate(cluster, 0),
+  ];
   let failure: unknown;
   let isOver = false;
   const running = scripts.map((script) =>
@@ -227,6 +271,12 @@ it('scripts lose nothing and see nothing twice while leaders are killed', async 
   );
   expect(follower.values).toEqual(chain.values);
   expect(await chain.version()).toBe(chain.values.length);
+  const { text } = await chain.http.send('GET', '/v1/config?prefix=ledger/');
+  const accounts = text.trim().split('\n').slice(0, 2);
+  expect(accounts.map((line) => JSON.parse(line) as object)).toMatchObject([
+    { key: 'ledger/from', value: String(Ledger.units - ledger.rounds), version: String(ledger.rounds) },
+    { key: 'ledger/to', value: String(ledger.rounds), version: String(ledger.rounds) },
+  ]);
   const firsts = sequences.map((sequence) => sequence.firsts);
   for (const some of firsts) expect(some).toEqual(some.toSorted((a, b) => a - b));
   expect(new Set(firsts.flat()).size).toBe(firsts.flat().length);

@@ -1,6 +1,6 @@
 /**
  * Configuration, leases, locks, elections and sequences by the TypeScript client on three nodes,
- * whose leader of group 0 is killed again and again: nothing acknowledged is lost, nothing is
+ * whose leader of group 0 is killed or stopped again and again: nothing acknowledged is lost, nothing is
  * applied twice, and no lock is held by two.
  */
 import { expect, it } from 'vitest';
@@ -11,6 +11,7 @@ import { until } from './real-node.ts';
 
 const GROUP = BigInt(COORDINATION_GROUP);
 const KILLS = 4;
+const PAUSES = 2;
 const BETWEEN_MS = 1_500;
 const CALL = { timeout: '30s' } as const;
 const PAIRS = ['pair/0', 'pair/1', 'pair/2'];
@@ -59,7 +60,7 @@ async function followPairs(watch: ConfigWatch, told: string[]): Promise<void> {
   }
 }
 
-it('loses nothing and repeats nothing while leaders are killed', async () => {
+it('loses nothing and repeats nothing while leaders are killed and stopped', async () => {
   await using cluster = await RealCluster.start();
   const clients = await Promise.all([0, 1, 2].map((first) => cluster.connect(CALL, first)));
   const [one, two, three] = clients as [Holdfast, Holdfast, Holdfast];
@@ -121,6 +122,7 @@ it('loses nothing and repeats nothing while leaders are killed', async () => {
   const view = await three.config.view('pair/', (entry) => Number(entry.text()));
   const workers = [...counters, ...doors, transfers, readers, ...sequences, elections, deletes, tenants];
   const killed: string[] = [];
+  const paused: string[] = [];
   for (let kill = 0; kill < KILLS; kill++) {
     await new Promise((resolve) => setTimeout(resolve, BETWEEN_MS));
     const leader = await cluster.leaderOf(GROUP);
@@ -129,12 +131,25 @@ it('loses nothing and repeats nothing while leaders are killed', async () => {
     cluster.spawn(leader);
     await cluster.ready();
   }
+  for (let pause = 0; pause < PAUSES; pause++) {
+    await new Promise((resolve) => setTimeout(resolve, BETWEEN_MS));
+    const leader = await cluster.leaderOf(GROUP);
+    cluster.node(leader).signal('SIGSTOP');
+    await cluster.leaderOf(
+      GROUP,
+      cluster.names.filter((name) => name !== leader),
+    );
+    await new Promise((resolve) => setTimeout(resolve, BETWEEN_MS));
+    // It wakes as somebody who still believes to lead.
+    cluster.node(leader).signal('SIGCONT');
+    paused.push(leader);
+  }
   await new Promise((resolve) => setTimeout(resolve, BETWEEN_MS));
   isOver = true;
   await Promise.all(workers.map(({ done }) => done));
   const rounds = (some: readonly Worker[]) => some.reduce((sum, worker) => sum + worker.rounds, 0);
   console.log(
-    `killed ${killed.join(', ')}; ${rounds(counters)} counted, ${rounds(doors)} locks, ${transfers.rounds} transactions, ${readers.rounds} lists, ${numbers.length} numbers, ${elections.rounds} elections, ${deletes.rounds} deletes, ${tenants.rounds} leases; ${told.length} revisions watched`,
+    `killed ${killed.join(', ')}, paused ${paused.join(', ')}; ${rounds(counters)} counted, ${rounds(doors)} locks, ${transfers.rounds} transactions, ${readers.rounds} lists, ${numbers.length} numbers, ${elections.rounds} elections, ${deletes.rounds} deletes, ${tenants.rounds} leases; ${told.length} revisions watched`,
   );
   expect((await one.config.get('counter', CALL))?.text()).toBe(String(rounds(counters)));
   expect(new Set(numbers).size).toBe(numbers.length);
