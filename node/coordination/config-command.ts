@@ -122,19 +122,58 @@ export function encodeCompact(revision: number): Command {
   return encodeCommand(CoordinationKind.configCompact, undefined, (writer) => void writer.u64(revision));
 }
 
-/** Removes what the changes at these positions have replaced; positions grow. */
-export function encodePurge(positions: readonly EventPosition[]): Command {
-  return encodeCommand(CoordinationKind.configPurge, undefined, (writer) => {
-    writer.u32(positions.length);
-    for (const { revision, number } of positions) writer.u64(revision).u32(number);
-  });
+/**
+ * What is forgotten and to be removed: what the changes behind `after`, up to `to`, have replaced,
+ * and those of them that are deletes. Passed over unless everything up to `after`, and nothing
+ * else, was removed before.
+ */
+export interface ConfigPurge {
+  readonly after: EventPosition;
+  readonly to: EventPosition;
+  readonly replaced: readonly EventPosition[];
+  readonly deletes: readonly { readonly key: string; readonly position: EventPosition }[];
+  /** That all of them count. */
+  readonly bytes: number;
+}
+
+export function encodePurge({ after, to, replaced, deletes, bytes }: ConfigPurge): Command {
+  const write = (writer: ByteWriter) => {
+    writePosition(writer, after);
+    writePosition(writer, to);
+    writer.u64(bytes).u32(replaced.length).u32(deletes.length);
+    for (const position of replaced) writePosition(writer, position);
+    for (const { key, position } of deletes) {
+      writer.latin1(key);
+      writePosition(writer, position);
+    }
+  };
+  return encodeCommand(CoordinationKind.configPurge, undefined, write, 64 + replaced.length * 12);
 }
 
 /** Error: RangeError. */
-export function readPurge(reader: ByteReader): EventPosition[] {
-  const count = reader.u32();
-  if (count > MAX_PURGED_ROWS) throw new RangeError(`${count} changes to look at`);
-  return Array.from({ length: count }, () => ({ revision: reader.u64(), number: reader.u32() }));
+export function readPurge(reader: ByteReader): ConfigPurge {
+  const [after, to, bytes] = [readPosition(reader), readPosition(reader), reader.u64()];
+  const [replaced, deletes] = [reader.u32(), reader.u32()];
+  if (replaced > MAX_PURGED_ROWS || deletes > MAX_PURGED_ROWS)
+    throw new RangeError(`${replaced} changes and ${deletes} deletes to remove`);
+  return {
+    after,
+    to,
+    bytes,
+    replaced: Array.from({ length: replaced }, () => readPosition(reader)),
+    deletes: Array.from({ length: deletes }, () => ({
+      key: reader.latin1(),
+      position: readPosition(reader),
+    })),
+  };
+}
+
+function writePosition(writer: ByteWriter, { revision, number }: EventPosition): void {
+  writer.u64(revision).u32(number);
+}
+
+function readPosition(reader: ByteReader): EventPosition {
+  return { revision: reader.u64(), number: reader.u32() };
 }
 
 function writeTransaction(writer: ByteWriter, transaction: ConfigTransaction): void {

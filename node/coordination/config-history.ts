@@ -13,7 +13,7 @@
  */
 import { binaryString, prefixEnd, type RowKey } from '../storage/row-key.ts';
 import { MAX_PURGED_ROWS } from './config-limits.ts';
-import type { KeySpan } from './config-command.ts';
+import type { ConfigPurge, KeySpan } from './config-command.ts';
 import {
   ConfigCounters,
   EventRows,
@@ -133,7 +133,8 @@ export class ConfigHistory {
     const previous = before?.position;
     // What is just before is known as `previous`.
     const jump = former.length > 0 && former[0] !== previous ? former[0] : undefined;
-    const links = { previous, wasDeleted: before?.version === 0, jump };
+    const wasDeleted = before?.version === 0;
+    const links = { previous, wasDeleted, previousBytes: before?.valueBytes ?? 0, jump };
     const content = encodeEvent(key, made, value, links);
     this.#rows.put(this.#eventRows.row(position), content);
     this.#putKey(key, { ...made, position, changes, former });
@@ -159,43 +160,46 @@ export class ConfigHistory {
     this.#rows.putLive(this.#countersRow, counters);
   }
 
-  /** Positions of the next changes to look at; empty: everything forgotten is removed. */
-  async toPurge(): Promise<EventPosition[]> {
+  /** What is to be removed next; undefined: everything forgotten is. */
+  async toPurge(): Promise<ConfigPurge | undefined> {
     const { purged, compactRevision } = this.counters;
     const start = this.#eventRows.row(after(purged));
     const end = this.#eventRows.row({ revision: compactRevision, number: 0 });
-    if (start >= end) return [];
+    if (start >= end) return undefined;
     const { rows } = await this.#rows.range(start, end, MAX_PURGED_ROWS, READ_BYTES);
-    return rows.map(([row]) => this.#eventRows.positionOf(row));
-  }
-
-  /** Removes what changes have replaced. Invariant 3. */
-  purge(positions: readonly EventPosition[]): void {
-    for (const position of positions) {
-      const { purged, compactRevision } = this.counters;
-      if (position.revision >= compactRevision || !isAfter(position, purged)) continue;
-      const event = this.event(position);
-      if (event !== undefined) this.#purge(event);
-      const counters = this.#counters();
-      counters.purged = position;
-      this.#rows.putLive(this.#countersRow, counters);
+    const replaced: EventPosition[] = [];
+    const deletes: ConfigPurge['deletes'][number][] = [];
+    let to = purged;
+    let bytes = 0;
+    for (const [row, content] of rows) {
+      to = this.#eventRows.positionOf(row);
+      const { event, links } = decodeStored(content, to);
+      const key = binaryString(event.entry.key);
+      if (event.previous !== undefined) {
+        replaced.push(event.previous);
+        bytes += changeBytes(key, links.previousBytes);
+      }
+      if (!event.isDelete) continue;
+      deletes.push({ key, position: to });
+      bytes += changeBytes(key, 0);
     }
+    return rows.length === 0 ? undefined : { after: purged, to, replaced, deletes, bytes };
   }
 
-  #purge({ entry, isDelete, previous, revision, number }: ConfigEvent): void {
-    const key = binaryString(entry.key);
-    if (previous !== undefined) this.#forget(key, previous);
-    if (!isDelete) return;
-    this.#forget(key, { revision, number });
-    const row = this.#keyRow(key);
-    if (row?.position.revision === revision && row.position.number === number) this.#dropKey(key);
-  }
-
-  #forget(key: string, position: EventPosition): void {
-    const event = this.event(position);
-    if (event === undefined) return;
-    this.#rows.delete(this.#eventRows.row(position));
-    this.#count(-changeBytes(key, event.entry.value.byteLength), 0);
+  /** Removes it. Invariant 3: nothing is removed twice, or without what is before it. */
+  purge({ after: before, to, replaced, deletes, bytes }: ConfigPurge): void {
+    const { purged, compactRevision } = this.counters;
+    if (!isSame(purged, before) || to.revision >= compactRevision) return;
+    for (const position of replaced) this.#rows.delete(this.#eventRows.row(position));
+    for (const { key, position } of deletes) {
+      this.#rows.delete(this.#eventRows.row(position));
+      const row = this.#keyRow(key);
+      if (row !== undefined && isSame(row.position, position)) this.#dropKey(key);
+    }
+    this.#count(-bytes, 0);
+    const counters = this.#counters();
+    counters.purged = to;
+    this.#rows.putLive(this.#countersRow, counters);
   }
 
   /** Invariant 1. */
@@ -334,6 +338,6 @@ function after({ revision, number }: EventPosition): EventPosition {
   return { revision, number: number + 1 };
 }
 
-function isAfter(a: EventPosition, b: EventPosition): boolean {
-  return a.revision > b.revision || (a.revision === b.revision && a.number > b.number);
+function isSame(a: EventPosition, b: EventPosition): boolean {
+  return a.revision === b.revision && a.number === b.number;
 }

@@ -112,6 +112,8 @@ export interface EventLinks {
   readonly previous: EventPosition | undefined;
   /** Whether that was a delete. */
   readonly wasDeleted: boolean;
+  /** Of its value. */
+  readonly previousBytes: number;
   /** One further back. */
   readonly jump: EventPosition | undefined;
 }
@@ -121,13 +123,14 @@ export function encodeEvent(
   key: string,
   { createRevision, version, lease }: KeyVersion,
   value: Uint8Array,
-  { previous, wasDeleted, jump }: EventLinks,
+  { previous, wasDeleted, previousBytes, jump }: EventLinks,
 ): Uint8Array {
   const writer = new ByteWriter(64 + key.length + value.byteLength);
   const flags = (previous ? HAS_PREVIOUS : 0) | (wasDeleted ? WAS_DELETED : 0) | (jump ? HAS_JUMP : 0);
   writer.u8(EVENT_FORMAT).u8(flags);
   writer.u64(createRevision).u64(version).i64(lease);
   if (previous !== undefined) writePosition(writer, previous);
+  if (previous !== undefined) writer.u32(previousBytes);
   if (jump !== undefined) writePosition(writer, jump);
   return writer.latin1(key).bytes(value).finish();
 }
@@ -151,13 +154,14 @@ export function decodeStored(content: Uint8Array, { revision, number }: EventPos
   const [createRevision, version] = [reader.u64(), reader.u64()];
   const lease = reader.i64();
   const previous = flags & HAS_PREVIOUS ? readPosition(reader) : undefined;
+  const previousBytes = previous === undefined ? 0 : reader.u32();
   const jump = flags & HAS_JUMP ? readPosition(reader) : undefined;
   const wasDeleted = (flags & WAS_DELETED) !== 0;
   const [key, value] = [reader.bytes(), reader.bytes()];
   const entry: ConfigEntry = { key, value, createRevision, modRevision: revision, version, lease };
   const shown = wasDeleted ? undefined : previous;
   const event = { revision, number, isDelete: version === 0, entry, previous: shown };
-  return { event, links: { previous, wasDeleted, jump } };
+  return { event, links: { previous, wasDeleted, previousBytes, jump } };
 }
 
 function writePosition(writer: ByteWriter, { revision, number }: EventPosition): void {

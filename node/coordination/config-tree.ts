@@ -5,7 +5,7 @@
 import type { ByteReader } from '../storage/byte-codec.ts';
 import { ByteWriter } from '../storage/byte-codec.ts';
 import { binaryString, type RowKey } from '../storage/row-key.ts';
-import { readPurge, readTransact, type ConfigTransact } from './config-command.ts';
+import { readPurge, readTransact, type ConfigPurge, type ConfigTransact } from './config-command.ts';
 import { ConfigHistory } from './config-history.ts';
 import { encodeTransactOutcome } from './config-outcome.ts';
 import { TransactionRun } from './config-transaction.ts';
@@ -69,7 +69,7 @@ export class ConfigTree implements MachinePart {
       case CoordinationKind.configCompact:
         return this.#compact(body as number, applying.revision);
       default:
-        this.history.purge(body as EventPosition[]);
+        this.history.purge(body as ConfigPurge);
         return NOTHING;
     }
   }

@@ -34,7 +34,7 @@ export const DEFAULT_HISTORY: HistoryLimits = { ageMs: 3_600_000, revisions: 100
 export interface UpkeepCounts {
   /** Compactions that this node asked for by itself. */
   compactions: number;
-  /** Changes looked at to remove what they had replaced. */
+  /** Changes that were removed. */
   purged: number;
   forgottenClients: number;
 }
@@ -126,10 +126,10 @@ export class CoordinationUpkeep {
 
   async #purge(): Promise<void> {
     for (let slices = 0; slices < SLICES_AT_ONCE && !this.#isStopped; slices++) {
-      const positions = await this.#coordination.machine.config.history.toPurge();
-      if (positions.length === 0) return;
-      await this.#propose(encodePurge(positions));
-      this.counts.purged += positions.length;
+      const purge = await this.#coordination.machine.config.history.toPurge();
+      if (purge === undefined) return;
+      await this.#propose(encodePurge(purge));
+      this.counts.purged += purge.replaced.length + purge.deletes.length;
     }
   }
 

@@ -62,9 +62,9 @@ class Rig {
   async purge(): Promise<number> {
     let slices = 0;
     for (;;) {
-      const positions = await this.machine.config.history.toPurge();
-      if (positions.length === 0) return slices;
-      this.apply(encodePurge(positions));
+      const purge = await this.machine.config.history.toPurge();
+      if (purge === undefined) return slices;
+      this.apply(encodePurge(purge));
       slices++;
     }
   }
@@ -335,13 +335,37 @@ describe('the configuration', () => {
     const rig = new Rig();
     for (const text of ['1', '2', '3', '4']) rig.put('a', text);
     rig.apply(encodeCompact(3));
-    const [first, ...rest] = [1, 2, 3, 4].map((revision) => ({ revision, number: 0 }));
-    rig.apply(encodePurge([first!, ...rest]));
-    rig.apply(encodePurge([first!]));
+    const { history } = rig.machine.config;
+    const purge = (await history.toPurge())!;
+    expect(purge).toMatchObject({ to: { revision: 2, number: 0 }, replaced: [{ revision: 1, number: 0 }] });
+    rig.apply(encodePurge({ ...purge, after: { revision: 1, number: 0 } }));
+    rig.apply(encodePurge({ ...purge, to: { revision: 3, number: 0 } }));
+    expect(history.event({ revision: 1, number: 0 })).toBeDefined();
+    rig.apply(encodePurge(purge));
+    const { bytes } = history.counters;
+    rig.apply(encodePurge(purge));
+    expect(history.counters.bytes).toBe(bytes);
     expect(walked(rig.machine, keySpan('a'), 3)).toMatchObject([{ value: '3' }]);
     expect(walked(rig.machine, keySpan('a'), 2)).toMatchObject([{ value: '2' }]);
     expect(rig.machine.config.entryAt({ revision: 1, number: 0 })).toBeUndefined();
-    expect(await rig.machine.config.history.toPurge()).toEqual([]);
+    expect(await history.toPurge()).toBe(undefined);
+  });
+
+  it('finds what a key was at any revision, in few steps', () => {
+    const rig = new Rig();
+    const values = new Map<number, string | undefined>();
+    for (let turn = 1; turn <= 600; turn++) {
+      if (turn % 37 === 0) rig.transact(justDo([deleteOf(keySpan('hot'))]));
+      else rig.put('hot', String(turn));
+      values.set(turn, turn % 37 === 0 ? undefined : String(turn));
+    }
+    let most = 0;
+    for (const [revision, value] of values) {
+      rig.rows.reads = 0;
+      expect(plain(rig.machine.config.get(Buffer.from('hot'), revision)?.value)).toBe(value);
+      most = Math.max(most, rig.rows.reads);
+    }
+    expect(most).toBeLessThan(64); // of 600 changes
   });
 
   it('refuses what grows beyond the quota, and nothing else', () => {

@@ -2,6 +2,8 @@
 import type { LiveRow, PartRows } from '../../node/coordination/machine-part.ts';
 
 export class MemoryRows implements PartRows {
+  /** Rows that were asked for. */
+  reads = 0;
   #rows = new Map<string, Uint8Array | LiveRow>();
 
   /** Has nothing in memory: all live rows are read anew. */
@@ -20,6 +22,7 @@ export class MemoryRows implements PartRows {
   }
 
   get(key: string): Uint8Array | undefined {
+    this.reads++;
     const row = this.#rows.get(key);
     return row === undefined || row instanceof Uint8Array ? row : row.encode();
   }

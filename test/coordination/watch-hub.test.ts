@@ -186,8 +186,8 @@ class HubWorld {
 
   async compact(): Promise<void> {
     this.machine.apply(encodeCompact(this.integer(1, this.machine.revision + 1)), 1);
-    const positions = await this.machine.config.history.toPurge();
-    if (positions.length > 0) this.machine.apply(encodePurge(positions), 1);
+    const purge = await this.machine.config.history.toPurge();
+    if (purge !== undefined) this.machine.apply(encodePurge(purge), 1);
   }
 
   /** What is applied is not told. */

@@ -214,7 +214,7 @@ class StreamRig {
 
   async compact(revision: number): Promise<void> {
     this.machine.apply(encodeCompact(revision), 1);
-    this.machine.apply(encodePurge(await this.machine.config.history.toPurge()), 1);
+    this.machine.apply(encodePurge((await this.machine.config.history.toPurge())!), 1);
   }
 
   /** Time passes, second by second. */
