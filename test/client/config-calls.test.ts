@@ -148,7 +148,9 @@ test('a batch has at most 512 calls and 1 MiB, and at most 8 are under way', asy
     for (const next of release.splice(0)) next();
     await clock.endTurn();
   }
-  expect(batches.every(({ request }) => toBinary(PipelineRequestSchema, request).length < 1_048_576)).toBe(true);
+  expect(batches.every(({ request }) => toBinary(PipelineRequestSchema, request).length < 1_048_576)).toBe(
+    true,
+  );
   expect([...small, ...large].every(({ value, error }) => value !== undefined && error === undefined)).toBe(
     true,
   );
