@@ -95,7 +95,9 @@ function rig(limit = Infinity) {
       observe: (operation, code) => observed.push(`${operation} ${code}`),
       batch: (calls, { deadlineMs }) =>
         new Promise((resolve, reject) => {
-          const results = calls.map(() => ({ result: { case: 'get', value: { revision: 1n } } }) as CallResult);
+          const results = calls.map(
+            () => ({ result: { case: 'get', value: { revision: 1n } } }) as CallResult,
+          );
           doing.push({ calls, deadlineMs, done: (own = results) => resolve(own), fail: reject });
         }),
     },
