@@ -13,6 +13,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Holdfast> {
   return new Holdfast(resolved, {
     clock: options.clock ?? new SystemClock(),
     random: options.random ?? new SystemRandom(),
-    transport: options.transport ?? new GrpcTransport(options.tls, resolved.endpoints.length),
+    transport:
+      options.transport ?? new GrpcTransport(options.tls, { endpointCount: resolved.endpoints.length }),
   });
 }

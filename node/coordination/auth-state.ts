@@ -1,6 +1,7 @@
 /** Users, roles and whether they are asked for, as one row: there are few, and all of them are looked at together. */
 import { ByteReader, ByteWriter } from '../storage/byte-codec.ts';
 import { PermissionKind, type Permission } from './auth-permission.ts';
+import { NO_PERMISSIONS } from './grant.ts';
 import type { LiveRow } from './machine-part.ts';
 
 const ROW_VERSION = 1;
@@ -24,8 +25,8 @@ export type AuthRole = Permission[];
 /** Names are binary strings: UTF-8, a character a byte. */
 export class AuthState implements LiveRow {
   isEnabled = false;
-  /** Counts up with every change of users, roles and permissions; begins at 1. */
-  revision = 1;
+  /** Counts up with every change of users, roles and permissions. */
+  revision = NO_PERMISSIONS;
   /** Tokens from before this revision are not taken. */
   tokensSince = 0;
   /** What the cluster signs tokens with; empty: permissions were never asked for. */

@@ -76,10 +76,10 @@ export class Configuration {
 
   /** Error: HoldfastError with outcome. */
   async transact(transaction: ConfigTransaction, terms: TransactTerms): Promise<TransactOutcome> {
-    const { deadlineMs, isRouted, grows, identity } = terms;
+    const { deadlineMs, isRouted, grows, identity, grant } = terms;
     const command = encodeTransact(identity, { quotaBytes: this.#quotaBytes, transaction });
     try {
-      const proposal = { deadlineMs, isRouted, grows, decode: decodeTransactOutcome };
+      const proposal = { deadlineMs, isRouted, grows, grant, decode: decodeTransactOutcome };
       const outcome = await this.#coordination.propose(command, proposal);
       this.counts[hasChanged(outcome) ? 'changed' : 'unchanged']++;
       return outcome;
@@ -90,10 +90,11 @@ export class Configuration {
   }
 
   /** Forgets history before a revision; resolves with that of the tree. Errors: REVISION_COMPACTED, REVISION_FUTURE. */
-  compact(revision: number, { deadlineMs, isRouted }: CallTerms): Promise<number> {
+  compact(revision: number, { deadlineMs, isRouted, grant }: CallTerms): Promise<number> {
     return this.#coordination.propose(encodeCompact(revision), {
       deadlineMs,
       isRouted,
+      grant,
       grows: false,
       decode: (outcome) => new ByteReader(outcome).u64(),
     });

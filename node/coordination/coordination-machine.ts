@@ -24,7 +24,12 @@ import type { StateMachine } from '../raft/state-machine.ts';
 import { AppliedOnce } from './applied-once.ts';
 import { AuthPart } from './auth-part.ts';
 import { ConfigTree } from './config-tree.ts';
-import { COMMAND_VERSION, CoordinationKind, readIdentity, type DecodedCommand } from './coordination-command.ts';
+import {
+  COMMAND_VERSION,
+  CoordinationKind,
+  readIdentity,
+  type DecodedCommand,
+} from './coordination-command.ts';
 import type { CoordinationEvents } from './coordination-events.ts';
 import { InternalTree } from './internal-tree.ts';
 import { LeaseKeys } from './lease-keys.ts';

@@ -42,7 +42,8 @@ export async function callEndpoints<T>(
 
 function reachable(endpoints: readonly KnownEndpoint[], names: readonly string[]): ReachabilityTransport {
   try {
-    return new ReachabilityTransport(new GrpcTransport(endpoints[0]?.tls, names.length, false), names);
+    const options = { endpointCount: names.length, patient: false };
+    return new ReachabilityTransport(new GrpcTransport(endpoints[0]?.tls, options), names);
   } catch (error) {
     throw usageFailure((error as Error).message);
   }

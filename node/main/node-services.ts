@@ -1,5 +1,6 @@
 /** The services that applications call, over a node's engine: the one list of them. */
 import type { Clock } from '@holdfast/client/clock';
+import { AuthService } from '@holdfast/proto/auth/v1/auth';
 import { BackupService } from '@holdfast/proto/cluster/v1/backup';
 import { ConfigService } from '@holdfast/proto/config/v1/config';
 import { ElectionService } from '@holdfast/proto/election/v1/election';
@@ -8,6 +9,7 @@ import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
 import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { LeaseService } from '@holdfast/proto/lease/v1/lease';
 import { LockService } from '@holdfast/proto/lock/v1/lock';
+import { authService } from '../services/auth-service.ts';
 import { backupService } from '../services/backup-service.ts';
 import { configService } from '../services/config-service.ts';
 import { deferredService } from '../services/deferred-service.ts';
@@ -43,6 +45,7 @@ export function engineServices(engine: () => Engine, surroundings: ServiceSurrou
     deferredService(LeaseService, () => leaseService(engine())),
     deferredService(LockService, () => lockService({ ...engine(), stopping })),
     deferredService(ElectionService, () => electionService({ ...engine(), clock, stopping })),
+    deferredService(AuthService, () => authService(engine().auth)),
     deferredService(IdService, () => idService(engine())),
     deferredService(BackupService, () => {
       const { kv, keyspaces, saves, identity } = engine();

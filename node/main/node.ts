@@ -8,6 +8,8 @@ import { ClockWatch } from '../observe/clock-watch.ts';
 import { createLogger, type Logger } from '../observe/logger.ts';
 import { takeDirectory, type NodePorts } from '../runtime/node-ports.ts';
 import { clusterService } from '../services/cluster-service.ts';
+import { accessRules } from '../services/access-rules.ts';
+import { Access, tokenOf } from '../services/access.ts';
 import type { ServedService } from '../services/handler.ts';
 import { forwardService } from '../services/forward-service.ts';
 import type { FatalCause } from '../raft/group-host.ts';
@@ -44,6 +46,7 @@ import { Serving } from './serving.ts';
 import { idCounters, idGauges } from './id-figures.ts';
 import { configCounters, configGauges } from './config-figures.ts';
 import { sessionCounters, sessionGauges } from './session-figures.ts';
+import { authSettings } from './auth-settings.ts';
 import { diskFailed, startError } from './start-error.ts';
 import { VERSION } from './version.ts';
 
@@ -163,7 +166,8 @@ class Node implements RunningNode {
     this.#settings = settings;
     this.#logger = logger;
     this.#ports = ports;
-    this.#calls = new NodeCalls(settings.tls, ports.clock);
+    const token = () => this.#engine?.auth.nodeToken(settings.name);
+    this.#calls = new NodeCalls(settings.tls, ports.clock, token);
     this.closed = new Promise((resolve) => {
       this.#close = resolve;
     });
@@ -296,6 +300,7 @@ class Node implements RunningNode {
       edge,
       services: this.#services(identity),
       nodeServices: this.#nodeServices(),
+      rules: accessRules(() => this.#engine!.sessions),
       readiness: () => this.#readiness(),
       onCertificate: () => this.#calls.renew(),
       stopping: this.#stopping.signal,
@@ -328,7 +333,7 @@ class Node implements RunningNode {
 
   #openEngine(membership: Membership): Promise<Engine> {
     const { disk, clock, random, openStore } = this.#ports;
-    const { storage, limits, coordination, cluster } = this.#options.config;
+    const { storage, limits, coordination, cluster, auth } = this.#options.config;
     checkAddresses(membership, this.#options.config);
     const { name: self, tls } = this.#settings;
     const { clusterId } = membership;
@@ -366,6 +371,7 @@ class Node implements RunningNode {
       minFreeBytes: storage.minFreeBytes,
       queueBytes: limits.queueBytes,
       ...coordination,
+      auth: authSettings(auth),
       onFailure: (cause, error) => this.#onStorageFailure(cause, error),
       onSpaceChange: (low, freeBytes) => this.#onSpaceChange(low, freeBytes),
       observe: this.#metrics,
@@ -376,7 +382,7 @@ class Node implements RunningNode {
     return new CallEdge({
       clock: this.#ports.clock,
       random: this.#ports.random,
-      authorise: () => 'anyone', // until there are roles
+      authorise: ({ token, authorization }) => new Access(this.#engine?.auth, tokenOf(token, authorization)),
       inFlightBytes: this.#options.config.limits.inFlightBytes,
       refusal: (method) => this.#refusal(method),
       observe: (call) => {

@@ -44,7 +44,7 @@ import { sequenceIdentity } from './session-messages.ts';
 /** Bytes of values that one Batch may answer with: a message is at most 16 MiB. */
 const MAX_ANSWER_BYTES = 15 * 1024 * 1024;
 
-type Terms = Pick<CallContext, 'deadlineMs' | 'isRouted'>;
+type Terms = Pick<CallContext, 'deadlineMs' | 'isRouted' | 'grant'>;
 
 export interface ConfigServiceOptions {
   readonly configuration: Configuration;

@@ -33,6 +33,8 @@ import {
   checkKey,
   refuse,
 } from '../kv/limits.ts';
+import { kvSpan } from './access-names.ts';
+import type { Access } from './access.ts';
 import type { ByteBudget, CallContext, MessageStream } from './handler.ts';
 import {
   asHoldfastError,
@@ -82,6 +84,8 @@ interface KeyOrder {
 export class KvPipeline {
   /** The caller asks whoever leads a partition. */
   readonly isRouted: boolean;
+  /** What the caller may do. */
+  readonly access: Access;
   readonly #dependencies: PipelineDependencies;
   readonly #stream: MessageStream;
   readonly #orders = new Map<string, KeyOrder>();
@@ -111,8 +115,9 @@ export class KvPipeline {
   constructor(
     dependencies: PipelineDependencies,
     stream: MessageStream,
-    { budget, isRouted }: Pick<CallContext, 'budget' | 'isRouted'>,
+    { budget, isRouted, access }: Pick<CallContext, 'budget' | 'isRouted' | 'access'>,
   ) {
+    this.access = access;
     this.#budget = budget;
     this.isRouted = isRouted;
     this.#dependencies = dependencies;
@@ -408,6 +413,8 @@ export class PipelineOperation implements WriteSink {
     try {
       const keyspace = this.#keyspace;
       if (keyspace instanceof Error) throw keyspace;
+      const use = this.isRead ? 'read' : 'write';
+      this.#pipeline.access.requireKeys(use, () => kvSpan(keyspace.name, this.call.key));
       return this.isRead ? this.#read(keyspace) : this.#write(keyspace);
     } catch (error) {
       const refusal = asHoldfastError(error);

@@ -124,9 +124,9 @@ async function described(
 export function propose(
   { group }: Sessions,
   command: SessionCommand,
-  { deadlineMs, isRouted }: CallContext,
+  { deadlineMs, isRouted, grant }: CallContext,
   grows: boolean,
   identity?: WriteIdentity,
 ): Promise<SessionOutcome> {
-  return group.propose(command, { deadlineMs, isRouted, grows, identity });
+  return group.propose(command, { deadlineMs, isRouted, grows, grant, identity });
 }

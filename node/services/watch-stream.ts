@@ -6,6 +6,7 @@
  *     watches of the stream are behind, and no request is taken.
  *  2. Each creation is answered, in order, before anything else is said of that watch.
  *  3. What a watch is told is whole revisions; one that is split ends with `more` unset.
+ *  4. A watch is told nothing that came after its caller lost the permission to read it.
  */
 import { fromBinary } from '@bufbuild/protobuf';
 import { HoldfastError } from '@holdfast/client/error';
@@ -13,6 +14,7 @@ import { WatchRequestSchema, type CreateWatch, type WatchRequest } from '@holdfa
 import type { ConfigEntry, ConfigEvent } from '../coordination/coordination-events.ts';
 import type { Watcher, WatchHub, WatchSink, WatchTerms } from '../coordination/watch-hub.ts';
 import { refuse } from '../kv/limits.ts';
+import type { Access } from './access.ts';
 import type { ByteBudget, CallContext, MessageStream } from './handler.ts';
 import { asHoldfastError } from './kv-messages.ts';
 import {
@@ -87,6 +89,7 @@ export class WatchStream implements WatchSink {
   readonly #node: WatchedNode;
   readonly #stream: MessageStream;
   readonly #budget: ByteBudget;
+  readonly #access: Access;
   readonly #onClosed: (stream: WatchStream) => void;
   readonly #watches = new Map<number, Followed>();
   readonly #byWatcher = new Map<Watcher, Followed>();
@@ -108,12 +111,13 @@ export class WatchStream implements WatchSink {
   constructor(
     node: WatchedNode,
     stream: MessageStream,
-    { budget }: Pick<CallContext, 'budget'>,
+    { budget, access }: Pick<CallContext, 'budget' | 'access'>,
     onClosed: (stream: WatchStream) => void,
   ) {
     this.#node = node;
     this.#stream = stream;
     this.#budget = budget;
+    this.#access = access;
     this.#onClosed = onClosed;
     this.#saidAtMs = node.now();
     stream.onMessage((message) => this.#receive(message));
@@ -155,6 +159,26 @@ export class WatchStream implements WatchSink {
     this.#forget(followed);
     const error = compacted(watcher.next, compactRevision);
     this.#cancel(followed.id, { error, compactRevision, nextRevision: watcher.next });
+  }
+
+  /** Permissions have changed: ends the watches that their caller may not have any more. Invariant 4. */
+  onPermissions(): void {
+    for (const followed of this.#watches.values()) {
+      const error = this.#lost(followed);
+      if (error === undefined) continue;
+      const nextRevision = this.#node.hub.position(followed.watcher) + 1;
+      this.#drop(followed);
+      this.#cancel(followed.id, { error, nextRevision });
+    }
+  }
+
+  #lost({ terms }: Followed): HoldfastError | undefined {
+    try {
+      this.#access.requireKeys('read', () => terms.span);
+      return undefined;
+    } catch (error) {
+      return asHoldfastError(error);
+    }
   }
 
   /** Called about every second. */
@@ -247,6 +271,7 @@ export class WatchStream implements WatchSink {
     try {
       if (this.#watches.size >= MAX_WATCHES) throw tooMany();
       const terms = watchTerms(request);
+      this.#access.requireKeys('read', () => terms.span);
       if (failure !== undefined && terms.startRevision === 0) throw failure;
       this.#begin(id, terms);
     } catch (error) {

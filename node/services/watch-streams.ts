@@ -35,6 +35,10 @@ export class WatchStreams {
       awaitRead: (deadlineMs) => coordination.awaitRead({ deadlineMs, isRouted: false }),
       previous: ({ previous }) => previous && coordination.machine.config.entryAt(previous),
     };
+    const onPermissions = () => {
+      for (const stream of this.#streams) stream.onPermissions();
+    };
+    coordination.observe({ onPermissions, onReplaced: onPermissions });
     stopping.addEventListener('abort', () => this.#endAll(stopping.reason as HoldfastError), { once: true });
   }
 

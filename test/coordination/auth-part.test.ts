@@ -56,7 +56,11 @@ const passwords = fc.constantFrom<Uint8Array>(PASSWORD, NONE);
 const commands: fc.Arbitrary<AuthCommand> = fc.oneof(
   fc.constant({ kind: AuthKind.enable, secret: SECRET }),
   fc.constant({ kind: AuthKind.disable }),
-  fc.record({ kind: fc.constantFrom(AuthKind.addUser, AuthKind.changePassword), user: users, password: passwords }),
+  fc.record({
+    kind: fc.constantFrom(AuthKind.addUser, AuthKind.changePassword),
+    user: users,
+    password: passwords,
+  }),
   fc.record({ kind: fc.constant(AuthKind.deleteUser), user: users }),
   fc.record({ kind: fc.constantFrom(AuthKind.grantRole, AuthKind.revokeRole), user: users, role: roles }),
   fc.record({ kind: fc.constantFrom(AuthKind.addRole, AuthKind.deleteRole), role: roles }),

@@ -22,6 +22,7 @@ import { HoldfastError } from '../../client/error.ts';
 import { configService } from '../../node/services/config-service.ts';
 import type { CallContext, Handlers } from '../../node/services/handler.ts';
 import { SimulatedNode, type NodeSettings } from '../simulation/simulated-node.ts';
+import { openAccess } from '../../node/services/access.ts';
 
 type Service = Handlers<typeof ConfigService>;
 type Selection = MessageInitShape<typeof KeySelectionSchema>;
@@ -46,6 +47,9 @@ function context(): CallContext {
     isRouted: false,
     signal,
     principal: 'test',
+    access: openAccess(),
+    grant: openAccess(),
+    peer: () => '',
     requestId: '',
     traceparent: undefined,
     budget: {

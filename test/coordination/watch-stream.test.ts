@@ -21,6 +21,7 @@ import { CoordinationMachine } from '../../node/coordination/coordination-machin
 import { WatchHub } from '../../node/coordination/watch-hub.ts';
 import { SimulatedClock } from '../../node/runtime/simulated/simulated-clock.ts';
 import { SimulatedScheduler } from '../../node/runtime/simulated/simulated-scheduler.ts';
+import { openAccess } from '../../node/services/access.ts';
 import type { MessageStream } from '../../node/services/handler.ts';
 import { EventEncoder } from '../../node/services/watch-encoder.ts';
 import { WatchStream, type WatchedNode } from '../../node/services/watch-stream.ts';
@@ -188,7 +189,8 @@ class StreamRig {
       give: (bytes: number) => void (this.charged -= bytes),
       refusal: () => new HoldfastError({ reason: 'OVERLOADED', message: 'full' }),
     };
-    this.streams.add(new WatchStream(this.node, caller, { budget }, (closed) => this.streams.delete(closed)));
+    const context = { budget, access: openAccess() };
+    this.streams.add(new WatchStream(this.node, caller, context, (closed) => this.streams.delete(closed)));
     return caller;
   }
 

@@ -1,0 +1,128 @@
+/** Services whose callers are asked whether they may, before a handler hears of the call. */
+import type { DescMessage, DescMethod, DescService, Message, MessageShape } from '@bufbuild/protobuf';
+import { HoldfastError } from '@holdfast/client/error';
+import type { Needs } from './access.ts';
+import type { CallContext, MessageStream, ServedService } from './handler.ts';
+
+/** What a method needs. */
+export interface MethodRule<I = unknown> {
+  /** By what is asked for; of a stream both ways nothing is known at its beginning. */
+  readonly needs: (request: I) => Needs;
+  /**
+   * `read`: what is answered was read, and permissions are looked at again before it is given
+   * away; `mixed`: so, and something may have been changed as well.
+   */
+  readonly kind: 'read' | 'write' | 'mixed';
+}
+
+/** A rule for every method of a service. */
+export type MethodRules<S extends DescService> = {
+  readonly [K in keyof S['method']]: MethodRule<RequestOf<S['method'][K]>>;
+};
+
+type RequestOf<M> = M extends { input: infer I extends DescMessage } ? MessageShape<I> : never;
+
+/** What is known of all services: what each of their methods needs, by `package.Service/Method`. */
+export class AccessRules {
+  readonly #rules = new Map<string, MethodRule<Message>>();
+
+  add<S extends DescService>(service: S, rules: MethodRules<S>): this {
+    for (const method of service.methods)
+      this.#rules.set(pathOf(method), rules[method.localName as keyof typeof rules] as MethodRule<Message>);
+    return this;
+  }
+
+  /** Error: there is none, which is a defect: a method without one is not served. */
+  of(method: DescMethod): MethodRule<Message> {
+    const rule = this.#rules.get(pathOf(method));
+    if (rule === undefined) throw new Error(`no rule says who may call ${pathOf(method)}`);
+    return rule;
+  }
+}
+
+function pathOf({ parent, name }: DescMethod): string {
+  return `${parent.typeName}/${name}`;
+}
+
+type Unary = (context: CallContext, request: Message) => Promise<Message>;
+type ServerStreaming = (context: CallContext, request: Message) => AsyncIterable<Message>;
+type Bidi = (context: CallContext, stream: MessageStream) => void;
+
+/** The service, guarded by the rules. */
+export function guardedService({ service, handlers }: ServedService, rules: AccessRules): ServedService {
+  const guarded: Record<string, unknown> = {};
+  for (const method of service.methods)
+    guarded[method.localName] = guard(method, rules.of(method), handlers[method.localName]);
+  return { service, handlers: guarded };
+}
+
+function guard(method: DescMethod, rule: MethodRule<Message>, handler: unknown): unknown {
+  switch (method.methodKind) {
+    case 'unary':
+      return unary(rule, handler as Unary);
+    case 'server_streaming':
+      return serverStreaming(rule, handler as ServerStreaming);
+    case 'bidi_streaming':
+      return bidi(rule, handler as Bidi);
+    default:
+      throw new Error(`${pathOf(method)}: ${method.methodKind} methods are not served`);
+  }
+}
+
+function unary(rule: MethodRule<Message>, handler: Unary): Unary {
+  return async (context, request) => {
+    await letIn(rule, context, request);
+    const answer = await handler(context, request);
+    if (rule.kind !== 'write') confirm(rule, context);
+    return answer;
+  };
+}
+
+/** Asks again before each part of the answer. */
+function serverStreaming(rule: MethodRule<Message>, handler: ServerStreaming): ServerStreaming {
+  return async function* (context, request) {
+    await letIn(rule, context, request);
+    for await (const part of handler(context, request)) {
+      confirm(rule, context);
+      yield part;
+    }
+  };
+}
+
+/** What is said on the stream its handler asks for, by `access`. */
+function bidi({ needs }: MethodRule<Message>, handler: Bidi): Bidi {
+  return (context, stream) => {
+    const { access } = context;
+    if (access.isAhead) throw ahead();
+    access.require(() => needs(undefined as never));
+    handler(context, stream);
+  };
+}
+
+async function letIn({ needs }: MethodRule<Message>, context: CallContext, request: Message): Promise<void> {
+  const { access, deadlineMs } = context;
+  const needed = () => needs(request as never);
+  if (access.isAhead && needed() !== 'nothing') await access.settle(deadlineMs);
+  access.require(needed);
+}
+
+function confirm({ kind }: MethodRule<Message>, { access }: CallContext): void {
+  try {
+    access.confirm();
+  } catch (error) {
+    throw error instanceof HoldfastError
+      ? error.withOutcome(kind === 'mixed' ? 'UNKNOWN' : undefined)
+      : error;
+  }
+}
+
+/** A stream cannot be held back until the node knows more. */
+function ahead(): HoldfastError {
+  return new HoldfastError({
+    reason: 'STARTING',
+    message:
+      'the token was made by permissions that are not applied on this node yet. Nothing was done; try again.',
+    outcome: 'NOT_APPLIED',
+    retryAfterMs: 100,
+  });
+}

@@ -1,0 +1,46 @@
+/** What operations on the configuration need, nested ones too: what both surfaces ask for. */
+import type { KeyUse } from '../coordination/auth-permission.ts';
+import { keySpan, type ConfigOperation, type ConfigTransaction } from '../coordination/config-command.ts';
+import type { KeyNeed } from './access.ts';
+
+/** What whoever uses all that hangs on a lease needs. */
+export type LeasedNeeds = (lease: bigint, use: KeyUse) => readonly KeyNeed[];
+
+/** Both branches, whichever is taken: what is compared tells something too. */
+export function transactionNeeds(
+  { comparisons, thenOperations, elseOperations }: ConfigTransaction,
+  leased: LeasedNeeds,
+): KeyNeed[] {
+  return [
+    ...comparisons.map(({ span }): KeyNeed => ({ use: 'read', span })),
+    ...[...thenOperations, ...elseOperations].flatMap((one) => operationNeeds(one, leased)),
+  ];
+}
+
+/**
+ * A condition on what is there, or what was there as an answer, is a read. Who puts a key on a
+ * lease may write all keys that are on it, or it could not revoke what it has used.
+ */
+export function operationNeeds(operation: ConfigOperation, leased: LeasedNeeds): KeyNeed[] {
+  switch (operation.case) {
+    case 'list':
+      return [{ use: 'read', span: operation.span }];
+    case 'put': {
+      const span = keySpan(operation.key);
+      const needs: KeyNeed[] = [{ use: 'write', span }];
+      if (tells(operation)) needs.push({ use: 'read', span });
+      return operation.lease === 0n ? needs : [...needs, ...leased(operation.lease, 'write')];
+    }
+    case 'delete': {
+      const { span } = operation;
+      const needs: KeyNeed[] = [{ use: 'write', span }];
+      return tells(operation) ? [...needs, { use: 'read', span }] : needs;
+    }
+    case 'transaction':
+      return transactionNeeds(operation.transaction, leased);
+  }
+}
+
+function tells(operation: { readonly returnPrevious: boolean; readonly ifModRevision: number | undefined }) {
+  return operation.returnPrevious || operation.ifModRevision !== undefined;
+}
