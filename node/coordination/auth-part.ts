@@ -75,7 +75,12 @@ export class AuthPart implements MachinePart {
 
   /** Whether a user has the role that may do everything. */
   isRoot(name: string): boolean {
-    return this.#state.users.get(name)?.roles.includes(ROOT) === true;
+    return this.hasRole(name, ROOT);
+  }
+
+  /** Whether a user has a role. */
+  hasRole(name: string, role: string): boolean {
+    return this.#state.users.get(name)?.roles.includes(role) === true;
   }
 
   /** Whether a user may use all keys of a span. */

@@ -9,6 +9,7 @@ import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
 import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { LeaseService } from '@holdfast/proto/lease/v1/lease';
 import { LockService } from '@holdfast/proto/lock/v1/lock';
+import { leasedNeeds } from '../services/access-names.ts';
 import { authService } from '../services/auth-service.ts';
 import { backupService } from '../services/backup-service.ts';
 import { configService } from '../services/config-service.ts';
@@ -20,6 +21,7 @@ import { keyspaceService } from '../services/keyspace-service.ts';
 import { kvService } from '../services/kv-service.ts';
 import { leaseService } from '../services/lease-service.ts';
 import { lockService } from '../services/lock-service.ts';
+import type { LeasedNeeds } from '../services/operation-needs.ts';
 import { WatchStreams } from '../services/watch-streams.ts';
 import type { Engine } from './engine.ts';
 
@@ -40,7 +42,9 @@ export function engineServices(engine: () => Engine, surroundings: ServiceSurrou
     deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
     deferredService(ConfigService, () => {
       const { watch } = new WatchStreams({ ...engine(), clock, stopping });
-      return configService({ configuration: engine().configuration, watch });
+      const { configuration, sessions } = engine();
+      const leased: LeasedNeeds = (lease, use) => leasedNeeds(sessions, lease, use);
+      return configService({ configuration, ...surroundings, watch, leased });
     }),
     deferredService(LeaseService, () => leaseService(engine())),
     deferredService(LockService, () => lockService({ ...engine(), stopping })),

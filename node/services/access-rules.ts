@@ -6,7 +6,7 @@
 import { AuthService } from '@holdfast/proto/auth/v1/auth';
 import { BackupService } from '@holdfast/proto/cluster/v1/backup';
 import { ClusterService } from '@holdfast/proto/cluster/v1/cluster';
-import { ConfigService, type Call } from '@holdfast/proto/config/v1/config';
+import { ConfigService } from '@holdfast/proto/config/v1/config';
 import { ElectionService } from '@holdfast/proto/election/v1/election';
 import { IdService } from '@holdfast/proto/id/v1/id';
 import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
@@ -20,6 +20,7 @@ import { keySpan } from '../coordination/config-command.ts';
 import type { Sessions } from '../coordination/sessions.ts';
 import { kvRange, kvSpan, leasedNeeds, namedPrefix, namedSpan, type NamedKind } from './access-names.ts';
 import type { KeyNeed, Needs } from './access.ts';
+import { authName } from './auth-messages.ts';
 import { checkedTransaction } from './config-transaction-messages.ts';
 import { deleteOperation, putOperation } from './config-messages.ts';
 import { AccessRules, type MethodRule, type MethodRules } from './guarded-service.ts';
@@ -31,7 +32,10 @@ import { sequenceName } from './id-messages.ts';
 
 const ANYBODY: MethodRule = { needs: () => 'nothing', kind: 'write' };
 const USERS: MethodRule = { needs: () => 'login', kind: 'read' };
+/** What comes together is let in one by one, by its handler. */
+const EACH: MethodRule = { needs: () => 'login', kind: 'write' };
 const ROOT: MethodRule = { needs: () => 'root', kind: 'write' };
+const READ_BY_ROOT: MethodRule = { needs: () => 'root', kind: 'read' };
 const NODES: MethodRule = { needs: () => 'node', kind: 'write' };
 
 function reads<I>(needs: (request: I) => Needs): MethodRule<I> {
@@ -51,7 +55,7 @@ export function accessRules(sessions: () => Sessions): AccessRules {
       .add(LeaseService, leaseRules(leased))
       .add(LockService, LOCK_RULES)
       .add(ElectionService, ELECTION_RULES)
-      .add(AuthService, { login: ANYBODY })
+      .add(AuthService, AUTH_RULES)
       .add(IdService, ID_RULES)
       .add(KvService, KV_RULES)
       .add(KeyspaceService, {
@@ -83,28 +87,15 @@ export function accessRules(sessions: () => Sessions): AccessRules {
 }
 
 function configRules(leased: LeasedNeeds): MethodRules<typeof ConfigService> {
-  const call = ({ call: one }: Call): readonly KeyNeed[] => {
-    switch (one.case) {
-      case 'get':
-        return key('read', one.value.key);
-      case 'put':
-        return operationNeeds(putOperation(one.value), leased);
-      case 'delete':
-        return operationNeeds(deleteOperation(one.value), leased);
-      case 'transact':
-        return transactionNeeds(checkedTransaction(one.value.transaction), leased);
-      default:
-        return [];
-    }
-  };
   return {
-    get: reads((request) => key('read', request.key)),
+    get: reads((request) => [{ use: 'read', span: keySpan(configKey(request.key)) }]),
     list: reads(({ selection }) => [{ use: 'read', span: selectedSpan(selection) }]),
     put: writes((request) => operationNeeds(putOperation(request), leased)),
     delete: writes((request) => operationNeeds(deleteOperation(request), leased)),
     transact: writes((request) => transactionNeeds(checkedTransaction(request.transaction), leased)),
-    batch: { needs: (request) => request.calls.flatMap(call), kind: 'mixed' },
-    watch: USERS, // each watch for its keys: watch-stream.ts
+    batch: EACH, // config-service.ts
+    pipeline: EACH,
+    watch: EACH, // watch-stream.ts
     compact: writes(() => [{ use: 'write', span: ALL_KEYS }]),
     describe: USERS,
   };
@@ -142,6 +133,27 @@ const ID_RULES: MethodRules<typeof IdService> = {
   listSequences: reads(() => [{ use: 'read', span: namedPrefix('sequence', '') }]),
 };
 
+/** Whoever has an account may see what it is. */
+const AUTH_RULES: MethodRules<typeof AuthService> = {
+  login: ANYBODY,
+  describe: ANYBODY,
+  enable: ROOT,
+  disable: ROOT,
+  listUsers: READ_BY_ROOT,
+  describeUser: reads(({ name }) => ({ user: authName(name, 'name') })),
+  addUser: ROOT,
+  deleteUser: ROOT,
+  setPassword: ROOT,
+  grantRole: ROOT,
+  revokeRole: ROOT,
+  listRoles: READ_BY_ROOT,
+  describeRole: reads(({ name }) => ({ role: authName(name, 'name') })),
+  addRole: ROOT,
+  deleteRole: ROOT,
+  grantPermission: ROOT,
+  revokePermission: ROOT,
+};
+
 interface OneKey {
   readonly keyspace: string;
   readonly key: Uint8Array;
@@ -166,12 +178,8 @@ const KV_RULES: MethodRules<typeof KvService> = {
     ...comparisons.flatMap((one) => kv('read', keyspace, one.key)),
     ...[...thenOperations, ...elseOperations].flatMap((one) => kvOperation(keyspace, one)),
   ]),
-  pipeline: USERS, // each call for its key: kv-pipeline.ts
+  pipeline: EACH, // kv-pipeline.ts
 };
-
-function key(use: KeyNeed['use'], name: Uint8Array): KeyNeed[] {
-  return [{ use, span: keySpan(configKey(name)) }];
-}
 
 function named(use: KeyNeed['use'], kind: NamedKind & ('lock' | 'election'), name: string): KeyNeed[] {
   return [{ use, span: namedSpan(kind, queueName(name, kind)) }];

@@ -22,11 +22,14 @@ export interface KeyNeed {
   readonly span: KeySpan;
 }
 
+/** Somebody's own: the user itself, who has the role, or root. Names are binary. */
+export type OwnNeed = { readonly user: string } | { readonly role: string };
+
 /**
  * What a call needs. `nothing`: anybody may; `login`: any user may; `root`: who has the role
  * root; `node`: another node of the cluster. Keys: all of them, and a user.
  */
-export type Needs = 'nothing' | 'login' | 'root' | 'node' | readonly KeyNeed[];
+export type Needs = 'nothing' | 'login' | 'root' | 'node' | OwnNeed | readonly KeyNeed[];
 
 /** What is asked of the permissions; Auth as a caller's access sees it. */
 export type Gate = Pick<Auth, 'part' | 'callerOf' | 'awaitRead'>;
@@ -89,6 +92,13 @@ export class Access implements Grant {
     if (this.#now !== this.#revision) this.renew();
   }
 
+  /** The same caller's for one of several things that come together, which is let in by itself. Errors: as `require`. */
+  of(needs: () => Needs): Access {
+    const access = new Access(this.#gate, this.#token);
+    access.require(needs);
+    return access;
+  }
+
   /** Checks one thing more, of a stream. Errors: as `require`. */
   requireKeys(use: KeyUse, span: () => KeySpan): void {
     if (this.#now !== this.#revision) this.#look(); // invariant 1
@@ -117,9 +127,11 @@ export class Access implements Grant {
   #mayUser(name: string, needs: Needs): boolean {
     const { part } = this.#gate!;
     if (needs === 'login') return true;
-    if (needs === 'node') return false;
+    if (needs === 'nothing' || needs === 'node') return needs === 'nothing';
     if (needs === 'root') return part.isRoot(name);
-    return (needs as readonly KeyNeed[]).every(({ use, span }) => part.allows(name, use, span));
+    if (isOwn(needs) && 'user' in needs) return needs.user === name || part.isRoot(name);
+    if (isOwn(needs)) return part.hasRole(name, needs.role) || part.isRoot(name);
+    return needs.every(({ use, span }) => part.allows(name, use, span));
   }
 
   #look(): void {
@@ -131,6 +143,10 @@ export class Access implements Grant {
   get #now(): number {
     return this.#gate?.part.state.revision ?? NO_PERMISSIONS;
   }
+}
+
+function isOwn(needs: OwnNeed | readonly KeyNeed[]): needs is OwnNeed {
+  return !Array.isArray(needs);
 }
 
 /** Of whom nothing is asked: there are no permissions, or a test needs none. */
@@ -162,7 +178,7 @@ function tokenInvalid(): HoldfastError {
 /** Does not say which keys: they may say something to whoever may not see them. */
 function denied(needs: Needs): HoldfastError {
   const what =
-    needs === 'root'
+    needs === 'root' || (typeof needs === 'object' && isOwn(needs))
       ? 'this takes the role root'
       : needs === 'node'
         ? 'only nodes of the cluster may do this'

@@ -1,5 +1,6 @@
 /** `holdfast.config.v1.ConfigService`. */
 import { create } from '@bufbuild/protobuf';
+import type { Clock } from '@holdfast/client/clock';
 import type { HoldfastError } from '@holdfast/client/error';
 import { errorToMessage } from '@holdfast/client/error-mapping';
 import {
@@ -35,7 +36,9 @@ import {
   putOperation,
   transactMessage,
 } from './config-messages.ts';
+import { ConfigPipeline } from './config-pipeline.ts';
 import { canGrow, checkedTransaction } from './config-transaction-messages.ts';
+import { callNeeds, type LeasedNeeds } from './operation-needs.ts';
 import { serve, type CallContext, type Handlers, type ServedService } from './handler.ts';
 import { configKey } from './key-selection.ts';
 import { asHoldfastError, safeInteger } from './kv-messages.ts';
@@ -45,17 +48,28 @@ import { sequenceIdentity } from './session-messages.ts';
 const MAX_ANSWER_BYTES = 15 * 1024 * 1024;
 
 type Terms = Pick<CallContext, 'deadlineMs' | 'isRouted' | 'grant'>;
+type BatchTerms = Pick<CallContext, 'deadlineMs' | 'isRouted' | 'access'>;
 
 export interface ConfigServiceOptions {
   readonly configuration: Configuration;
+  readonly clock: Clock;
+  /** Aborted when the node is to stop: streams end. */
+  readonly stopping: AbortSignal;
+  /** Told of each call of a pipeline: which, its gRPC status, and how long it took. */
+  readonly observe: (operation: string, code: string, durationMs: number) => void;
   readonly watch: Handlers<typeof ConfigService>['watch'];
+  /** What hangs on leases, for what calls of a batch need. */
+  readonly leased: LeasedNeeds;
 }
 
 /** The configuration service over a node's configuration. */
-export function configService({ configuration, watch }: ConfigServiceOptions): ServedService {
-  const calls = new ConfigCalls(configuration);
+export function configService(options: ConfigServiceOptions): ServedService {
+  const { configuration, watch, leased, ...node } = options;
+  const calls = new ConfigCalls(configuration, leased);
+  const pipelines = { ...node, batch: calls.batch.bind(calls) };
   return serve(ConfigService, {
     watch,
+    pipeline: (context, stream) => void new ConfigPipeline(pipelines, stream, context),
     put: (context, request) => calls.put(request, context),
     delete: (context, request) => calls.delete(request, context),
     transact: (context, request) => calls.transact(request, context),
@@ -108,9 +122,11 @@ async function upToDate(
 /** The calls that may come alone or in a batch. */
 class ConfigCalls {
   readonly #configuration: Configuration;
+  readonly #leased: LeasedNeeds;
 
-  constructor(configuration: Configuration) {
+  constructor(configuration: Configuration, leased: LeasedNeeds) {
     this.#configuration = configuration;
+    this.#leased = leased;
   }
 
   /** As applied on this node. */
@@ -141,18 +157,23 @@ class ConfigCalls {
   }
 
   /** All in one turn, so that writes go into the log together and reads share one question to the majority. */
-  async batch(calls: readonly Call[], terms: Terms): Promise<CallResult[]> {
+  async batch(calls: readonly Call[], terms: BatchTerms): Promise<CallResult[]> {
     const read = new BatchedReads(this.#configuration, terms);
     const answers = await Promise.all(calls.map((call) => this.#call(call, terms, read).catch(errorResult)));
     return answers.map((answer) => create(CallResultSchema, { result: answer }));
   }
 
-  async #call({ call }: Call, terms: Terms, reads: BatchedReads): Promise<CallResult['result']> {
+  /** Each is let in by itself. */
+  async #call(of: Call, batch: BatchTerms, reads: BatchedReads): Promise<CallResult['result']> {
+    const { call } = of;
+    const grant = batch.access.of(() => callNeeds(of, this.#leased));
+    const terms = { deadlineMs: batch.deadlineMs, isRouted: batch.isRouted, grant };
     switch (call.case) {
       case 'get': {
         const key = configKey(call.value.key);
         await reads.upToDate(call.value.options);
         const response = this.read(key, call.value);
+        grant.confirm();
         reads.count(response);
         return { case: 'get', value: response };
       }
@@ -188,11 +209,11 @@ class ConfigCalls {
 /** Reads of one batch. */
 class BatchedReads {
   readonly #configuration: Configuration;
-  readonly #terms: Terms;
+  readonly #terms: BatchTerms;
   #ready: Promise<void> | undefined;
   #bytes = 0;
 
-  constructor(configuration: Configuration, terms: Terms) {
+  constructor(configuration: Configuration, terms: BatchTerms) {
     this.#configuration = configuration;
     this.#terms = terms;
   }

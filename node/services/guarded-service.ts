@@ -8,11 +8,8 @@ import type { CallContext, MessageStream, ServedService } from './handler.ts';
 export interface MethodRule<I = unknown> {
   /** By what is asked for; of a stream both ways nothing is known at its beginning. */
   readonly needs: (request: I) => Needs;
-  /**
-   * `read`: what is answered was read, and permissions are looked at again before it is given
-   * away; `mixed`: so, and something may have been changed as well.
-   */
-  readonly kind: 'read' | 'write' | 'mixed';
+  /** `read`: what is answered was read, and permissions are looked at again before it is given away. */
+  readonly kind: 'read' | 'write';
 }
 
 /** A rule for every method of a service. */
@@ -73,7 +70,7 @@ function unary(rule: MethodRule<Message>, handler: Unary): Unary {
   return async (context, request) => {
     await letIn(rule, context, request);
     const answer = await handler(context, request);
-    if (rule.kind !== 'write') confirm(rule, context);
+    if (rule.kind === 'read') confirm(context);
     return answer;
   };
 }
@@ -83,7 +80,7 @@ function serverStreaming(rule: MethodRule<Message>, handler: ServerStreaming): S
   return async function* (context, request) {
     await letIn(rule, context, request);
     for await (const part of handler(context, request)) {
-      confirm(rule, context);
+      confirm(context);
       yield part;
     }
   };
@@ -106,13 +103,11 @@ async function letIn({ needs }: MethodRule<Message>, context: CallContext, reque
   access.require(needed);
 }
 
-function confirm({ kind }: MethodRule<Message>, { access }: CallContext): void {
+function confirm({ access }: CallContext): void {
   try {
     access.confirm();
   } catch (error) {
-    throw error instanceof HoldfastError
-      ? error.withOutcome(kind === 'mixed' ? 'UNKNOWN' : undefined)
-      : error;
+    throw error instanceof HoldfastError ? error.withOutcome(undefined) : error;
   }
 }
 

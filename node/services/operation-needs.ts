@@ -1,10 +1,30 @@
 /** What operations on the configuration need, nested ones too: what both surfaces ask for. */
+import type { Call } from '@holdfast/proto/config/v1/config';
 import type { KeyUse } from '../coordination/auth-permission.ts';
 import { keySpan, type ConfigOperation, type ConfigTransaction } from '../coordination/config-command.ts';
 import type { KeyNeed } from './access.ts';
+import { deleteOperation, putOperation } from './config-messages.ts';
+import { checkedTransaction } from './config-transaction-messages.ts';
+import { configKey } from './key-selection.ts';
 
 /** What whoever uses all that hangs on a lease needs. */
 export type LeasedNeeds = (lease: bigint, use: KeyUse) => readonly KeyNeed[];
+
+/** Of one call of several. */
+export function callNeeds({ call }: Call, leased: LeasedNeeds): readonly KeyNeed[] {
+  switch (call.case) {
+    case 'get':
+      return [{ use: 'read', span: keySpan(configKey(call.value.key)) }];
+    case 'put':
+      return operationNeeds(putOperation(call.value), leased);
+    case 'delete':
+      return operationNeeds(deleteOperation(call.value), leased);
+    case 'transact':
+      return transactionNeeds(checkedTransaction(call.value.transaction), leased);
+    default:
+      return []; // it does nothing
+  }
+}
 
 /** Both branches, whichever is taken: what is compared tells something too. */
 export function transactionNeeds(

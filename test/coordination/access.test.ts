@@ -67,7 +67,10 @@ describe('every method', () => {
   /** Those that take a user with a role, or none: any user is enough, or nobody is asked. */
   const FREE: Readonly<Record<string, 'nobody' | 'login'>> = {
     'holdfast.auth.v1.AuthService/Login': 'nobody',
+    'holdfast.auth.v1.AuthService/Describe': 'nobody',
     'holdfast.config.v1.ConfigService/Describe': 'login',
+    'holdfast.config.v1.ConfigService/Batch': 'login',
+    'holdfast.config.v1.ConfigService/Pipeline': 'login',
     'holdfast.config.v1.ConfigService/Watch': 'login',
     'holdfast.kv.v1.KvService/Pipeline': 'login',
     'holdfast.kv.v1.KeyspaceService/DescribeKeyspace': 'login',
@@ -91,7 +94,8 @@ describe('every method', () => {
     'holdfast.config.v1.ConfigService/Transact': {
       transaction: { thenOperations: [{ operation: { case: 'put', value: put('z') } }] },
     },
-    'holdfast.config.v1.ConfigService/Batch': { calls: [{ call: { case: 'put', value: put('z') } }] },
+    'holdfast.auth.v1.AuthService/DescribeUser': { name: 'root' },
+    'holdfast.auth.v1.AuthService/DescribeRole': { name: 'other' },
     'holdfast.lease.v1.LeaseService/Revoke': { lease: 7n },
     'holdfast.lease.v1.LeaseService/Describe': { lease: 7n },
     'holdfast.lock.v1.LockService/Acquire': { lock: 'l' },
@@ -231,14 +235,19 @@ describe('the configuration', () => {
     });
     expect(await transact(comparing('d'))).toBeUndefined();
     expect(await transact(comparing('e'))).toBe('PERMISSION_DENIED');
-    const batch = (...calls: object[]) => rig.refused(config.batch, alice, { calls });
-    expect(await batch({ call: { case: 'put', value: put('a') } })).toBeUndefined();
-    expect(
-      await batch(
-        { call: { case: 'put', value: put('a') } },
-        { call: { case: 'get', value: { key: bytes('e') } } },
-      ),
-    ).toBe('PERMISSION_DENIED');
+  });
+
+  test('is refused for the calls of a batch one by one', async () => {
+    const calls = [
+      { call: { case: 'put' as const, value: put('a') } },
+      { call: { case: 'put' as const, value: put('d') } },
+      { call: { case: 'get' as const, value: { key: bytes('e') } } },
+      { call: { case: 'get' as const, value: { key: bytes('d') } } },
+    ];
+    const { results } = await rig.call(config.batch, alice, { calls });
+    const told = results.map(({ result }) => (result.case === 'error' ? result.value.reason : result.case));
+    expect(told).toEqual(['put', 'PERMISSION_DENIED', 'PERMISSION_DENIED', 'get']);
+    expect(await rig.refused(config.batch, undefined, { calls })).toBe('UNAUTHENTICATED');
   });
 
   test('is compacted by who may write all of it', async () => {

@@ -85,8 +85,8 @@ export const COORDINATION_DEFECTS: readonly WorldDefect[] = [
   {
     name: 'keep a lease alive that is not',
     file: 'node/coordination/lease-countdown.ts',
-    find: '    counted.endsMs = this.#timeMs(monotonicMs) + counted.ttlMs;\n    if (!counted.isAnchored)',
-    replace: '    if (!counted.isAnchored)',
+    find: '    counted.endsMs = this.#timeMs(monotonicMs) + counted.ttlMs;\n    counted.slackMs',
+    replace: '    counted.slackMs',
     reason: 'a lease ends although it was kept alive',
     caughtBy: all({ seed: '0', nodes: 3, checker: 'locks' }),
   },
