@@ -99,6 +99,12 @@ export class Access implements Grant {
     return access;
   }
 
+  /** Checks that the caller is still one, of a stream that goes on for long. Errors: UNAUTHENTICATED, TOKEN_INVALID. */
+  requireLogin(): void {
+    if (this.#now !== this.#revision) this.#look(); // invariant 1
+    if (this.#caller.case !== 'anyone') this.#checkNeeds('login');
+  }
+
   /** Checks one thing more, of a stream. Errors: as `require`. */
   requireKeys(use: KeyUse, span: () => KeySpan): void {
     if (this.#now !== this.#revision) this.#look(); // invariant 1

@@ -60,6 +60,8 @@ export class ConfigPipeline {
   #isPaused = false;
   /** The caller sends no more, or the node stops. */
   #hasEnded = false;
+  /** Undefined: well. */
+  #endsWith: HoldfastError | undefined;
   #isClosed = false;
 
   constructor(
@@ -98,6 +100,7 @@ export class ConfigPipeline {
     const held = bytes.length + calls.length * CALL_BYTES;
     let deadlineMs: number;
     try {
+      this.#checkCaller();
       checkBatch(calls.length, bytes.length, 'calls');
       deadlineMs = startedMs + timeoutOf(request);
       if (!this.#context.budget.tryTake(held)) throw this.#context.budget.refusal();
@@ -122,6 +125,18 @@ export class ConfigPipeline {
       },
       (error: unknown) => done({ id, error: errorToMessage(asHoldfastError(error)) }),
     );
+  }
+
+  /** A caller that is none any more is answered, and then the stream ends: another one begins with a login. */
+  #checkCaller(): void {
+    try {
+      this.#context.access.requireLogin();
+    } catch (error) {
+      this.#endsWith = asHoldfastError(error);
+      this.#hasEnded = true;
+      this.#options.clock.afterTurn(() => this.#endIfDone());
+      throw error;
+    }
   }
 
   #observe(calls: readonly Call[], results: readonly CallResult[], startedMs: number): void {
@@ -160,7 +175,7 @@ export class ConfigPipeline {
   }
 
   #endIfDone(): void {
-    if (this.#hasEnded && this.#unanswered === 0 && !this.#isClosed) this.#stream.end();
+    if (this.#hasEnded && this.#unanswered === 0 && !this.#isClosed) this.#stream.end(this.#endsWith);
   }
 }
 

@@ -110,6 +110,8 @@ export class KvPipeline {
   #blocked = false;
   readonly #budget: ByteBudget;
   #ended = false;
+  /** What it ends with; undefined: well. */
+  #end: HoldfastError | undefined;
   #closed = false;
 
   constructor(
@@ -185,6 +187,7 @@ export class KvPipeline {
     const batch = decode(bytes);
     let keyspace: OpenKeyspace | HoldfastError | Promise<OpenKeyspace>;
     try {
+      this.#checkCaller();
       checkBatch(batch.calls.length, bytes.length, 'calls');
       keyspace = this.#dependencies.keyspaces.find(batch.keyspace);
     } catch (error) {
@@ -192,6 +195,17 @@ export class KvPipeline {
     }
     if (keyspace instanceof Promise) this.#hold(batch, keyspace, startedMs);
     else this.#begin(batch, keyspace, startedMs);
+  }
+
+  /** A caller that is none any more is answered, and then the stream ends: another one begins with a login. */
+  #checkCaller(): void {
+    try {
+      this.access.requireLogin();
+    } catch (error) {
+      this.#end = asHoldfastError(error);
+      this.#ended = true;
+      throw error;
+    }
   }
 
   /** What comes meanwhile waits as well. Invariant 1. */
@@ -348,7 +362,7 @@ export class KvPipeline {
       this.#answers.length === 0 &&
       !this.#closed
     )
-      this.#stream.end();
+      this.#stream.end(this.#end);
   }
 }
 

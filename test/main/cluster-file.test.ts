@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ClusterFileError, loadClusterFile } from '../../node/main/cluster-file.ts';
+import { JWT_ALGORITHMS } from '../../node/runtime/signatures.ts';
 import { temporaryDirectory } from './run-holdfast.ts';
 
 const VALID = `cluster: test
@@ -29,6 +30,12 @@ coordination:
   history_age: 30m
   history_revisions: 5000
   lease_checkpoint: 2500ms
+auth:
+  token_ttl: 1h
+  jwt:
+    algorithm: ES256
+    public_key: keys/jwt.pub
+    private_key: keys/jwt.key
 `;
 
 function load(text: string) {
@@ -83,6 +90,14 @@ describe('a valid file', () => {
         history: { ageMs: 1_800_000, revisions: 5_000 },
         leaseCheckpointMs: 2_500,
       },
+      auth: {
+        tokenTtlMs: 3_600_000,
+        jwt: {
+          algorithm: 'ES256',
+          publicKey: join(directory!, 'keys/jwt.pub'),
+          privateKey: join(directory!, 'keys/jwt.key'),
+        },
+      },
     });
   });
 
@@ -96,6 +111,7 @@ describe('a valid file', () => {
       history: { ageMs: 3_600_000, revisions: 100_000 },
       leaseCheckpointMs: 10_000,
     });
+    expect(config!.auth).toEqual({ tokenTtlMs: 300_000, jwt: undefined });
     expect(() => Object.assign(config!.nodes[0]!.grpc, { port: 1 })).toThrow(TypeError);
   });
 
@@ -210,11 +226,31 @@ describe('each field wrong in turn', () => {
       'lease_checkpoint: 1ms',
       '26: coordination.lease_checkpoint is "1ms": must be 1s to 10m, as a number with a unit (ms, s, m, h, d) such as 10s',
     ],
+    [
+      'token_ttl: 1h',
+      'token_ttl: 1s',
+      '28: auth.token_ttl is "1s": must be 10s to 30d, as a number with a unit (ms, s, m, h, d) such as 10s',
+    ],
+    [
+      'algorithm: ES256',
+      'algorithm: none',
+      `30: auth.jwt.algorithm is "none": must be one of ${JWT_ALGORITHMS.join(', ')}`,
+    ],
+    [
+      '    public_key: keys/jwt.pub\n    private_key: keys/jwt.key\n',
+      '',
+      '29: auth.jwt is {"algorithm":"ES256"}: must name public_key, private_key or both',
+    ],
+    [
+      'public_key',
+      'publik_key',
+      '31: auth.jwt.publik_key is not a known setting. Did you mean public_key? Known are algorithm, public_key, private_key',
+    ],
     ['level: warn', 'level: trace', '21: log.level is "trace": must be one of debug, info, warn, error'],
     [
       'log:',
       'lgo:',
-      '20: lgo is not a known setting. Did you mean log? Known are cluster, nodes, tls, storage, limits, coordination, log',
+      '20: lgo is not a known setting. Did you mean log? Known are cluster, nodes, tls, storage, limits, coordination, auth, log',
     ],
     [
       'log:\n  level: warn',
@@ -272,7 +308,7 @@ describe('a file that is wrong as a whole', () => {
     ['cluster: a\nnodes:\n\t- name: n1', '3: a tab; lines are indented with spaces'],
     [
       `cluster: b\n${VALID.replace('cluster: test', '')}cluster: c\n`,
-      '28: the same key stands twice; a key may be given once',
+      '34: the same key stands twice; a key may be given once',
     ],
   ])('%j', (text, problem) => {
     expect(load(text).problems).toEqual([`cluster.yaml:${problem}`]);
