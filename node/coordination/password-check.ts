@@ -1,5 +1,5 @@
 /**
- * Checks passwords, a few at a time: a hash takes memory and a thread that the disk needs as well.
+ * Checks passwords, a few at a time: a hash takes 32 MiB and a thread for a while.
  *
  *  1. A hash is computed for every password that is wrong, whether there is such a user or not.
  *  2. What was right lately need not be computed again: services log in often, and all at once
@@ -12,7 +12,7 @@ import { hmac } from '../runtime/signatures.ts';
 import { binaryString } from '../storage/row-key.ts';
 import { isPassword, nobodysRecord, passwordRecord } from './password-record.ts';
 
-/** Hashes that are computed at once, of the four threads that a process has. */
+/** Hashes that are computed at once, of the threads that the disk needs as well. */
 const AT_ONCE = 2;
 /** Passwords that wait to be checked. */
 const MAX_WAITING = 256;

@@ -46,6 +46,7 @@ import { Serving } from './serving.ts';
 import { idCounters, idGauges } from './id-figures.ts';
 import { configCounters, configGauges } from './config-figures.ts';
 import { sessionCounters, sessionGauges } from './session-figures.ts';
+import { authCounters, authGauges } from './auth-figures.ts';
 import { authSettings } from './auth-settings.ts';
 import { diskFailed, startError } from './start-error.ts';
 import { VERSION } from './version.ts';
@@ -201,6 +202,8 @@ class Node implements RunningNode {
     this.#metrics.addCounters(sessionCounters(this.#engine.sessions));
     this.#metrics.addGauges(configGauges(this.#engine.configuration));
     this.#metrics.addCounters(configCounters(this.#engine.configuration, this.#engine.coordinationUpkeep));
+    this.#metrics.addGauges(authGauges(this.#engine.auth));
+    this.#metrics.addCounters(authCounters(this.#engine.auth));
     this.#metrics.addGauges(idGauges(this.#engine.ids));
     this.#metrics.addCounters(idCounters(this.#engine.ids));
     this.#awaitLeader(this.#engine);
