@@ -33,11 +33,11 @@ const MAX_UNANSWERED_BYTES = 16 * 1024 * 1024;
 /** What a call holds in memory besides its bytes, about. */
 const CALL_BYTES = 256;
 
+/** What a batch has in common. */
+export type BatchContext = Pick<CallContext, 'deadlineMs' | 'isRouted' | 'budget'>;
+
 /** Does a batch: one result a call. */
-export type DoBatch = (
-  calls: readonly Call[],
-  terms: Pick<CallContext, 'deadlineMs' | 'isRouted'>,
-) => Promise<CallResult[]>;
+export type DoBatch = (calls: readonly Call[], context: BatchContext) => Promise<CallResult[]>;
 
 export interface ConfigPipelineOptions {
   readonly clock: Clock;
@@ -114,7 +114,8 @@ export class ConfigPipeline {
       this.#throttle();
       this.#endIfDone();
     };
-    this.#options.batch(calls, { deadlineMs, isRouted: this.#context.isRouted }).then(
+    const { isRouted, budget } = this.#context;
+    this.#options.batch(calls, { deadlineMs, isRouted, budget }).then(
       (results) => {
         this.#observe(calls, results, startedMs);
         done({ id, results });
