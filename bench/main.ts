@@ -10,7 +10,9 @@ import { EtcdSystem } from './systems/etcd.ts';
 import { HoldfastSystem } from './systems/holdfast.ts';
 import { LevelSystem } from './systems/level.ts';
 import { RedisSystem } from './systems/redis.ts';
+import { leases, type LeasesOptions } from './leases.ts';
 import { Trace } from './trace.ts';
+import { watchers, type WatchersOptions } from './watchers.ts';
 import { WORKLOADS, load, run, type Workload } from './workload.ts';
 
 interface Options {
@@ -69,6 +71,28 @@ program
   .option('--trace <file.svg>', 'plot writes, their p99 and the lag')
   .option('--json', 'a JSON line', false)
   .action((options: CatchUpOptions) => catchUp(options));
+
+program
+  .command('watchers')
+  .description('What very many watchers of one node cost, and what one that stops to read costs the others.')
+  .option('--watchers <n>', 'watchers', whole, 10_000)
+  .option('--nodes <n>', 'nodes', whole, 3)
+  .option('--puts-per-second <n>', 'steady load', whole, 500)
+  .option('--value-bytes <b>', 'size of a value', valueSize, 256)
+  .option('--seconds <s>', 'length of a part', whole, 10)
+  .option('--repeat <r>', 'times that a reader stops', whole, 2)
+  .option('--json', 'a JSON line', false)
+  .action((options: WatchersOptions) => watchers({ ...options, clients: 1 }));
+
+program
+  .command('leases')
+  .description('What very many leases cost that are kept alive.')
+  .option('--leases <n>', 'leases', whole, 100_000)
+  .option('--nodes <n>', 'nodes', whole, 3)
+  .option('--ttl-seconds <s>', 'time to live of each', whole, 30)
+  .option('--seconds <s>', 'how long they are kept alive', whole, 60)
+  .option('--json', 'a JSON line', false)
+  .action((options: LeasesOptions) => leases(options));
 
 program
   .command('growth')
@@ -136,7 +160,7 @@ async function measure(
     contenders.length * (options.keys + (options.repeat * options.seconds + warmUp(options)) * 1_000),
   );
   for (const { driver } of contenders) {
-    await load(driver, options.keys, options.valueBytes, () => undefined);
+    await loadFor(workload, driver, options);
     bar.increment(options.keys);
     await run(driver, { ...shape, seconds: warmUp(options) });
     bar.increment(warmUp(options) * 1_000);
@@ -157,6 +181,14 @@ async function measure(
   }
   bar.stop();
   return measured;
+}
+
+/** Workloads of the configuration have their keys there; those of locks, watches and IDs have none. */
+async function loadFor(workload: Workload, driver: Driver, { keys, valueBytes }: Options): Promise<void> {
+  const done = () => undefined;
+  if (workload.startsWith('kv-')) return load(driver, keys, valueBytes, done);
+  if (workload === 'config-put' && driver.configPut !== undefined)
+    await load(driver, keys, valueBytes, done, 0, (key, value) => driver.configPut!(key, value));
 }
 
 function warmUp({ seconds }: Options): number {

@@ -20,6 +20,19 @@ export interface Driver {
   increment(key: string): Promise<unknown>;
   /** Reads up to `limit` entries from `start` on, in order; undefined: the system has no such thing. */
   scan?(start: string, limit: number): Promise<unknown>;
+  /** Writes a key of the configuration: what etcd calls a key. */
+  configPut?(key: string, value: Uint8Array): Promise<unknown>;
+  /** Takes a lock that nobody else wants, and gives it back. */
+  lockCycle?(name: string): Promise<unknown>;
+  /**
+   * Follows keys with a prefix over a connection of its own, so many times at once; calls back
+   * for each change and watcher. Resolves when all have begun, with how to end them.
+   */
+  follow?(prefix: string, watchers: number, onChange: (key: string) => void): Promise<() => Promise<void>>;
+  /** Makes a unique ID. */
+  id?(): Promise<unknown>;
+  /** Makes one with a call of its own. */
+  idCall?(): Promise<unknown>;
   /** Counters of the server, where it tells them. */
   metrics?(): Promise<ServerCounters>;
   /** Figures of the server that rise and fall, where it tells them. */

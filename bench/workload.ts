@@ -2,7 +2,18 @@
 import { cpuMicroseconds } from './server-process.ts';
 import type { Driver, ServerCounters } from './system.ts';
 
-export const WORKLOADS = ['kv-put', 'kv-get', 'kv-mixed', 'kv-incr', 'kv-scan'] as const;
+export const WORKLOADS = [
+  'kv-put',
+  'kv-get',
+  'kv-mixed',
+  'kv-incr',
+  'kv-scan',
+  'config-put',
+  'lock-cycle',
+  'watch-delivery',
+  'watch-fanout',
+  'id-next',
+] as const;
 export type Workload = (typeof WORKLOADS)[number];
 
 export interface RunOptions {
@@ -56,12 +67,13 @@ export async function load(
   valueBytes: number,
   onProgress: (done: number) => void,
   from = 0,
+  put: Driver['put'] = (key, value) => driver.put(key, value),
 ): Promise<void> {
   const values = randomValues(valueBytes);
   let next = from;
   const loader = async () => {
     for (let i = next++; i < keys; i = next++) {
-      await driver.put(keyName(i), values[i % values.length]!);
+      await put(keyName(i), values[i % values.length]!);
       if (i % 1_000 === 0) onProgress(i);
     }
   };
@@ -76,7 +88,22 @@ export async function run(
   options: RunOptions,
   pids: readonly number[] = [],
 ): Promise<RunFigures> {
-  const operation = operations(driver, options);
+  if (options.workload === 'watch-fanout') return fanOut(driver, options, pids);
+  const deliveries = options.workload === 'watch-delivery' ? new Deliveries() : undefined;
+  const unfollow = await deliveries?.follow(driver, 1);
+  try {
+    return await closedLoops(driver, options, operations(driver, options, deliveries), pids);
+  } finally {
+    await unfollow?.();
+  }
+}
+
+async function closedLoops(
+  driver: Driver,
+  options: RunOptions,
+  operation: () => Promise<unknown>,
+  pids: readonly number[],
+): Promise<RunFigures> {
   const latencies: number[] = [];
   let errors = 0;
   let firstError: string | undefined;
@@ -113,7 +140,11 @@ export async function run(
   };
 }
 
-function operations(driver: Driver, { workload, keys, valueBytes }: RunOptions): () => Promise<unknown> {
+function operations(
+  driver: Driver,
+  { workload, keys, valueBytes }: RunOptions,
+  deliveries: Deliveries | undefined,
+): () => Promise<unknown> {
   const values = randomValues(valueBytes);
   const key = () => keyName(Math.floor(Math.random() * keys));
   let turn = 0;
@@ -130,7 +161,97 @@ function operations(driver: Driver, { workload, keys, valueBytes }: RunOptions):
     case 'kv-scan':
       if (driver.scan === undefined) throw new Error('this system has no ordered scan');
       return () => driver.scan!(key(), SCAN_ENTRIES);
+    case 'config-put':
+      if (driver.configPut === undefined) throw new Error('this system has no configuration');
+      return () => driver.configPut!(key(), values[turn++ % values.length]!);
+    case 'lock-cycle':
+      if (driver.lockCycle === undefined) throw new Error('this system has no locks');
+      return () => driver.lockCycle!(`lock/${turn++ % 1_000}`);
+    case 'watch-delivery':
+      return () => deliveries!.put(driver, values[turn++ % values.length]!);
+    case 'id-next':
+      if (driver.id === undefined) throw new Error('this system has no IDs');
+      return () => driver.id!();
+    case 'watch-fanout':
+      throw new Error('not a closed loop');
   }
+}
+
+const WATCHED = 'watched/';
+/** Puts of a second of `watch-fanout`. */
+const FANOUT_PUTS = 1_000;
+/** Pace of its puts, in milliseconds. */
+const FANOUT_EVERY_MS = 5;
+/** For what is still on its way at the end. */
+const FANOUT_REST_MS = 5_000;
+
+/** Puts of one connection as another is told of them. */
+class Deliveries {
+  readonly #awaited = new Map<string, () => void>();
+  #count = 0;
+
+  follow(driver: Driver, watchers: number): Promise<() => Promise<void>> {
+    if (driver.follow === undefined) throw new Error('this system has no watches');
+    return driver.follow(WATCHED, watchers, (key) => {
+      this.#awaited.get(key)?.();
+      this.#awaited.delete(key);
+    });
+  }
+
+  /** Resolves when the watcher has been told. */
+  async put(driver: Driver, value: Uint8Array): Promise<void> {
+    const key = `${WATCHED}${(this.#count++ % 10_000).toString()}`;
+    const told = new Promise<void>((resolve) => this.#awaited.set(key, resolve));
+    await driver.configPut!(key, value);
+    await told;
+  }
+}
+
+/** Puts at a steady rate that many watchers are told of: each change, to each watcher, is one operation. */
+async function fanOut(driver: Driver, options: RunOptions, pids: readonly number[]): Promise<RunFigures> {
+  if (driver.follow === undefined) throw new Error('this system has no watches');
+  const { callers: watchers, seconds: length, valueBytes } = options;
+  const values = randomValues(valueBytes);
+  const begun = new Map<string, number>();
+  const latencies: number[] = [];
+  let [errors, firstError] = [0, undefined as string | undefined];
+  const unfollow = await driver.follow(WATCHED, watchers, (key) => {
+    const at = begun.get(key);
+    if (at !== undefined) latencies.push(performance.now() - at);
+  });
+  const cpuBefore = cpuMicroseconds(pids);
+  const started = performance.now();
+  let puts = 0;
+  const putOne = () => {
+    const key = `${WATCHED}${process.pid}/${puts}`;
+    begun.set(key, performance.now());
+    driver.configPut!(key, values[puts++ % values.length]!).catch((error: unknown) => {
+      errors++;
+      firstError ??= String(error);
+    });
+  };
+  while (performance.now() - started < length * 1_000) {
+    const due = Math.floor(((performance.now() - started) * FANOUT_PUTS) / 1_000);
+    while (puts < due) putOne();
+    await new Promise((resolve) => setTimeout(resolve, FANOUT_EVERY_MS));
+  }
+  const seconds = (performance.now() - started) / 1_000;
+  const restEnds = performance.now() + FANOUT_REST_MS;
+  while (latencies.length < puts * watchers && performance.now() < restEnds)
+    await new Promise((resolve) => setTimeout(resolve, FANOUT_EVERY_MS));
+  const cpuAfter = cpuMicroseconds(pids);
+  await unfollow();
+  const missing = puts * watchers - latencies.length;
+  return {
+    ...summary(latencies),
+    seconds,
+    opsPerSecond: latencies.length / seconds,
+    errors: errors + missing,
+    firstError: firstError ?? (missing > 0 ? `${missing} changes were not told in time` : undefined),
+    clientCpuUs: (cpuAfter.client - cpuBefore.client) / latencies.length,
+    serverCpuUs: (cpuAfter.servers - cpuBefore.servers) / latencies.length,
+    server: undefined,
+  };
 }
 
 /** Values that do not compress. */
@@ -138,6 +259,21 @@ export function randomValues(bytes: number): Uint8Array[] {
   return Array.from({ length: 64 }, () =>
     Uint8Array.from({ length: bytes }, () => Math.floor(Math.random() * 256)),
   );
+}
+
+/** Percentiles of times in milliseconds. */
+export function percentiles(latencies: readonly number[]): {
+  p50: number;
+  p99: number;
+  max: number;
+  of: number;
+} {
+  const sorted = Float64Array.from(latencies).sort();
+  const at = (share: number) => {
+    const value = sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
+    return Number(value.toFixed(2));
+  };
+  return { p50: at(0.5), p99: at(0.99), max: at(1), of: sorted.length };
 }
 
 function summary(latencies: number[]): Pick<RunFigures, 'operations' | 'p50Us' | 'p99Us' | 'maxUs'> {

@@ -2,6 +2,7 @@ import type { Clock } from './clock.ts';
 import { Deadlines } from './deadlines.ts';
 import { Endpoints } from './endpoints.ts';
 import { HoldfastError } from './error.ts';
+import type { LeaderHint } from './leader-hint.ts';
 import type { Random } from './random.ts';
 import { Sequences } from './sequences.ts';
 import type { Transport } from './transport.ts';
@@ -14,6 +15,8 @@ export interface ClientCore {
   readonly endpoints: Endpoints;
   readonly deadlines: Deadlines;
   readonly sequences: Sequences;
+  /** Who leads group 0: configuration, leases, locks, elections, sequences. */
+  readonly coordinator: LeaderHint;
   /** Default time of a call in milliseconds. */
   readonly timeoutMs: number;
   /** Bound on the bytes of unanswered pipeline calls. */

@@ -1,10 +1,6 @@
 import type { Entry as EntryMessage } from '@holdfast/proto/kv/v1/kv';
+import { keyOfBytes, textOfBytes } from './key-text.ts';
 import type { Key } from './values.ts';
-
-// Fatal, so that bytes that are not text are seen; ignoreBOM keeps a leading U+FEFF, which
-// is a part of the key as any other character.
-const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-const laxUtf8 = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** A key with its value, as it was when it was read. */
 export class Entry {
@@ -32,11 +28,7 @@ export class Entry {
 
   /** The key: text if its bytes are UTF-8, else the bytes. */
   get key(): Key {
-    try {
-      return strictUtf8.decode(this.keyBytes);
-    } catch {
-      return this.keyBytes;
-    }
+    return keyOfBytes(this.keyBytes);
   }
 
   /** When the entry ends; undefined: never. */
@@ -46,7 +38,7 @@ export class Entry {
 
   /** The value as text. Bytes that are not UTF-8 become U+FFFD. */
   text(): string {
-    return laxUtf8.decode(this.bytes);
+    return textOfBytes(this.bytes);
   }
 
   /** The value parsed as JSON; SyntaxError if it is not. The type is the caller's claim, it is not checked. */

@@ -17,12 +17,11 @@ import {
 } from '@grpc/grpc-js';
 import { ClientTls } from './client-tls.ts';
 import { tlsProblem } from './connection-diagnosis.ts';
-import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { HoldfastError } from './error.ts';
 import { errorFromGrpc } from './error-mapping.ts';
 import type { TlsOptions } from './options.ts';
 import { StatusCode } from './reasons.ts';
-import type { CallOptions, PipelineConnection, PipelineEvents, Transport } from './transport.ts';
+import type { CallOptions, StreamConnection, StreamEvents, StreamMethod, Transport } from './transport.ts';
 
 // Defaults of grpc-js that would bite: no keepalive (a dead peer is never noticed), a
 // reconnect back-off that grows to two minutes, a 64 KiB receive window, 4 MiB messages.
@@ -42,13 +41,12 @@ const CHANNEL_OPTIONS: ChannelOptions & Record<string, number> = {
 
 const CONNECT_TIMEOUT_MS = 3_000;
 const MAX_QUEUED_BYTES = 1_048_576;
-const PIPELINE = methodPath(KvService.method.pipeline);
 
 /** The network, by grpc-js: one channel a node. */
 export class GrpcTransport implements Transport {
   readonly #tls: ClientTls | undefined;
   readonly #clients = new Map<string, Client>();
-  readonly #pipelines = new Set<GrpcPipeline>();
+  readonly #streams = new Set<GrpcStream>();
   readonly #endpointCount: number;
   readonly #patient: boolean;
   /** Nodes with which the last connection failed for TLS. */
@@ -58,7 +56,7 @@ export class GrpcTransport implements Transport {
 
   /**
    * `endpointCount`: how many nodes must be wrong in TLS for calls to fail for good.
-   * `patient`: a pipeline to a node that is away waits for it, as there is no other.
+   * `patient`: a stream to a node that is away waits for it, as there is no other.
    */
   constructor(tls?: TlsOptions, endpointCount = 2, patient = endpointCount === 1) {
     this.#patient = patient;
@@ -124,20 +122,18 @@ export class GrpcTransport implements Transport {
     }
   }
 
-  openPipeline(endpoint: string, events: PipelineEvents): PipelineConnection {
-    const pipeline: GrpcPipeline = new GrpcPipeline(
-      endpoint,
-      () => this.#connected(endpoint, CONNECT_TIMEOUT_MS, this.#patient),
-      events,
-      () => this.#pipelines.delete(pipeline),
-    );
-    this.#pipelines.add(pipeline);
-    return pipeline;
+  openStream(endpoint: string, method: StreamMethod, events: StreamEvents): StreamConnection {
+    const stream: GrpcStream = new GrpcStream(endpoint, method, events, {
+      connect: () => this.#connected(endpoint, CONNECT_TIMEOUT_MS, this.#patient),
+      onOver: () => this.#streams.delete(stream),
+    });
+    this.#streams.add(stream);
+    return stream;
   }
 
   close(): void {
     this.#closed = true;
-    for (const pipeline of this.#pipelines) pipeline.cancel();
+    for (const stream of this.#streams) stream.cancel();
     for (const client of this.#clients.values()) client.close();
     this.#clients.clear();
   }
@@ -204,20 +200,27 @@ export class GrpcTransport implements Transport {
   }
 }
 
-class GrpcPipeline implements PipelineConnection {
+interface StreamOwner {
+  connect(): Promise<Client>;
+  onOver(): void;
+}
+
+class GrpcStream implements StreamConnection {
   readonly #endpoint: string;
-  readonly #events: PipelineEvents;
-  readonly #onOver: () => void;
+  readonly #method: StreamMethod;
+  readonly #events: StreamEvents;
+  readonly #owner: StreamOwner;
   #call: ClientDuplexStream<Uint8Array, Buffer> | undefined;
   #over = false;
   #queuedBytes = 0;
   #blocked = false;
 
-  constructor(endpoint: string, connect: () => Promise<Client>, events: PipelineEvents, onOver: () => void) {
+  constructor(endpoint: string, method: StreamMethod, events: StreamEvents, owner: StreamOwner) {
     this.#endpoint = endpoint;
+    this.#method = method;
     this.#events = events;
-    this.#onOver = onOver;
-    void this.#open(connect);
+    this.#owner = owner;
+    void this.#open();
   }
 
   send(message: Uint8Array): boolean {
@@ -239,12 +242,12 @@ class GrpcPipeline implements PipelineConnection {
     this.#call?.cancel();
   }
 
-  async #open(connect: () => Promise<Client>): Promise<void> {
+  async #open(): Promise<void> {
     try {
-      const client = await connect();
+      const client = await this.#owner.connect();
       if (this.#over) return;
-      const identity = (bytes: Uint8Array) => bytes as Buffer;
-      this.#call = client.makeBidiStreamRequest(PIPELINE, identity, identity, routing());
+      const received = (bytes: Buffer) => bytes;
+      this.#call = client.makeBidiStreamRequest(methodPath(this.#method), asBuffer, received, routing());
     } catch (error) {
       if (this.#end()) this.#events.onEnd(error as HoldfastError);
       return;
@@ -281,9 +284,14 @@ class GrpcPipeline implements PipelineConnection {
   #end(): boolean {
     if (this.#over) return false;
     this.#over = true;
-    this.#onOver();
+    this.#owner.onOver();
     return true;
   }
+}
+
+/** grpc-js sends nothing but buffers. */
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** Says that this client asks the leader that an error names, so that no node needs to pass its calls on. */

@@ -8,10 +8,16 @@ import { DescribeKeyspaceRequestSchema, KeyspaceService } from '@holdfast/proto/
 import { Backups } from './backups.ts';
 import type { Clock } from './clock.ts';
 import { Cluster } from './cluster.ts';
+import { Config } from './config/config.ts';
+import type { ViewOptions } from './config/config-view.ts';
+import { type FlagRule, Flags, readFlagRule } from './config/flags.ts';
 import { clientClosed, type ClientCore } from './core.ts';
 import { Deadlines } from './deadlines.ts';
 import { type Duration, durationMs, timeoutMs } from './duration.ts';
 import { Endpoints } from './endpoints.ts';
+import { Ids } from './ids/ids.ts';
+import { listSequences, NamedSequence, type SequenceSummary } from './ids/named-sequence.ts';
+import { LeaderHint } from './leader-hint.ts';
 import { Keyspace } from './keyspace.ts';
 import type { CallOptions } from './keyspace-options.ts';
 import { Keyspaces } from './keyspaces.ts';
@@ -19,9 +25,16 @@ import type { ResolvedOptions } from './options.ts';
 import { PartitionDirectory } from './partition-directory.ts';
 import { Pipeline } from './pipeline.ts';
 import type { Random } from './random.ts';
+import { Election } from './session/election.ts';
+import type { Lease } from './session/lease.ts';
+import { type LeaseOptions, Leases } from './session/leases.ts';
+import { Locks } from './session/locks.ts';
+import { Services } from './session/services.ts';
+import { Sessions } from './session/sessions.ts';
 import { Sequences } from './sequences.ts';
 import type { Transport } from './transport.ts';
 import { callUnary } from './unary.ts';
+import type { Key } from './values.ts';
 
 /** The outside world of a client. */
 export interface Ports {
@@ -41,9 +54,18 @@ export class Holdfast implements AsyncDisposable {
   readonly keyspaces: Keyspaces;
   /** Copies keyspaces out of the cluster and into it. */
   readonly backups: Backups;
+  /** The configuration tree: keys with revisions, transactions, watches. */
+  readonly config: Config;
+  /** Times to live, and what ends with them. */
+  readonly leases: Leases;
+  /** Locks: exclusive, shared, semaphores. */
+  readonly lock: Locks;
+  /** Unique IDs, in order of time. */
+  readonly ids: Ids;
   readonly #core: ClientCore;
   readonly #pipeline: Pipeline;
   readonly #directory: PartitionDirectory;
+  readonly #sessions: Sessions;
   readonly #closing = new AbortController();
   readonly #ended = new AbortController();
   #closed: Promise<void> | undefined;
@@ -55,6 +77,7 @@ export class Holdfast implements AsyncDisposable {
       endpoints: new Endpoints(options.endpoints, ports.clock),
       deadlines: new Deadlines(ports.clock),
       sequences: new Sequences(ports.random.bytes(16)),
+      coordinator: new LeaderHint(),
       timeoutMs: options.timeoutMs,
       maxInFlightBytes: options.maxInFlightBytes,
       closing: this.#closing.signal,
@@ -64,6 +87,11 @@ export class Holdfast implements AsyncDisposable {
     this.cluster = new Cluster(this.#core);
     this.keyspaces = new Keyspaces(this.#core);
     this.backups = new Backups(this.#core);
+    this.config = new Config(this.#core);
+    this.leases = new Leases(this.#core);
+    this.#sessions = new Sessions(this.#core, this.leases);
+    this.lock = new Locks(this.#core, this.#sessions);
+    this.ids = new Ids(this.#core);
   }
 
   /** The keys of a keyspace; asks nobody, so an unknown name shows in the first call. */
@@ -74,6 +102,39 @@ export class Holdfast implements AsyncDisposable {
       directory: this.#directory,
       ended: this.#ended.signal,
     });
+  }
+
+  /** A lease of its own for locks and elections to hang on, kept alive by this client; see `leases.grant`. */
+  session(options: Omit<LeaseOptions, 'keepAlive'> = {}): Promise<Lease> {
+    return this.leases.grant(options);
+  }
+
+  /** The election of a name; asks nobody. */
+  election(name: string): Election {
+    return new Election(this.#core, this.leases, name);
+  }
+
+  /** The registry of the instances of a service; asks nobody. */
+  services(name: string): Services {
+    return new Services(this.#core, this.config, this.leases, name);
+  }
+
+  /**
+   * Feature flags under a prefix of the configuration (default `flags/`), filled before it
+   * resolves. `onError`: see `config.view`.
+   */
+  async flags(prefix: Key = 'flags/', options: ViewOptions = {}): Promise<Flags> {
+    return new Flags(await this.config.view<FlagRule>(prefix, readFlagRule, options));
+  }
+
+  /** The sequence of a name, [a-z0-9._-]{1,64}; asks nobody. Error: SEQUENCE_NAME_INVALID. */
+  sequence(name: string): NamedSequence {
+    return new NamedSequence(this.#core, name);
+  }
+
+  /** All sequences, by name, with the last number that was taken. */
+  sequences(options: CallOptions = {}): Promise<SequenceSummary[]> {
+    return listSequences(this.#core, options);
   }
 
   /** What the asked node knows of the cluster's nodes, itself first. */
@@ -106,6 +167,8 @@ export class Holdfast implements AsyncDisposable {
   async #close(waitMs: number): Promise<void> {
     const { clock, deadlines, transport } = this.#core;
     this.#closing.abort(clientClosed());
+    this.#sessions.close();
+    this.leases.close();
     await new Promise<void>((resolve) => {
       const timer = clock.setTimer(Math.max(0, waitMs), resolve);
       deadlines.whenIdle(() => {

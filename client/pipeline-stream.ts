@@ -1,8 +1,9 @@
+import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { blamesEndpoint } from './core.ts';
 import { HoldfastError } from './error.ts';
 import { type Answer, decodeResponse, encodeRequest } from './pipeline-codec.ts';
 import type { CallCarrier, PipelineCall } from './pipeline-call.ts';
-import type { PipelineConnection, Transport } from './transport.ts';
+import type { StreamConnection, Transport } from './transport.ts';
 
 /** Who owns the streams and decides what becomes of calls. */
 export interface StreamOwner {
@@ -20,7 +21,7 @@ export class PipelineStream implements CallCarrier {
   /** When the last message came, in monotonic milliseconds. */
   lastAnswerMs = 0;
   readonly #owner: StreamOwner;
-  readonly #connection: PipelineConnection;
+  readonly #connection: StreamConnection;
   readonly #unanswered = new Map<number, PipelineCall>();
   readonly #now: () => number;
   #phase: 'opening' | 'ready' | 'blocked' | 'ended' = 'opening';
@@ -32,7 +33,7 @@ export class PipelineStream implements CallCarrier {
     this.endpoint = endpoint;
     this.#owner = owner;
     this.#now = now;
-    this.#connection = transport.openPipeline(endpoint, {
+    this.#connection = transport.openStream(endpoint, KvService.method.pipeline, {
       onOpen: () => this.#becomeReady(),
       onDrain: () => this.#becomeReady(),
       onMessage: (message) => this.#onMessage(message),

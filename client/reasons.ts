@@ -77,7 +77,10 @@ export const REASONS = {
   VALUE_TOO_LARGE: never(S.INVALID_ARGUMENT, 'A value is over the limit of its keyspace; it stays so.'),
   BATCH_TOO_LARGE: never(S.INVALID_ARGUMENT, 'A batch has too many items or bytes; send smaller ones.'),
   BATCH_EMPTY: never(S.INVALID_ARGUMENT, 'A batch has no item; it stays wrong.'),
-  TTL_OUT_OF_RANGE: never(S.INVALID_ARGUMENT, 'A time to live is not 1 ms to ten years; it stays wrong.'),
+  TTL_OUT_OF_RANGE: never(
+    S.INVALID_ARGUMENT,
+    'A time to live is not 1 ms to ten years, or of a lease 1 s to 24 h; it stays wrong.',
+  ),
   RANGE_INVERTED: never(S.INVALID_ARGUMENT, 'The end of a range is not after its start; it stays wrong.'),
   KEYSPACE_UNKNOWN: never(S.NOT_FOUND, 'No keyspace has this name; somebody has to create it first.'),
   KEYSPACE_NAME_INVALID: never(S.INVALID_ARGUMENT, 'A keyspace name is not [a-z0-9._-]{1,64}.'),
@@ -142,6 +145,99 @@ export const REASONS = {
     S.FAILED_PRECONDITION,
     'A repeat of a write that was applied once; its result was too large to keep. Read to see it.',
   ),
+  KEY_RESERVED: never(
+    S.INVALID_ARGUMENT,
+    "A key of the configuration begins with `/holdfast/`, which is the cluster's own; it stays so.",
+  ),
+  REVISION_COMPACTED: never(S.OUT_OF_RANGE, 'History before a compaction is gone; it does not come back.'),
+  REVISION_FUTURE: never(S.OUT_OF_RANGE, 'The revision is greater than that of the tree.'),
+  REVISION_MISMATCH: decided(
+    S.ABORTED,
+    'The key was last changed at another revision; the caller must decide on what is there now.',
+  ),
+  KEY_UNKNOWN: decided(S.NOT_FOUND, 'A put that keeps value or lease needs a key that exists.'),
+  QUOTA_REACHED: never(
+    S.RESOURCE_EXHAUSTED,
+    'The configuration is as large as its quota; reads, deletes and compaction go on. Space returns by those, not within a call.',
+  ),
+  RANGE_TOO_LARGE: never(
+    S.RESOURCE_EXHAUSTED,
+    'More entries would have to be looked at than one call may; it stays so.',
+  ),
+  ANSWER_TOO_LARGE: never(
+    S.RESOURCE_EXHAUSTED,
+    'The answer would be larger than a message may be; it stays so.',
+  ),
+  TRANSACTION_TOO_DEEP: never(
+    S.INVALID_ARGUMENT,
+    'Transactions within transactions go too deep; it stays so.',
+  ),
+  WATCH_TOO_SLOW: never(
+    S.RESOURCE_EXHAUSTED,
+    'The reader of a watch took its answers too slowly; the answer says where to go on.',
+  ),
+  WATCH_ID_IN_USE: never(S.INVALID_ARGUMENT, 'The number of a new watch is in use on its stream.'),
+  WATCHES_TOO_MANY: never(
+    S.RESOURCE_EXHAUSTED,
+    'The stream has as many watches as it may; it stays so until some end.',
+  ),
+  LEASE_UNKNOWN: decided(S.NOT_FOUND, 'There is no such lease (any more); its number is not used again.'),
+  LEASE_EXISTS: decided(
+    S.ALREADY_EXISTS,
+    'The number for a new lease is taken; it stays so while that one lives.',
+  ),
+  LEASE_FULL: decided(
+    S.RESOURCE_EXHAUSTED,
+    'As much hangs on the lease as may; it stays so until some is taken off.',
+  ),
+  LEASES_TOO_MANY: decided(
+    S.RESOURCE_EXHAUSTED,
+    'There are as many leases as may be; it stays so until some end.',
+  ),
+  LEASE_LOST: never(
+    S.FAILED_PRECONDITION,
+    'Made by the client itself: the lease could not be kept alive in time, so it may have ended.',
+  ),
+  SESSION_EXPIRED: decided(S.NOT_FOUND, 'The session has ended, and its locks and candidacies with it.'),
+  LOCK_NAME_INVALID: never(
+    S.INVALID_ARGUMENT,
+    'The name of a lock or an election is not 1 to 256 bytes of UTF-8.',
+  ),
+  LOCK_HELD: decided(S.FAILED_PRECONDITION, 'Others hold the lock, and the caller would not wait.'),
+  LOCK_TIMED_OUT: never(
+    S.DEADLINE_EXCEEDED,
+    'The lock was not got within the time to wait; the place in the queue was given up.',
+  ),
+  LOCK_NOT_HELD: decided(
+    S.FAILED_PRECONDITION,
+    'The session does not hold the lock by this token; nothing was released.',
+  ),
+  LOCK_MODE_MISMATCH: decided(
+    S.FAILED_PRECONDITION,
+    'The session has the lock in another mode, or it is a semaphore with other permits.',
+  ),
+  LOCK_QUEUE_FULL: decided(S.RESOURCE_EXHAUSTED, 'As many wait as may.'),
+  LOCK_LOST: never(
+    S.FAILED_PRECONDITION,
+    'Made by the client itself: the session could not be kept alive, so others may hold the lock by now.',
+  ),
+  NOT_ELECTED: decided(S.FAILED_PRECONDITION, 'The session does not lead the election by this token.'),
+  ELECTION_TIMED_OUT: never(
+    S.DEADLINE_EXCEEDED,
+    'The candidate was not elected within the time to wait; the candidacy was given up.',
+  ),
+  COUNT_OUT_OF_RANGE: never(S.INVALID_ARGUMENT, 'More, or fewer, are asked for than one call may.'),
+  ID_INVALID: never(S.INVALID_ARGUMENT, 'The number is no ID; it stays so.'),
+  ID_WORKER_UNAVAILABLE: safe(
+    S.UNAVAILABLE,
+    'The node has no worker number, or cannot have its time extended, so it makes no IDs: another node may.',
+  ),
+  CLOCK_BEHIND: safe(
+    S.UNAVAILABLE,
+    "The node's clock was set back further than is worth waiting for: another node may serve.",
+  ),
+  SEQUENCE_NAME_INVALID: never(S.INVALID_ARGUMENT, 'The name of a sequence is not [a-z0-9._-]{1,64}.'),
+  SEQUENCE_EXHAUSTED: decided(S.OUT_OF_RANGE, 'The sequence has no such many numbers left below 2^53.'),
   CONTINUATION_INVALID: never(S.INVALID_ARGUMENT, 'The token is not one of this scan; start the scan again.'),
   MESSAGE_MALFORMED: never(S.INVALID_ARGUMENT, 'The bytes are not the expected message; they stay so.'),
   MESSAGE_TOO_LARGE: never(S.RESOURCE_EXHAUSTED, 'A message is over 16 MiB; it stays so.'),

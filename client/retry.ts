@@ -19,6 +19,8 @@ export interface RetryState {
   readonly isWrite: boolean;
   /** 0: the write carries none, so it is sent once only. */
   readonly sequence: number;
+  /** Sent again it does the same and no more, also without a sequence. */
+  readonly isRepeatable?: boolean;
   /** Attempts made, counting the one that just failed. */
   readonly attempts: number;
   /** Whether an earlier attempt was sent and never answered. */
@@ -119,7 +121,7 @@ export function mayRetry(error: HoldfastError, call: RetryState): boolean {
   const rule = reasonInfo(error.reason)?.retry ?? 'never';
   if (rule === 'safe') return true;
   if (rule === 'never') return false;
-  return !call.isWrite || call.sequence > 0 || error.outcome === 'NOT_APPLIED';
+  return !call.isWrite || call.sequence > 0 || call.isRepeatable === true || error.outcome === 'NOT_APPLIED';
 }
 
 /**
@@ -154,7 +156,7 @@ export function finalOutcome(error: HoldfastError, call: RetryState, sent: boole
 }
 
 /** Whether an attempt that ended in this error may have been executed all the same. */
-function leavesDoubt(error: HoldfastError): boolean {
+export function leavesDoubt(error: HoldfastError): boolean {
   if (error.outcome !== undefined) return error.outcome === 'UNKNOWN';
   return reasonInfo(error.reason)?.retry !== 'safe';
 }

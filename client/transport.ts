@@ -1,4 +1,5 @@
 import type {
+  DescMethodBiDiStreaming,
   DescMethodServerStreaming,
   DescMethodUnary,
   DescMessage,
@@ -31,8 +32,8 @@ export interface Transport {
     options: CallOptions,
   ): AsyncIterable<MessageShape<O>>;
 
-  /** Opens a `KvService.Pipeline` stream; messages pass as encoded bytes. */
-  openPipeline(endpoint: string, events: PipelineEvents): PipelineConnection;
+  /** Opens a stream of messages both ways, which pass as encoded bytes. */
+  openStream(endpoint: string, method: StreamMethod, events: StreamEvents): StreamConnection;
 
   /** Ends all calls and connections; nothing of it keeps the process alive afterwards. */
   close(): void;
@@ -46,11 +47,14 @@ export interface CallOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** What a pipeline stream tells its user. None is called before openPipeline has returned. */
-export interface PipelineEvents {
+/** A method with messages both ways. */
+export type StreamMethod = DescMethodBiDiStreaming<DescMessage, DescMessage>;
+
+/** What a stream tells its user. None is called before openStream has returned. */
+export interface StreamEvents {
   /** The connection stands: messages can be sent. Once. */
   onOpen(): void;
-  /** An encoded PipelineResponse. The bytes may be kept. */
+  /** An encoded response. The bytes may be kept. */
   onMessage(message: Uint8Array): void;
   /** After `send` returned false: there is room again. */
   onDrain(): void;
@@ -58,10 +62,10 @@ export interface PipelineEvents {
   onEnd(error: HoldfastError | undefined): void;
 }
 
-/** A pipeline stream as its user holds it. */
-export interface PipelineConnection {
+/** A stream as its user holds it. */
+export interface StreamConnection {
   /**
-   * Queues an encoded PipelineRequest; allowed from `onOpen` to `onEnd`. False: the bytes
+   * Queues an encoded request; allowed from `onOpen` to `onEnd`. False: the bytes
    * waiting to leave are over the bound, send no more until `onDrain`.
    */
   send(message: Uint8Array): boolean;

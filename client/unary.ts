@@ -3,6 +3,7 @@ import { sleep } from './clock.ts';
 import { blamesEndpoint, cancelled, clientClosed, type ClientCore, deadlineExceeded } from './core.ts';
 import { Expiring } from './deadlines.ts';
 import { HoldfastError } from './error.ts';
+import type { LeaderHint } from './leader-hint.ts';
 import { endError, judgeAttempt, type Refusals, type RetriedCall, retryDelayMs } from './retry.ts';
 
 /** How a unary call is made. */
@@ -18,8 +19,18 @@ export interface UnaryOptions {
   lost?: boolean;
   /** Flags the request of a write with a sequence as opening, for its next attempt. */
   reopen?: () => void;
-  /** Told the reason of every attempt that failed. */
-  onRefused?: (reason: string) => void;
+  /** Told the reason of every attempt that failed, and all that it said. */
+  onRefused?: (reason: string, error: HoldfastError) => void;
+  /** Made also when the client is closing: to clean up. */
+  isClosing?: boolean;
+  /** Sent again it does the same and no more, without a sequence: it names what it asks for. */
+  isRepeatable?: boolean;
+  /** Group 0 serves it: its leader is asked first, and a node that does not answer is not waited for to the end. */
+  isCoordination?: boolean;
+  /** Any node answers it at once: one that does not is not waited for to the end. */
+  isQuick?: boolean;
+  /** The answer may take as long as the call: silence says nothing of the node. */
+  isWaiting?: boolean;
   /** One attempt only, for work that the client does on its own. */
   once?: boolean;
 }
@@ -29,6 +40,9 @@ export interface CheckedOptions<T> extends UnaryOptions {
   /** Throws the error that an answer contains; it counts as the attempt's. */
   check?: (response: T) => void;
 }
+
+/** So long a first attempt of a call to group 0, or of a quick one, waits where others can be asked; the next ones twice as long each. */
+const PATIENCE_MS = 1_500;
 
 /** Makes a unary call with retries by the table of reasons; settles by its deadline. */
 export function callUnary<I extends DescMessage, O extends DescMessage>(
@@ -52,16 +66,18 @@ async function attempts<I extends DescMessage, O extends DescMessage>(
   check: ((response: MessageShape<O>) => void) | undefined,
 ): Promise<void> {
   while (!task.settled) {
-    const endpoint = core.endpoints.pick(task.leader);
+    const endpoint = core.endpoints.pick(task.preferred);
     try {
       const response = await core.transport.unary(endpoint, method, request, task.begin(endpoint));
       check?.(response);
       core.endpoints.answered(endpoint);
+      task.onAnswered(endpoint);
       if (task.settle()) resolve(response);
     } catch (cause) {
-      const error = asHoldfastError(cause);
-      if (blamesEndpoint(error, task.attempts)) core.endpoints.failed(endpoint);
+      const error = task.judgeSilence(asHoldfastError(cause), endpoint);
+      if (blamesEndpoint(error, task.attempts) || task.isSilence(error)) core.endpoints.failed(endpoint);
       else core.endpoints.answered(endpoint);
+      task.onRefusedAt(endpoint, error);
       await task.onAttemptFailed(error, endpoint);
     }
   }
@@ -70,6 +86,7 @@ async function attempts<I extends DescMessage, O extends DescMessage>(
 class UnaryTask extends Expiring implements RetriedCall {
   readonly isWrite: boolean;
   readonly sequence: number;
+  readonly isRepeatable: boolean;
   attempts = 0;
   lost: boolean;
   reopened = false;
@@ -81,8 +98,13 @@ class UnaryTask extends Expiring implements RetriedCall {
   readonly #core: ClientCore;
   readonly #timeoutMs: number;
   readonly #once: boolean;
+  readonly #hint: LeaderHint | undefined;
+  readonly #isImpatient: boolean;
+  /** Attempts that were given up because their node was silent. */
+  #silences = 0;
   readonly #reopen: (() => void) | undefined;
-  readonly #onRefused: ((reason: string) => void) | undefined;
+  readonly #onRefused: UnaryOptions['onRefused'];
+  readonly #isClosing: boolean;
   readonly #signal: AbortSignal | undefined;
   readonly #reject: (error: HoldfastError) => void;
   readonly #abort = new AbortController();
@@ -96,11 +118,17 @@ class UnaryTask extends Expiring implements RetriedCall {
     this.#timeoutMs = timeoutMs;
     this.#signal = options.signal;
     this.#once = options.once ?? false;
+    this.#hint = options.isCoordination === true ? core.coordinator : undefined;
     this.#reopen = options.reopen;
     this.#onRefused = options.onRefused;
+    this.#isClosing = options.isClosing ?? false;
     this.#reject = reject;
     this.isWrite = options.isWrite ?? false;
     this.sequence = options.sequence ?? 0;
+    const isRepeated = !this.isWrite || this.sequence > 0 || options.isRepeatable === true;
+    const isQuick = this.#hint !== undefined || options.isQuick === true;
+    this.#isImpatient = isQuick && isRepeated && options.isWaiting !== true;
+    this.isRepeatable = options.isRepeatable ?? false;
     this.lost = options.lost ?? false;
   }
 
@@ -108,21 +136,53 @@ class UnaryTask extends Expiring implements RetriedCall {
   start(): boolean {
     this.#core.deadlines.add(this);
     this.#signal?.addEventListener('abort', this.#onAbort, { once: true });
-    if (this.#core.closing.aborted) this.fail(clientClosed());
+    if (this.#core.closing.aborted && !this.#isClosing) this.fail(clientClosed());
     else if (this.#signal?.aborted) this.#onAbort();
     return !this.settled;
+  }
+
+  /** Where the next attempt is to go. */
+  get preferred(): string | undefined {
+    return this.leader ?? this.#hint?.leader;
+  }
+
+  onAnswered(endpoint: string): void {
+    if (!this.isWrite) return;
+    this.#hint?.wroteAt(endpoint);
+    if (this.sequence > 0) this.#hint?.opened();
+  }
+
+  onRefusedAt(endpoint: string, error: HoldfastError): void {
+    this.#hint?.refusedAt(endpoint, error);
   }
 
   begin(endpoint: string): { timeoutMs: number; signal: AbortSignal } {
     this.attempts += 1;
     this.#outTo = endpoint;
-    const timeoutMs = Math.max(1, this.deadlineMs - this.#core.clock.monotonicMs());
-    return { timeoutMs, signal: this.#abort.signal };
+    const leftMs = this.deadlineMs - this.#core.clock.monotonicMs();
+    const isPatient = !this.#isImpatient || this.#once || this.#core.endpoints.all.length === 1;
+    const timeoutMs = isPatient ? leftMs : Math.min(leftMs, PATIENCE_MS * 2 ** this.#silences);
+    return { timeoutMs: Math.max(1, timeoutMs), signal: this.#abort.signal };
+  }
+
+  /** Whether a node did not answer in time. */
+  isSilence(error: HoldfastError): boolean {
+    return error.reason === 'DEADLINE_EXCEEDED' && this.#isImpatient;
+  }
+
+  /** An attempt that was given up before the call has to end only speaks against its node. */
+  judgeSilence(error: HoldfastError, endpoint: string): HoldfastError {
+    if (!this.isSilence(error)) return error;
+    this.#hint?.silentAt(endpoint);
+    this.#silences += 1;
+    if (this.#core.clock.monotonicMs() >= this.deadlineMs) return error;
+    const message = `${endpoint} has not answered in time, and is given up for now`;
+    return new HoldfastError({ reason: 'UNAVAILABLE', message, cause: error });
   }
 
   /** Ends the call, or returns when it is time for the next attempt. */
   async onAttemptFailed(error: HoldfastError, endpoint: string): Promise<void> {
-    this.#onRefused?.(error.reason);
+    this.#onRefused?.(error.reason, error);
     if (this.settled) return;
     this.#outTo = undefined;
     this.leader = error.leader;
@@ -142,6 +202,10 @@ class UnaryTask extends Expiring implements RetriedCall {
   }
 
   override expire(): void {
+    if (this.#outTo !== undefined && this.#isImpatient) {
+      this.#core.endpoints.failed(this.#outTo);
+      this.#hint?.silentAt(this.#outTo);
+    }
     this.fail(deadlineExceeded(this.#timeoutMs, this.#outTo));
   }
 

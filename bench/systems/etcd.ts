@@ -30,6 +30,16 @@ export class EtcdSystem implements System {
           .value(Buffer.from(value.buffer, value.byteOffset, value.byteLength))
           .exec(),
       get: (key) => client.get(key).buffer(),
+      configPut: (key, value) =>
+        client
+          .put(key)
+          .value(Buffer.from(value.buffer, value.byteOffset, value.byteLength))
+          .exec(),
+      lockCycle: async (name) => {
+        const lock = await client.lock(name).ttl(30).acquire();
+        await lock.release();
+      },
+      follow: (prefix, watchers, onChange) => this.#follow(prefix, watchers, onChange),
       increment: async (key) => {
         for (;;) {
           const current = await client.get(`count/${key}`).exec();
@@ -50,6 +60,25 @@ export class EtcdSystem implements System {
   async stop(): Promise<void> {
     await Promise.all(this.#servers.map((server) => server.stop()));
     this.#directory.remove();
+  }
+
+  async #follow(
+    prefix: string,
+    watchers: number,
+    onChange: (key: string) => void,
+  ): Promise<() => Promise<void>> {
+    const client = new Etcd3({ hosts: this.#clients.map((port) => `127.0.0.1:${port}`) });
+    const following = await Promise.all(
+      Array.from({ length: watchers }, async () => {
+        const watcher = await client.watch().prefix(prefix).create();
+        return watcher.on('put', ({ key }) => onChange(key.toString()));
+      }),
+    );
+    return async () => {
+      // A watcher that is not cancelled connects again for ever, also after its client is closed.
+      await Promise.all(following.map((watcher) => watcher.cancel()));
+      client.close();
+    };
   }
 
   async #start(): Promise<void> {

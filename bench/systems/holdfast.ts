@@ -32,7 +32,7 @@ export class HoldfastSystem implements System {
 
   async connect(): Promise<Driver> {
     await this.start();
-    return new HoldfastDriver(await this.#client(), this.#http);
+    return new HoldfastDriver(await this.#client(), () => this.#client(), this.#http);
   }
 
   /** Makes the keyspace of the measurements anew, empty, with so many groups. */
@@ -49,6 +49,11 @@ export class HoldfastSystem implements System {
   async stop(): Promise<void> {
     await Promise.all(this.#servers.map((server) => server.stop()));
     this.#directory.remove();
+  }
+
+  /** Where the nodes are reached. */
+  get endpoints(): string[] {
+    return this.#grpc.map((port) => `127.0.0.1:${port}`);
   }
 
   /** Ends one node, counted from 0. */
@@ -68,7 +73,7 @@ export class HoldfastSystem implements System {
   }
 
   #client(): Promise<Holdfast> {
-    return connect({ endpoints: this.#grpc.map((port) => `127.0.0.1:${port}`) });
+    return connect({ endpoints: this.endpoints });
   }
 
   /** Starts the nodes, unless they run. */
@@ -104,10 +109,12 @@ export class HoldfastSystem implements System {
 class HoldfastDriver implements Driver {
   readonly #client: Holdfast;
   readonly #keyspace: ReturnType<Holdfast['keyspace']>;
+  readonly #another: () => Promise<Holdfast>;
   readonly #http: readonly number[];
 
-  constructor(client: Holdfast, http: readonly number[]) {
+  constructor(client: Holdfast, another: () => Promise<Holdfast>, http: readonly number[]) {
     this.#client = client;
+    this.#another = another;
     this.#keyspace = client.keyspace(KEYSPACE);
     this.#http = http;
   }
@@ -128,6 +135,38 @@ class HoldfastDriver implements Driver {
     let bytes = 0;
     for await (const entry of this.#keyspace.scan({ start, limit })) bytes += entry.bytes.length;
     return bytes;
+  }
+
+  configPut(key: string, value: Uint8Array): Promise<unknown> {
+    return this.#client.config.put(key, value);
+  }
+
+  async lockCycle(name: string): Promise<unknown> {
+    const held = await this.#client.lock.acquire(name, { ttl: '30s' });
+    return held.release();
+  }
+
+  async follow(
+    prefix: string,
+    watchers: number,
+    onChange: (key: string) => void,
+  ): Promise<() => Promise<void>> {
+    const client = await this.#another();
+    const watches = Array.from({ length: watchers }, () => client.config.watch({ prefix }));
+    await Promise.all(watches.map((watch) => watch.started()));
+    const loops = watches.map(async (watch) => {
+      for await (const item of watch)
+        if (item.type === 'changes') for (const event of item.events) onChange(event.key as string);
+    });
+    return async () => {
+      for (const watch of watches) watch.close();
+      await Promise.all(loops);
+      await client.close();
+    };
+  }
+
+  id(): Promise<unknown> {
+    return this.#client.ids.next();
   }
 
   async metrics(): Promise<ServerCounters> {

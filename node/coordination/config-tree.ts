@@ -1,152 +1,103 @@
 /**
- * The coordination tree: the state machine of group 0. Every change has a revision of
- * its own that counts up by one. It runs the cluster itself: keyspaces are keys under
- * `/holdfast/` in it.
+ * The configuration: the users' keys with their history, as a part of the coordination. Keys of
+ * the cluster's own are in a tree of their own, so no range ever shows them.
  */
-import { ByteReader, ByteWriter } from '../storage/byte-codec.ts';
-import { binaryBytes, groupPrefix, prefixEnd, type RowKey } from '../storage/row-key.ts';
-import type { LiveRow, RowStore } from '../storage/row-store.ts';
-import type { Command } from '../raft/entry.ts';
-import { COORDINATION_GROUP } from '../raft/members.ts';
-import type { StateMachine } from '../raft/state-machine.ts';
-import {
-  TreeCommandKind,
-  decodeRaiseRevision,
-  decodeTransaction,
-  encodeOutcome,
-  type TreeChange,
-  type TreeOutcome,
-  type TreeTransaction,
-} from './tree-command.ts';
+import type { ByteReader } from '../storage/byte-codec.ts';
+import { ByteWriter } from '../storage/byte-codec.ts';
+import { binaryString, type RowKey } from '../storage/row-key.ts';
+import { readPurge, readTransact, type ConfigPurge, type ConfigTransact } from './config-command.ts';
+import { ConfigHistory } from './config-history.ts';
+import { encodeTransactOutcome } from './config-outcome.ts';
+import { TransactionRun } from './config-transaction.ts';
+import { CoordinationKind } from './coordination-command.ts';
+import type { ConfigEntry, CoordinationEvents, EventPosition } from './coordination-events.ts';
+import type { KeyLeases } from './lease-keys.ts';
+import type { Applying, MachinePart, PartRows } from './machine-part.ts';
+import type { Outcome } from './refusal.ts';
 
-/** A key of the tree. */
-export interface TreeNode {
-  readonly key: string;
-  readonly value: Uint8Array;
-  /** Revision of the last change. */
-  readonly modRevision: number;
-}
+const NOTHING = new Uint8Array(0);
 
-export class ConfigTree implements StateMachine {
-  readonly #rows: RowStore;
-  readonly #prefix: RowKey;
-  readonly #onChange: (change: TreeChange, revision: number) => void;
-  readonly #onReplaced: () => void;
+export class ConfigTree implements MachinePart {
+  readonly kinds = [
+    CoordinationKind.configTransact,
+    CoordinationKind.configCompact,
+    CoordinationKind.configPurge,
+  ];
+  /** The changes, for whoever reads. */
+  readonly history: ConfigHistory;
+  /** What keys hang on. */
+  readonly leases: KeyLeases;
+  readonly #events: CoordinationEvents;
 
-  constructor(
-    rows: RowStore,
-    generation: number,
-    onChange: (change: TreeChange, revision: number) => void,
-    onReplaced: () => void,
-  ) {
-    this.#rows = rows;
-    this.#prefix = groupPrefix(COORDINATION_GROUP, generation);
-    this.#onChange = onChange;
-    this.#onReplaced = onReplaced;
+  constructor(rows: PartRows, prefix: RowKey, leases: KeyLeases, events: CoordinationEvents) {
+    this.leases = leases;
+    this.history = new ConfigHistory(rows, prefix);
+    this.#events = events;
   }
 
-  onInstalled(): void {
-    this.#onReplaced();
+  /** A key as of a revision, default now; undefined: there was none. The caller has compared it with the compact revision. */
+  get(key: Uint8Array, revision?: number): ConfigEntry | undefined {
+    const found = this.history.find(binaryString(key), revision);
+    return found && this.history.entry(found);
   }
 
-  parse({ kind, version, bytes }: Command): TreeTransaction {
-    if (kind === TreeCommandKind.transact && version === 1) return decodeTransaction(bytes);
-    if (kind === TreeCommandKind.raiseRevision && version === 1) {
-      decodeRaiseRevision(bytes);
-      return NO_CHANGE;
-    }
-    throw new RangeError(`unknown tree command ${kind} version ${version}`);
+  /** An entry as a change has made it; undefined: it is forgotten. */
+  entryAt(position: EventPosition): ConfigEntry | undefined {
+    return this.history.event(position)?.entry;
   }
 
-  encodeResult(result: unknown): Uint8Array {
-    return encodeOutcome(result as TreeOutcome);
+  /** History before it is forgotten. */
+  get compactRevision(): number {
+    return this.history.counters.compactRevision;
   }
 
-  apply(command: Command): TreeOutcome {
-    const { comparisons, changes } = this.parse(command);
-    const counter = this.#counter();
-    if (command.kind === TreeCommandKind.raiseRevision) {
-      counter.revision = Math.max(counter.revision, decodeRaiseRevision(command.bytes));
-      this.#rows.putLive(`${this.#prefix}m`, counter);
-    }
-    const holds = comparisons.every(
-      ({ key, modRevision }) => (this.get(key)?.modRevision ?? 0) === modRevision,
-    );
-    if (!holds || changes.length === 0) return { succeeded: holds, revision: counter.revision };
-    counter.revision++;
-    this.#rows.putLive(`${this.#prefix}m`, counter);
-    for (const change of changes) this.#change(change, counter.revision);
-    return { succeeded: true, revision: counter.revision };
-  }
-
-  /** Of the last change, or what it was raised to. */
-  get revision(): number {
-    return this.#counter().revision;
-  }
-
-  /** A key as applied. */
-  get(key: string): TreeNode | undefined {
-    const content = this.#rows.get(this.#rowKey(key));
-    return content === undefined ? undefined : decodeNode(key, content);
-  }
-
-  /** All keys that begin with `prefix`, in order. */
-  async list(prefix: string): Promise<TreeNode[]> {
-    const start = this.#rowKey(prefix);
-    const nodes: TreeNode[] = [];
-    let from = start;
-    for (;;) {
-      const { rows, more } = await this.#rows.range(from, prefixEnd(start), 1_000);
-      for (const [row, content] of rows) nodes.push(decodeNode(this.#keyOf(row), content));
-      if (!more) return nodes;
-      from = `${rows.at(-1)![0]}\0`;
+  parse(kind: number, reader: ByteReader): unknown {
+    switch (kind) {
+      case CoordinationKind.configTransact:
+        return readTransact(reader);
+      case CoordinationKind.configCompact:
+        return reader.u64();
+      default:
+        return readPurge(reader);
     }
   }
 
-  #counter(): RevisionCounter {
-    return this.#rows.live(`${this.#prefix}m`, RevisionCounter.decode) ?? new RevisionCounter(0);
+  apply(kind: number, body: unknown, applying: Applying): Outcome {
+    switch (kind) {
+      case CoordinationKind.configTransact:
+        return this.#transact(body as ConfigTransact, applying);
+      case CoordinationKind.configCompact:
+        return this.#compact(body as number, applying.revision);
+      default:
+        this.history.purge(body as ConfigPurge);
+        return NOTHING;
+    }
   }
 
-  #change(change: TreeChange, revision: number): void {
-    const row = this.#rowKey(change.key);
-    if (change.value === undefined) this.#rows.delete(row);
-    else
-      this.#rows.put(
-        row,
-        new ByteWriter(16 + change.value.byteLength).u64(revision).bytes(change.value).finish(),
-      );
-    this.#onChange(change, revision);
+  /** Deletes all keys that end with a lease, at this revision, and tells of it. */
+  deleteKeysOf(lease: bigint, revision: number): void {
+    const run = new TransactionRun(this.history, this.leases, revision, { quotaBytes: Infinity });
+    run.deleteKeysOf(lease);
+    if (run.events.length > 0) this.#events.onChanges(revision, run.events);
   }
 
-  #rowKey(key: string): RowKey {
-    return `${this.#prefix}t${Buffer.from(key).toString('latin1')}`;
+  #transact(transact: ConfigTransact, applying: Applying): Outcome {
+    const run = new TransactionRun(this.history, this.leases, applying.revision + 1, transact);
+    const result = run.run(transact.transaction);
+    if ('refused' in result) return result;
+    const revision = run.events.length > 0 ? applying.nextRevision() : applying.revision;
+    if (run.events.length > 0) this.#events.onChanges(revision, run.events);
+    return encodeTransactOutcome({ ...result, revision });
   }
 
-  #keyOf(row: RowKey): string {
-    return binaryBytes(row.slice(this.#prefix.length + 1)).toString('utf8');
-  }
-}
-
-const NO_CHANGE: TreeTransaction = { comparisons: [], changes: [] };
-
-function decodeNode(key: string, content: Uint8Array): TreeNode {
-  const reader = new ByteReader(content);
-  const modRevision = reader.u64();
-  return { key, modRevision, value: reader.bytes() };
-}
-
-class RevisionCounter implements LiveRow {
-  revision: number;
-
-  constructor(revision: number) {
-    this.revision = revision;
-  }
-
-  static decode(content: Uint8Array): RevisionCounter {
-    return new RevisionCounter(new ByteReader(content).u64());
-  }
-
-  encode(): Uint8Array {
-    return new ByteWriter(8).u64(this.revision).finish();
+  #compact(revision: number, now: number): Outcome {
+    const { compactRevision } = this;
+    const compared = { actual: String(revision), current: now };
+    if (revision > now) return { refused: 'REVISION_FUTURE', limit: String(now), ...compared };
+    if (revision <= compactRevision)
+      return { refused: 'REVISION_COMPACTED', limit: String(compactRevision), ...compared };
+    this.history.compact(revision);
+    this.#events.onCompacted(revision);
+    return new ByteWriter(8).u64(now).finish();
   }
 }

@@ -1,16 +1,26 @@
-/** The coordination tree on this node: proposes transactions, tells of changes. */
-import type { Clock } from '@holdfast/client/clock';
-import type { GroupHost } from '../raft/group-host.ts';
-import type { Command } from '../raft/entry.ts';
-import type { GroupReplica } from '../raft/group-replica.ts';
+/**
+ * The coordination on this node: proposes commands to group 0, says when what is applied here
+ * may be read, and tells of what is applied. What there is to read is the machine's.
+ */
+import { sleep, type Clock } from '@holdfast/client/clock';
+import { HoldfastError } from '@holdfast/client/error';
+import type { Admission } from '../cluster/admission.ts';
 import type { ForwardedCommand, Forwarder } from '../cluster/forwarder.ts';
 import type { GroupPlace } from '../cluster/group-routes.ts';
+import type { Command } from '../raft/entry.ts';
+import type { GroupHost } from '../raft/group-host.ts';
+import type { GroupReplica } from '../raft/group-replica.ts';
 import { COORDINATION_GROUP } from '../raft/members.ts';
-import { propose } from '../raft/propose.ts';
+import { awaitRead, isNotLed, propose, proposalError } from '../raft/propose.ts';
+import type { Proposal } from '../raft/state-machine.ts';
 import type { RowStore } from '../storage/row-store.ts';
-import { ConfigTree, type TreeNode } from './config-tree.ts';
+import { EventFeed, type CoordinationEvents } from './coordination-events.ts';
+import { CoordinationMachine } from './coordination-machine.ts';
+import type { TreeNode } from './internal-tree.ts';
+import { refusalError } from './refusal-error.ts';
+import { decodeOutcome, isRefusal, type Outcome } from './refusal.ts';
 import {
-  decodeOutcome,
+  decodeOutcome as decodeTreeOutcome,
   encodeRaiseRevision,
   encodeTransaction,
   type TreeChange,
@@ -20,8 +30,12 @@ import {
 
 /** Longest that the node's own transactions may take. */
 const DEADLINE_MS = 10_000;
+/** Between two attempts to have a read confirmed. */
+const READ_AGAIN_MS = 50;
+/** Bound on what commands that wait for group 0 may cost when nobody else says so: a test. */
+const ALWAYS: Admission = () => undefined;
 
-/** Who follows a part of the tree. */
+/** Who follows a part of the cluster's own keys. */
 export interface TreeWatcher {
   readonly prefix: string;
   onChange(change: TreeChange): void;
@@ -29,12 +43,29 @@ export interface TreeWatcher {
   onReplaced(): void;
 }
 
+/** For whom something is done. */
+export interface CallTerms {
+  /** Monotonic time by which it must have ended. */
+  readonly deadlineMs: number;
+  /** The caller asks whoever leads, and wants to be told who that is. */
+  readonly isRouted: boolean;
+}
+
+/** How a command is proposed, and what becomes of its outcome. */
+export interface ProposeTerms<T> extends CallTerms {
+  /** Whether it adds data: refused while the disk is low. */
+  readonly grows: boolean;
+  /** What its part has encoded. */
+  readonly decode: (outcome: Uint8Array) => T;
+}
+
 export class Coordination {
   readonly #host: GroupHost;
   readonly #clock: Clock;
-  readonly #replica: GroupReplica<ConfigTree>;
-  readonly #watchers: TreeWatcher[] = [];
+  readonly #replica: GroupReplica<CoordinationMachine>;
+  readonly #feed = new EventFeed();
   readonly #forwarder: Forwarder | undefined;
+  readonly #admission: Admission;
   readonly #place: GroupPlace;
 
   /** Adds group 0 to the host. Its first voters are `voters`. */
@@ -44,62 +75,135 @@ export class Coordination {
     clock: Clock,
     voters: readonly number[],
     forwarder?: Forwarder,
+    admission = ALWAYS,
   ) {
     this.#host = host;
     this.#clock = clock;
     this.#forwarder = forwarder;
+    this.#admission = admission;
     // All members have a replica, so it matters little who is asked first.
     this.#place = { group: COORDINATION_GROUP, replicas: voters, isGone: false };
-    const tell = (change: TreeChange) => this.#tell(change);
-    const tellReplaced = () => {
-      for (const { onReplaced } of this.#watchers) onReplaced();
-    };
     this.#replica = host.addGroup(
       COORDINATION_GROUP,
       voters,
-      (generation) => new ConfigTree(rows, generation, tell, tellReplaced),
+      (generation) => new CoordinationMachine(rows, generation, this.#feed),
     );
   }
 
-  /** A key as applied on this node. */
-  get(key: string): TreeNode | undefined {
-    return this.#replica.machine.get(key);
+  /** What is applied here, to be read. A snapshot puts another in its place: look it up anew after an await. */
+  get machine(): CoordinationMachine {
+    return this.#replica.machine;
   }
 
-  /** All keys that begin with `prefix`. */
-  list(prefix: string): Promise<TreeNode[]> {
-    return this.#replica.machine.list(prefix);
-  }
-
-  /** Whether this node may change the tree. */
+  /** Whether this node leads group 0. */
   get isLeader(): boolean {
     return this.#replica.isLeader;
   }
 
-  /**
-   * Compares and changes atomically, on this node; `anywhere`: wherever the tree is led.
-   * Error: HoldfastError with outcome.
-   */
-  transact(transaction: TreeTransaction, anywhere = false): Promise<TreeOutcome> {
-    return this.#propose(encodeTransaction(transaction), anywhere);
+  /** Term in which this node leads group 0; undefined: it does not. */
+  get leadingTerm(): number | undefined {
+    return this.#replica.isLeader && this.#host.failure === undefined ? this.#replica.term : undefined;
   }
 
-  /** Has every later change a revision above this one; as `transact`. */
-  async raiseRevision(revision: number, anywhere = false): Promise<void> {
-    await this.#propose(encodeRaiseRevision(revision), anywhere);
+  /** What to tell those who wait for group 0 when nobody has led it for long; undefined: somebody does, or soon will. */
+  get unledError(): HoldfastError | undefined {
+    const { leader, unled } = this.#host.notLed(COORDINATION_GROUP);
+    if (this.isLeader || leader !== undefined || unled === undefined) return undefined;
+    return proposalError({ cause: 'not leader', outcome: 'UNKNOWN', unled });
   }
 
-  /** The tree's revision as applied on this node. */
+  /** The revision as applied on this node. */
   get revision(): number {
     return this.#replica.machine.revision;
   }
 
-  /** Tells of each later change under a prefix, as it is applied. */
-  watch(watcher: TreeWatcher): void {
-    this.#watchers.push(watcher);
+  /** Tells of everything that is applied from now on; returns how to hear no more. */
+  observe(observer: Partial<CoordinationEvents>): () => void {
+    return this.#feed.add(observer);
   }
 
-  async #propose(command: Command, anywhere: boolean): Promise<TreeOutcome> {
+  /**
+   * Has a command applied and resolves with its outcome: by this node, or wherever group 0 is
+   * led, if the caller does not route. What is proposed in one turn goes together. Error:
+   * HoldfastError with outcome.
+   */
+  propose<T>(command: Command, { deadlineMs, isRouted, grows, decode }: ProposeTerms<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const onApplied = (result: unknown) => {
+        const outcome = result as Outcome;
+        if (isRefusal(outcome)) return reject(refusalError(outcome));
+        try {
+          resolve(decode(outcome));
+        } catch (error) {
+          reject(unreadable(error));
+        }
+      };
+      const proposal: ForwardedCommand & Proposal = {
+        ...command,
+        deadlineMs,
+        grows,
+        onApplied,
+        decodeResult: decodeOutcome,
+        onFailed: (failure) => reject(proposalError(failure)),
+        onError: reject,
+      };
+      if (!isRouted && this.#forwarder !== undefined) return this.#forwarder.propose(this.#place, proposal);
+      const refusal = this.#admission(command.bytes.byteLength, grows);
+      if (refusal !== undefined) return reject(refusal);
+      this.#host.propose(COORDINATION_GROUP, proposal);
+    });
+  }
+
+  /**
+   * Resolves when everything that was acknowledged before is applied on this node. A caller that
+   * routes is told at once who leads when that cannot be had here. Errors: NOT_LEADER, NO_LEADER.
+   */
+  async awaitRead({ deadlineMs, isRouted }: CallTerms): Promise<void> {
+    while (!this.#host.canReadNow(COORDINATION_GROUP)) {
+      try {
+        return await awaitRead(this.#host, COORDINATION_GROUP);
+      } catch (error) {
+        const hasTime = this.#clock.monotonicMs() + 2 * READ_AGAIN_MS < deadlineMs;
+        if (isRouted || !isNotLed(error) || !hasTime) throw error;
+        await sleep(this.#clock, READ_AGAIN_MS);
+      }
+    }
+  }
+
+  /** A key of the cluster's own as applied on this node. */
+  get(key: string): TreeNode | undefined {
+    return this.#replica.machine.own.get(key);
+  }
+
+  /** All keys of the cluster's own that begin with `prefix`. */
+  list(prefix: string): Promise<TreeNode[]> {
+    return this.#replica.machine.own.list(prefix);
+  }
+
+  /**
+   * Compares and changes keys of the cluster's own atomically, on this node; `anywhere`:
+   * wherever the tree is led. Error: HoldfastError with outcome.
+   */
+  transact(transaction: TreeTransaction, anywhere = false): Promise<TreeOutcome> {
+    return this.#proposeOwn(encodeTransaction(transaction), anywhere);
+  }
+
+  /** Has every later change a revision above this one; as `transact`. */
+  async raiseRevision(revision: number, anywhere = false): Promise<void> {
+    await this.#proposeOwn(encodeRaiseRevision(revision), anywhere);
+  }
+
+  /** Tells of each later change of the cluster's own keys under a prefix, as it is applied. */
+  watch({ prefix, onChange, onReplaced }: TreeWatcher): void {
+    this.#feed.add({
+      onOwnChange: (change) => {
+        if (change.key.startsWith(prefix)) onChange(change);
+      },
+      onReplaced,
+    });
+  }
+
+  async #proposeOwn(command: Command, anywhere: boolean): Promise<TreeOutcome> {
     const deadlineMs = this.#clock.monotonicMs() + DEADLINE_MS;
     const forwarder = anywhere ? this.#forwarder : undefined;
     if (forwarder === undefined)
@@ -110,14 +214,16 @@ export class Coordination {
         deadlineMs,
         grows: false,
         onApplied: (result) => resolve(result as TreeOutcome),
-        decodeResult: decodeOutcome,
+        decodeResult: decodeTreeOutcome,
         onError: reject,
       };
       forwarder.propose(this.#place, forwarded);
     });
   }
+}
 
-  #tell(change: TreeChange): void {
-    for (const { prefix, onChange } of this.#watchers) if (change.key.startsWith(prefix)) onChange(change);
-  }
+function unreadable(cause: unknown): HoldfastError {
+  const message =
+    'the node that applied the write answered what this one cannot read. It may have been kept.';
+  return new HoldfastError({ reason: 'INTERNAL', message, outcome: 'UNKNOWN', cause });
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import type { HistoryLimits } from '../coordination/coordination-upkeep.ts';
 import { type ClusterFileContent, clusterSchema, knownKeys, type LogLevel } from './cluster-schema.ts';
 import { findCollisions } from './cluster-collisions.ts';
 import { nearestName } from './nearest-name.ts';
@@ -36,6 +37,11 @@ export interface ClusterConfig {
     readonly connections: number;
     readonly streamsPerConnection: number;
     readonly headerBytes: number;
+  };
+  readonly coordination: {
+    readonly quotaBytes: number;
+    readonly history: HistoryLimits;
+    readonly leaseCheckpointMs: number;
   };
   readonly log: { readonly level: LogLevel };
 }
@@ -125,7 +131,7 @@ function shown(value: unknown): string {
 }
 
 function resolved(path: string, content: ClusterFileContent): ClusterConfig {
-  const { storage, limits } = content;
+  const { storage, limits, coordination } = content;
   const directory = dirname(resolve(path));
   const twoSegments = 2 * storage.segment_bytes;
   return deepFreeze({
@@ -149,6 +155,11 @@ function resolved(path: string, content: ClusterFileContent): ClusterConfig {
       connections: limits.connections,
       streamsPerConnection: limits.streams_per_connection,
       headerBytes: limits.header_bytes,
+    },
+    coordination: {
+      quotaBytes: coordination.quota_bytes,
+      history: { ageMs: coordination.history_age, revisions: coordination.history_revisions },
+      leaseCheckpointMs: coordination.lease_checkpoint,
     },
     log: content.log,
   });

@@ -1,4 +1,8 @@
+import { durationMs, type Duration } from '@holdfast/client/duration';
 import { z } from 'zod';
+import { DEFAULT_QUOTA_BYTES } from '../coordination/config-limits.ts';
+import { DEFAULT_HISTORY } from '../coordination/coordination-upkeep.ts';
+import { DEFAULT_LEASE_CHECKPOINT_MS } from '../coordination/leases.ts';
 import { formatByteSize, parseByteSize } from './byte-size.ts';
 import { parseNetworkAddress } from './network-address.ts';
 
@@ -55,6 +59,25 @@ function whole(least: number, most: number): Check<number> {
     typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most
       ? { ok: value }
       : { problem };
+}
+
+const DAY_MS = 86_400_000;
+
+/** Milliseconds of a number with a unit. */
+function duration(leastMs: number, mostMs: number, range: string): Check<number> {
+  const problem = `must be ${range}, as a number with a unit (ms, s, m, h, d) such as 10s`;
+  return (value) => {
+    const ms = value === 0 ? 0 : typeof value === 'string' ? parsedMs(value) : NaN;
+    return ms >= leastMs && ms <= mostMs ? { ok: ms } : { problem };
+  };
+}
+
+function parsedMs(text: string): number {
+  try {
+    return durationMs(text as Duration, '');
+  } catch {
+    return NaN;
+  }
 }
 
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
@@ -123,6 +146,16 @@ const limits = z.strictObject(
   { error: 'must hold settings; leave it out for the defaults' },
 );
 
+const coordination = z.strictObject(
+  {
+    quota_bytes: preset(byteSize(MIB, 64 * GIB), DEFAULT_QUOTA_BYTES),
+    history_age: field(duration(0, 3_650 * DAY_MS, '0 to 3650d')).default(DEFAULT_HISTORY.ageMs),
+    history_revisions: preset(whole(0, 1_000_000_000), DEFAULT_HISTORY.revisions),
+    lease_checkpoint: field(duration(1_000, 600_000, '1s to 10m')).default(DEFAULT_LEASE_CHECKPOINT_MS),
+  },
+  { error: 'must hold settings; leave it out for the defaults' },
+);
+
 const log = z.strictObject(
   { level: preset(level, 'info') },
   { error: 'must hold settings; leave it out for the defaults' },
@@ -139,6 +172,7 @@ export const clusterSchema = z.strictObject(
     tls: tls.optional(),
     storage: storage.default(() => storage.parse({})),
     limits: limits.default(() => limits.parse({})),
+    coordination: coordination.default(() => coordination.parse({})),
     log: log.default(() => log.parse({})),
   },
   { error: 'must have the keys cluster and nodes' },
@@ -153,5 +187,6 @@ export function knownKeys(path: readonly PropertyKey[]): string[] {
   if (path[0] === 'nodes') return Object.keys(node.shape);
   if (path[0] === 'tls') return Object.keys(tls.shape);
   if (path[0] === 'storage') return Object.keys(storage.shape);
+  if (path[0] === 'coordination') return Object.keys(coordination.shape);
   return Object.keys(path[0] === 'limits' ? limits.shape : log.shape);
 }

@@ -3,14 +3,15 @@
  * directory in the one order that is safe. Knows no network, so a simulation runs it
  * as it is.
  */
-import type { Clock, Timer } from '@holdfast/client/clock';
+import type { Clock } from '@holdfast/client/clock';
 import type { Random } from '@holdfast/client/random';
 import type { Transport } from '@holdfast/client/transport';
 import { admission, type Admission } from '../cluster/admission.ts';
 import { Forwarder, type ObserveForwarded } from '../cluster/forwarder.ts';
-import { ClusterMembers, MEMBER_TABLE } from '../cluster/cluster-members.ts';
+import { ClusterMembers } from '../cluster/cluster-members.ts';
 import { GroupPlacements } from '../cluster/group-placements.ts';
 import { GroupRoutes } from '../cluster/group-routes.ts';
+import { LeaderCalls } from '../cluster/leader-calls.ts';
 import { LeaderBalancer } from '../cluster/leader-balancer.ts';
 import type { LeaderTransfer } from '../cluster/leader-transfer.ts';
 import type { RebuildGrants } from '../cluster/rebuild-grants.ts';
@@ -21,19 +22,24 @@ import {
   type ClusterMember,
   type Membership,
 } from '../cluster/membership.ts';
-import { tableChange } from '../cluster/planner.ts';
 import { RemoteReads } from '../cluster/remote-reads.ts';
 import { RemoteSaves } from '../cluster/remote-saves.ts';
 import { Upkeep } from '../cluster/upkeep.ts';
+import { Configuration } from '../coordination/configuration.ts';
+import { DEFAULT_QUOTA_BYTES } from '../coordination/config-limits.ts';
+import {
+  CoordinationUpkeep,
+  DEFAULT_HISTORY,
+  type HistoryLimits,
+} from '../coordination/coordination-upkeep.ts';
+import { coordinatedSessions } from '../coordination/coordinated-sessions.ts';
 import { Coordination } from '../coordination/coordination.ts';
+import { DEFAULT_LEASE_CHECKPOINT_MS } from '../coordination/leases.ts';
+import { Sequences } from '../coordination/sequences.ts';
+import type { Sessions } from '../coordination/sessions.ts';
+import { Ids } from '../ids/ids.ts';
 import { KeyValue, type OtherNodes } from '../kv/key-value.ts';
 import { Keyspaces } from '../kv/keyspaces.ts';
-import {
-  DEFAULT_KEY_BYTES,
-  DEFAULT_PARTITIONS,
-  DEFAULT_REPLICATION,
-  DEFAULT_VALUE_BYTES,
-} from '../kv/limits.ts';
 import { Sweeper } from '../kv/sweeper.ts';
 import type { RaftSettings } from '../raft/core/settings.ts';
 import { GroupHost, type FatalCause, type HostObserver } from '../raft/group-host.ts';
@@ -49,12 +55,11 @@ import { Scrubber } from '../storage/scrubber.ts';
 import { SpaceGuard } from '../storage/space-guard.ts';
 import { SpaceReclaimer } from '../storage/space-reclaimer.ts';
 import { WriteAheadLog, type BatchTimes } from '../storage/write-ahead-log.ts';
+import { bootstrap, isBootstrapped, keepBootstrapping } from './founding.ts';
 
 const LOG_DIRECTORY = 'log';
 /** What only a directory in use has. */
 export const CONTENTS = [LOG_DIRECTORY, 'store'] as const;
-const BOOTSTRAPPED = '/holdfast/bootstrapped';
-const BOOTSTRAP_EVERY_MS = 250;
 
 export interface EngineOptions {
   readonly disk: Disk;
@@ -86,6 +91,12 @@ export interface EngineOptions {
   /** How calls that belong elsewhere reach the others; the engine closes it. Undefined: callers are told to go there. */
   readonly forwarding?: Transport | undefined;
   readonly raft?: Partial<RaftSettings>;
+  /** By how much changes of leader may lengthen what leases have left. */
+  readonly leaseCheckpointMs?: number;
+  /** Bytes that the configuration may have with its history. */
+  readonly quotaBytes?: number;
+  /** What of the configuration's history is kept. */
+  readonly history?: Partial<HistoryLimits>;
   /** Bytes of log entries kept in memory for replicas that lag. */
   readonly entryCacheBytes?: number;
   /** The node must not go on. */
@@ -132,6 +143,16 @@ export interface Engine {
   readonly transfer: LeaderTransfer;
   readonly rebuilds: RebuildGrants;
   readonly space: SpaceGuard;
+  readonly coordination: Coordination;
+  /** Leases, locks and elections. */
+  readonly sessions: Sessions;
+  /** The users' keys. */
+  readonly configuration: Configuration;
+  readonly coordinationUpkeep: CoordinationUpkeep;
+  readonly leaderCalls: LeaderCalls;
+  /** Unique IDs. */
+  readonly ids: Ids;
+  readonly sequences: Sequences;
   readonly keyspaces: Keyspaces;
   readonly kv: KeyValue;
   /** Copies of partitions by other nodes; undefined: there are none. */
@@ -209,7 +230,14 @@ class EngineAssembly {
     const admit = admission(host, () => space);
     const routes = new GroupRoutes(host, clock);
     const others = this.#others(host, routes, admit);
-    const coordination = new Coordination(host, rows, clock, this.#membership.founders, others?.forwarder);
+    const { founders } = this.#membership;
+    const coordination = new Coordination(host, rows, clock, founders, others?.forwarder, admit);
+    const sessions = coordinatedSessions(coordination, clock, random, this.#leaseCheckpointMs);
+    const configuration = new Configuration(
+      coordination,
+      clock,
+      this.#options.quotaBytes ?? DEFAULT_QUOTA_BYTES,
+    );
     const members = this.#followMembers(coordination, host);
     const placements = await GroupPlacements.open(coordination);
     const keyspaces = await Keyspaces.open({
@@ -250,6 +278,8 @@ class EngineAssembly {
       },
     }));
     const kv = new KeyValue({ host, rows, clock, admission: admit, routes, others });
+    const history = { ...DEFAULT_HISTORY, ...this.#options.history };
+    const coordinationUpkeep = new CoordinationUpkeep(coordination, clock, history);
     const sweeper = new Sweeper(host, rows, clock, keyspaces);
     const scrubber = new Scrubber({
       rows,
@@ -269,6 +299,7 @@ class EngineAssembly {
       return host.handOverAll();
     };
     const stop = async () => {
+      sessions.stop();
       balancer.stop();
       upkeep.stop();
       this.#stopBootstrap();
@@ -276,6 +307,7 @@ class EngineAssembly {
       others?.forwarder.stop();
       others?.reads.stop();
       await reclaimer.stop();
+      await coordinationUpkeep.stop();
       await sweeper.stop();
       await scrubber.stop();
       await keyspaces.stop();
@@ -293,6 +325,13 @@ class EngineAssembly {
       transfer: upkeep.transfer,
       rebuilds: upkeep.rebuilds,
       space: guard,
+      coordination,
+      sessions,
+      configuration,
+      coordinationUpkeep,
+      leaderCalls: new LeaderCalls({ host, clock, transport: forwarding, routes, founders }),
+      ids: this.#createIds(coordination, members, host),
+      sequences: new Sequences(coordination),
       keyspaces,
       kv,
       saves: forwarding && new RemoteSaves({ clock, transport: forwarding, routes }),
@@ -304,6 +343,27 @@ class EngineAssembly {
       handOver,
       stop,
     };
+  }
+
+  #createIds(coordination: Coordination, members: ClusterMembers, host: GroupHost): Ids {
+    const { clock, random } = this.#options;
+    return new Ids({
+      tree: coordination,
+      clock,
+      random,
+      member: host.self,
+      incarnation: this.#identity.incarnation,
+      // A number that the table has not come to belongs to a member that is not known here yet.
+      isGone: (id) => {
+        const { members: known, nextId } = members.current;
+        return id < nextId && known.every((member) => member.id !== id);
+      },
+      unledError: () => coordination.unledError,
+    });
+  }
+
+  get #leaseCheckpointMs(): number {
+    return this.#options.leaseCheckpointMs ?? DEFAULT_LEASE_CHECKPOINT_MS;
   }
 
   #others(host: GroupHost, routes: GroupRoutes, admit: Admission): OtherNodes | undefined {
@@ -494,59 +554,4 @@ function aloneIn({ cluster_id: clusterId = '', node_name: name, node_id: nodeId 
 /** Those of the host's members that are among some. */
 function membersOf(some: readonly ClusterMember[], { members }: GroupHost): Member[] {
   return members.filter(({ id }) => some.some((one) => one.id === id));
-}
-
-/** A new cluster begins with its members and one keyspace. Dropped, it does not come back. */
-async function bootstrap(
-  coordination: Coordination,
-  keyspaces: Keyspaces,
-  members: ClusterMembers,
-): Promise<void> {
-  if (members.written === undefined)
-    await coordination.transact(tableChange({ ...members.current, version: 1 }, 0));
-  if (coordination.get(BOOTSTRAPPED) !== undefined) return;
-  const known = keyspaces.list().some(({ name }) => name === 'default');
-  if (!known) {
-    await keyspaces.create({
-      name: 'default',
-      partitions: DEFAULT_PARTITIONS,
-      replication: DEFAULT_REPLICATION,
-      maxKeyBytes: DEFAULT_KEY_BYTES,
-      maxValueBytes: DEFAULT_VALUE_BYTES,
-    });
-  }
-  await coordination.transact({
-    comparisons: [],
-    changes: [{ key: BOOTSTRAPPED, value: Buffer.from('1') }],
-  });
-}
-
-/** Has whoever leads group 0 do it; one that fails halfway is followed by another. Returns how to stop. */
-function keepBootstrapping(
-  clock: Clock,
-  coordination: Coordination,
-  keyspaces: Keyspaces,
-  members: ClusterMembers,
-): () => void {
-  let isStopped = false;
-  let timer: Timer;
-  const attempt = async () => {
-    // What fails here is tried again, or has stopped the node.
-    if (coordination.isLeader) await bootstrap(coordination, keyspaces, members).catch(() => undefined);
-    if (!isStopped && !isBootstrapped(coordination))
-      timer = clock.setTimer(BOOTSTRAP_EVERY_MS, () => void attempt());
-  };
-  timer = clock.setTimer(BOOTSTRAP_EVERY_MS, () => void attempt());
-  return () => {
-    isStopped = true;
-    timer.cancel();
-  };
-}
-
-function isBootstrapped(coordination: Coordination): boolean {
-  try {
-    return [MEMBER_TABLE, BOOTSTRAPPED].every((key) => coordination.get(key) !== undefined);
-  } catch {
-    return true; // the store is damaged, which the scrubber or the next read will say
-  }
 }

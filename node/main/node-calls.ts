@@ -27,7 +27,7 @@ export class NodeCalls implements Transport {
 
   readonly unary: Transport['unary'] = (...call) => this.#current!.unary(...call);
   readonly serverStream: Transport['serverStream'] = (...call) => this.#current!.serverStream(...call);
-  readonly openPipeline: Transport['openPipeline'] = (...call) => this.#current!.openPipeline(...call);
+  readonly openStream: Transport['openStream'] = (...call) => this.#current!.openStream(...call);
 
   /** The TLS files have changed: connections from now on are made with them. */
   renew(): void {

@@ -2,20 +2,14 @@
 import { join } from 'node:path';
 import type { Timer } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
-import { BackupService } from '@holdfast/proto/cluster/v1/backup';
-import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
-import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { ForwardService } from '@holdfast/proto/raft/v1/forward';
 import { Metrics } from '../observe/metrics.ts';
 import { ClockWatch } from '../observe/clock-watch.ts';
 import { createLogger, type Logger } from '../observe/logger.ts';
 import { takeDirectory, type NodePorts } from '../runtime/node-ports.ts';
-import { backupService } from '../services/backup-service.ts';
 import { clusterService } from '../services/cluster-service.ts';
 import type { ServedService } from '../services/handler.ts';
 import { forwardService } from '../services/forward-service.ts';
-import { keyspaceService } from '../services/keyspace-service.ts';
-import { kvService } from '../services/kv-service.ts';
 import type { FatalCause } from '../raft/group-host.ts';
 import { Founder } from '../cluster/founder.ts';
 import {
@@ -44,8 +38,12 @@ import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
 import { CONTENTS, DataDamaged, openEngine, type Engine } from './engine.ts';
 import { NodeCalls } from './node-calls.ts';
 import { parseNetworkAddress } from './network-address.ts';
+import { engineServices } from './node-services.ts';
 import { counters, gauges, statusSource, type NodeFacts } from './node-status.ts';
 import { Serving } from './serving.ts';
+import { idCounters, idGauges } from './id-figures.ts';
+import { configCounters, configGauges } from './config-figures.ts';
+import { sessionCounters, sessionGauges } from './session-figures.ts';
 import { diskFailed, startError } from './start-error.ts';
 import { VERSION } from './version.ts';
 
@@ -195,6 +193,12 @@ class Node implements RunningNode {
     this.#clockWatch = new ClockWatch(clock, (byMs) => this.#onClockStep(byMs));
     this.#metrics.addGauges(gauges(this.#engine, edge, clock));
     this.#metrics.addCounters(counters(this.#engine));
+    this.#metrics.addGauges(sessionGauges(this.#engine.sessions));
+    this.#metrics.addCounters(sessionCounters(this.#engine.sessions));
+    this.#metrics.addGauges(configGauges(this.#engine.configuration));
+    this.#metrics.addCounters(configCounters(this.#engine.configuration, this.#engine.coordinationUpkeep));
+    this.#metrics.addGauges(idGauges(this.#engine.ids));
+    this.#metrics.addCounters(idCounters(this.#engine.ids));
     this.#awaitLeader(this.#engine);
   }
 
@@ -324,7 +328,7 @@ class Node implements RunningNode {
 
   #openEngine(membership: Membership): Promise<Engine> {
     const { disk, clock, random, openStore } = this.#ports;
-    const { storage, limits, cluster } = this.#options.config;
+    const { storage, limits, coordination, cluster } = this.#options.config;
     checkAddresses(membership, this.#options.config);
     const { name: self, tls } = this.#settings;
     const { clusterId } = membership;
@@ -361,6 +365,7 @@ class Node implements RunningNode {
       segmentBytes: storage.segmentBytes,
       minFreeBytes: storage.minFreeBytes,
       queueBytes: limits.queueBytes,
+      ...coordination,
       onFailure: (cause, error) => this.#onStorageFailure(cause, error),
       onSpaceChange: (low, freeBytes) => this.#onSpaceChange(low, freeBytes),
       observe: this.#metrics,
@@ -402,15 +407,7 @@ class Node implements RunningNode {
       this.#metrics.pipelineOperation(operation, code, durationMs);
     const stopping = this.#stopping.signal;
     return [
-      deferredService(KvService, () => {
-        const { kv, keyspaces } = engine();
-        return kvService({ kv, keyspaces, clock, observe, stopping });
-      }),
-      deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
-      deferredService(BackupService, () => {
-        const { kv, keyspaces, saves, identity: own } = engine();
-        return backupService({ kv, keyspaces, saves, clock, clusterId: own.cluster_id ?? '' });
-      }),
+      ...engineServices(engine, { clock, observe, stopping }),
       clusterService({
         status: statusSource(() => this.#engine, facts, identity),
         members: () => this.#engine!.changes,

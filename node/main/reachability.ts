@@ -5,7 +5,14 @@ import type {
   MessageShape,
 } from '@bufbuild/protobuf';
 import { HoldfastError } from '@holdfast/client/error';
-import type { CallOptions, PipelineConnection, PipelineEvents, Transport } from '@holdfast/client/transport';
+import { SystemClock } from '@holdfast/client/system-clock';
+import type {
+  CallOptions,
+  StreamConnection,
+  StreamEvents,
+  StreamMethod,
+  Transport,
+} from '@holdfast/client/transport';
 
 /**
  * A transport that notices when no node can be reached. A long-lived client keeps trying
@@ -16,6 +23,7 @@ export class ReachabilityTransport implements Transport {
   readonly #inner: Transport;
   readonly #unreached: Set<string>;
   readonly #hopeless = new AbortController();
+  readonly #clock = new SystemClock();
   #answered = false;
 
   constructor(inner: Transport, endpoints: readonly string[]) {
@@ -65,8 +73,8 @@ export class ReachabilityTransport implements Transport {
     }
   }
 
-  openPipeline(endpoint: string, events: PipelineEvents): PipelineConnection {
-    return this.#inner.openPipeline(endpoint, {
+  openStream(endpoint: string, method: StreamMethod, events: StreamEvents): StreamConnection {
+    return this.#inner.openStream(endpoint, method, {
       onOpen: () => events.onOpen(),
       onDrain: () => events.onDrain(),
       onMessage: (message) => {
@@ -89,8 +97,9 @@ export class ReachabilityTransport implements Transport {
     const silent = ['UNAVAILABLE', 'TLS_FAILED', 'DEADLINE_EXCEEDED', 'CANCELLED'].includes(error.reason);
     if (!silent) this.#answered = true;
     if (error.reason === 'UNAVAILABLE' && error.outcome === 'NOT_APPLIED') this.#unreached.delete(endpoint);
-    // In a turn of its own: the client is still settling what failed just now.
-    if (this.#unreached.size === 0 && !this.#answered) queueMicrotask(() => this.#hopeless.abort(error));
+    // In a turn of its own: the client is still noting that what failed just now was not sent.
+    if (this.#unreached.size === 0 && !this.#answered)
+      this.#clock.afterTurn(() => this.#hopeless.abort(error));
     return error;
   }
 }

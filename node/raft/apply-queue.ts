@@ -139,6 +139,7 @@ export class ApplyQueue {
       throw error;
     }
     this.#options.rows.applied(replica.group, replica.applied);
+    this.#options.observe?.entry?.(replica, entry, results);
     if (made === undefined) return results.length;
     if (made.proposals.length > 0)
       this.#options.observe?.committed(this.#options.clock.monotonicMs() - logged!.sinceMs);

@@ -23,6 +23,7 @@ import { ClockComparison } from './clock-comparison.ts';
 import { ClockGuard } from './clock-guard.ts';
 import { CommitNews } from './commit-news.ts';
 import { NO_CONFIGURATION, type ConfigurationChange } from './core/configuration.ts';
+import type { Entry } from './core/entry.ts';
 import type { GroupMessage } from './core/message-codec.ts';
 import type { ProposalResult, Refused } from './core/proposal.ts';
 import type { SnapshotPoint } from './core/raft-log.ts';
@@ -87,6 +88,8 @@ export interface HostObserver {
   applied(entries: number, commands: number, durationMs: number): void;
   /** An entry of commands that was proposed here is applied, so long after the log took it. */
   committed(durationMs: number): void;
+  /** An entry is applied here, with what its commands resulted in: for comparing replicas. */
+  entry?(replica: GroupReplica, entry: Entry, results: readonly unknown[]): void;
 }
 
 export class GroupHost {

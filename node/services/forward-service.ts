@@ -18,7 +18,7 @@ import type { Admission } from '../cluster/admission.ts';
 import { checkClusterRow } from '../cluster/cluster-row.ts';
 import type { KeyValue } from '../kv/key-value.ts';
 import { COORDINATION_GROUP } from '../raft/members.ts';
-import type { TreeTransaction } from '../coordination/tree-command.ts';
+import { TreeCommandKind, type TreeTransaction } from '../coordination/tree-command.ts';
 import { checkDescriptor, type Keyspaces, type Partition } from '../kv/keyspaces.ts';
 import { checkBatch, refuse } from '../kv/limits.ts';
 import type { Command } from '../raft/entry.ts';
@@ -114,7 +114,7 @@ function command(replica: GroupReplica, { kind, version, payload }: CommandMessa
   const given = { kind, version, bytes: payload };
   try {
     const decoded = replica.machine.parse(given);
-    if (replica.group === COORDINATION_GROUP) {
+    if (replica.group === COORDINATION_GROUP && kind === TreeCommandKind.transact) {
       for (const { key, value } of (decoded as TreeTransaction).changes) {
         checkDescriptor(key, value);
         checkClusterRow(key, value);

@@ -56,6 +56,8 @@ export interface MessageStream {
   /** Sends; false: the transport's buffer is full, wait for `onDrain`. */
   send(message: Uint8Array): boolean;
   onDrain(drained: () => void): void;
+  /** Bytes that were sent and have not left for the caller, who may not read. */
+  readonly unsentBytes: number;
   /** Stops and resumes the delivery of messages; the caller is slowed down by the transport. */
   pause(): void;
   resume(): void;

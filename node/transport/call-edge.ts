@@ -126,7 +126,7 @@ export class CallEdge {
         traceparent: call.traceparent,
         budget,
       },
-      cancel: () => controller.abort(),
+      cancel: () => controller.abort(cancelled()),
       end: (code, responseBytes) => {
         if (ended) return;
         ended = true;
@@ -179,4 +179,9 @@ export class CallEdge {
       retryAfterMs: 100,
     });
   }
+}
+
+/** What a handler that goes on waiting is told; nobody hears its answer. */
+function cancelled(): HoldfastError {
+  return new HoldfastError({ reason: 'CANCELLED', message: 'the caller has given up the call' });
 }

@@ -239,6 +239,10 @@ class GrpcStream implements MessageStream {
     return !this.#isBlocked;
   }
 
+  get unsentBytes(): number {
+    return this.#queuedBytes;
+  }
+
   onDrain(drained: () => void): void {
     this.#drained = drained;
   }

@@ -48,7 +48,7 @@ export interface Conditions {
 /** The HTTP status of an error. */
 export function httpStatus(error: HoldfastError, conditions: Conditions): number {
   if (error.code === 'ALREADY_EXISTS' && conditions.ifNoneMatch) return 412;
-  if (error.code === 'ABORTED' && conditions.ifMatch) return 412;
+  if (error.code === 'ABORTED' && (conditions.ifMatch || conditions.ifNoneMatch)) return 412;
   // Waiting a moment, as 429 asks, does not bring disk space back.
   if (error.reason === 'DISK_LOW') return 507;
   return STATUSES[error.code];

@@ -3,7 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import type { Entry } from '@holdfast/proto/kv/v1/kv';
 
 /** Bytes under `name`, or under `name_base64` when they are not UTF-8. */
-function bytesJson(name: string, bytes: Uint8Array): Record<string, string> {
+export function bytesJson(name: string, bytes: Uint8Array): Record<string, string> {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return isUtf8(buffer) ? { [name]: buffer.toString() } : { [`${name}_base64`]: buffer.toString('base64') };
 }

@@ -2,12 +2,13 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import type {
   DescMessage,
+  DescMethodBiDiStreaming,
   DescMethodServerStreaming,
   DescMethodUnary,
   MessageShape,
 } from '@bufbuild/protobuf';
 import { HoldfastError } from '@holdfast/client/error';
-import type { CallContext, ServedService } from '../services/handler.ts';
+import type { CallContext, MessageStream, ServedService } from '../services/handler.ts';
 import type { BodyReader } from './http-body.ts';
 import { HttpCall, requestId, type HttpCallPort } from './http-call.ts';
 import {
@@ -18,6 +19,7 @@ import {
   malformed,
   type Conditions,
 } from './http-error.ts';
+import { OneSidedStream } from './one-sided-stream.ts';
 import { Query } from './plain-query.ts';
 
 /** What plain resources need of the node. */
@@ -34,6 +36,8 @@ type StreamHandler<I extends DescMessage, O extends DescMessage> = (
   context: CallContext,
   request: MessageShape<I>,
 ) => AsyncIterable<MessageShape<O>>;
+
+type PlainMethod = DescMethodUnary | DescMethodServerStreaming | DescMethodBiDiStreaming;
 
 export class PlainExchange {
   readonly request: IncomingMessage;
@@ -104,6 +108,24 @@ export class PlainExchange {
     }
   }
 
+  /** Opens a stream both ways with a handler, says one thing, and gives what is answered until it ends. */
+  async *converse(method: DescMethodBiDiStreaming, said: Uint8Array): AsyncGenerator<Uint8Array> {
+    const handler = this.#handler(method) as (context: CallContext, stream: MessageStream) => void;
+    const call = this.#admit(method);
+    const stream = new OneSidedStream();
+    try {
+      handler(call.context, stream);
+      stream.say(said);
+      for (;;) {
+        const message = await call.settle(stream.next());
+        if (message === undefined) return;
+        yield message;
+      }
+    } finally {
+      stream.close();
+    }
+  }
+
   /** Sends a part of the answer; resolves when the caller has room for more, or fails when it does not take it in time. */
   async write(bytes: Buffer): Promise<void> {
     const call = this.#call!;
@@ -151,7 +173,7 @@ export class PlainExchange {
     return isRead ? error.withOutcome(undefined) : error;
   }
 
-  #admit({ parent, name, methodKind }: DescMethodUnary | DescMethodServerStreaming): HttpCall {
+  #admit({ parent, name, methodKind }: PlainMethod): HttpCall {
     this.#call = new HttpCall(this.#port, {
       request: this.request,
       response: this.response,
@@ -163,7 +185,7 @@ export class PlainExchange {
     return this.#call;
   }
 
-  #handler({ parent, name, localName }: DescMethodUnary | DescMethodServerStreaming): unknown {
+  #handler({ parent, name, localName }: PlainMethod): unknown {
     const served = this.#port.services.find(({ service }) => service.typeName === parent.typeName);
     if (served !== undefined) return served.handlers[localName];
     const message = `this node does not serve ${parent.typeName}/${name}. Nothing was done.`;

@@ -63,7 +63,8 @@ export async function clusterStatus(exchange: PlainExchange): Promise<void> {
   exchange.json(200, messageJson(GetStatusResponseSchema, response));
 }
 
-function messageJson<D extends DescMessage>(schema: D, message: MessageShape<D>): object {
+/** A message with the names of its proto file. */
+export function messageJson<D extends DescMessage>(schema: D, message: MessageShape<D>): object {
   return toJson(schema, message, { useProtoFieldName: true, alwaysEmitImplicit: true }) as object;
 }
 

@@ -18,6 +18,7 @@ import {
   type Entry,
 } from '@holdfast/proto/kv/v1/kv';
 import { malformed } from './http-error.ts';
+import { etag, ifMatch, ifNoneMatchAny, isKnown, refuseHeader } from './plain-conditions.ts';
 import { keyJson, rfc3339 } from './plain-entry.ts';
 import type { PlainExchange } from './plain-exchange.ts';
 import type { Query } from './plain-query.ts';
@@ -35,7 +36,7 @@ export async function getKey(exchange: PlainExchange, { keyspace, key }: KeyPath
   const { entry } = await exchange.unary(KvService.method.get, create(GetRequestSchema, { keyspace, key }));
   if (entry === undefined) throw keyNotFound(keyspace);
   const headers = entryHeaders(entry);
-  if (isKnown(exchange, entry)) return exchange.send(304, NO_BYTES, headers);
+  if (isKnown(exchange, entry.version)) return exchange.send(304, NO_BYTES, headers);
   exchange.send(200, entry.value, {
     ...headers,
     'Content-Type': 'application/octet-stream',
@@ -135,51 +136,6 @@ function entryHeaders({ version, expiresAtMs }: Entry): OutgoingHttpHeaders {
   const expiry = expiresAtMs === undefined ? {} : { 'Holdfast-Expires-At': rfc3339(expiresAtMs) };
   // A cache may keep the value but has to ask each time: only the node knows whether it still holds.
   return { ETag: etag(version), 'Cache-Control': 'no-cache', ...expiry };
-}
-
-function etag(version: bigint): string {
-  return `"${version}"`;
-}
-
-/** Whether the caller says that it has this very version. */
-function isKnown({ request }: PlainExchange, { version }: Entry): boolean {
-  const tags =
-    request.headers['if-none-match']?.split(',').map((tag) => tag.trim().replace(/^W\//, '')) ?? [];
-  return tags.includes('*') || tags.includes(etag(version));
-}
-
-/** The version of `If-Match`. Quotes may be left out. */
-function ifMatch({ request }: PlainExchange): bigint | undefined {
-  const tag = request.headers['if-match'];
-  if (tag === undefined) return undefined;
-  const digits = /^(?:"(\d{1,20})"|(\d{1,20}))$/.exec(tag.trim());
-  const version = digits === null ? undefined : BigInt(digits[1] ?? digits[2]!);
-  if (version !== undefined && BigInt.asUintN(64, version) === version) return version;
-  const star =
-    tag.trim() === '*' ? ' "*" (any version) is not supported: read the key and send its ETag.' : '';
-  throw malformed(
-    'If-Match',
-    `If-Match takes one version, as in If-Match: "123".${star}`,
-    tag.slice(0, 80),
-    '"<version>"',
-  );
-}
-
-function ifNoneMatchAny({ request }: PlainExchange): boolean {
-  const tag = request.headers['if-none-match'];
-  if (tag === undefined) return false;
-  if (tag.trim() === '*') return true;
-  throw malformed(
-    'If-None-Match',
-    'a write takes only If-None-Match: *, which writes a key that does not exist.',
-    tag.slice(0, 80),
-    '*',
-  );
-}
-
-function refuseHeader({ request }: PlainExchange, name: 'if-match' | 'if-none-match', why: string): void {
-  const value = request.headers[name];
-  if (value !== undefined) throw malformed(name, `${name} is not supported here: ${why}`, value.slice(0, 80));
 }
 
 function keyNotFound(keyspace: string): HoldfastError {

@@ -9,14 +9,19 @@ import {
   listKeyspaces,
 } from './plain-keyspaces.ts';
 import { deleteKey, getKey, incrementKey, putKey, type KeyPath } from './plain-kv.ts';
+import { configMethods } from './plain-config.ts';
+import { idMethods } from './plain-ids.ts';
 import { percentDecode } from './plain-query.ts';
 import { scanKeys } from './plain-scan.ts';
+import { sessionMethods } from './plain-session-routes.ts';
 
 type Methods = Readonly<Record<string, () => Promise<void>>>;
 
 /** For people who went astray. */
 export const ROUTES =
   '/v1/kv/{keyspace}/{key}, /v1/kv/{keyspace}?prefix=, /v1/keyspaces, /v1/keyspaces/{name}, /v1/status, ' +
+  '/v1/config/{key}, /v1/config?prefix=, /v1/leases, /v1/leases/{number}, /v1/locks, /v1/locks/{name}, /v1/elections/{name}, ' +
+  '/v1/ids, /v1/ids/{id}, /v1/sequences, /v1/sequences/{name}, ' +
   '/metrics, /livez, /readyz, and POST /holdfast.kv.v1.KvService/Get (Connect) for every service method.';
 
 /** Serves a request below `/v1/`. Errors: 404 and 405 besides those of the resource. */
@@ -34,7 +39,8 @@ function find(exchange: PlainExchange, path: string): Methods | undefined {
   if (path === '/v1/keyspaces' || path === '/v1/keyspaces/') return reading(() => listKeyspaces(exchange));
   if (path.startsWith('/v1/keyspaces/'))
     return keyspaceMethods(exchange, path.slice('/v1/keyspaces/'.length));
-  if (!path.startsWith('/v1/kv/')) return undefined;
+  if (!path.startsWith('/v1/kv/'))
+    return configMethods(exchange, path) ?? sessionMethods(exchange, path) ?? idMethods(exchange, path);
   const rest = path.slice('/v1/kv/'.length);
   const slash = rest.indexOf('/');
   if (slash < 0) return { GET: () => scanKeys(exchange, nameOf(rest)) };

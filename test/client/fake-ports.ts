@@ -1,8 +1,15 @@
 import { create, type DescMessage, fromBinary, type MessageShape, toBinary } from '@bufbuild/protobuf';
 import type { Clock, Random } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/client/error';
-import type { PipelineConnection, PipelineEvents, Transport } from '@holdfast/client/transport';
+import type {
+  CallOptions,
+  StreamConnection,
+  StreamEvents,
+  StreamMethod,
+  Transport,
+} from '@holdfast/client/transport';
 import {
+  KvService,
   type PipelineRequest,
   PipelineRequestSchema,
   PipelineResponseSchema,
@@ -35,6 +42,11 @@ export class FakeClock implements Clock {
     this.#turn.push(callback);
   }
 
+  /** Time passes while this process stands still: no timer fires. */
+  jump(ms: number): void {
+    this.#nowMs += ms;
+  }
+
   get pendingTimers(): number {
     return this.#timers.length;
   }
@@ -59,7 +71,7 @@ export class FakeClock implements Clock {
       due.callback();
       await this.endTurn();
     }
-    this.#nowMs = endMs;
+    this.#nowMs = Math.max(this.#nowMs, endMs);
     await this.endTurn();
   }
 }
@@ -72,14 +84,14 @@ export const fixedRandom: Random = {
 };
 
 /** One pipeline stream as the node's side sees it. */
-export class FakeStream implements PipelineConnection {
+export class FakeStream implements StreamConnection {
   readonly endpoint: string;
-  readonly events: PipelineEvents;
+  readonly events: StreamEvents;
   readonly received: PipelineRequest[] = [];
   ended = false;
   room = true;
 
-  constructor(endpoint: string, events: PipelineEvents) {
+  constructor(endpoint: string, events: StreamEvents) {
     this.endpoint = endpoint;
     this.events = events;
   }
@@ -126,10 +138,17 @@ export class FakeTransport implements Transport {
   readonly streams: FakeStream[] = [];
   readonly unaries: { endpoint: string; method: string; request: unknown }[] = [];
   /** Answers unary calls; by default DescribeKeyspace with one partition, anything else never. */
-  onUnary: (method: string, request: unknown) => Promise<unknown> = (method, request) =>
+  onUnary: (method: string, request: unknown, endpoint: string, options: CallOptions) => Promise<unknown> = (
+    method,
+    request,
+  ) =>
     method === 'DescribeKeyspace'
       ? Promise.resolve(onePartition((request as { name: string }).name))
       : new Promise(() => undefined);
+  /** Takes streams other than pipelines of keyspaces. */
+  onStream: (endpoint: string, events: StreamEvents, method: StreamMethod) => StreamConnection = () => {
+    throw new Error('no such stream');
+  };
   /** Whether streams open at once. */
   opens: (endpoint: string) => boolean = () => true;
   closed = false;
@@ -138,14 +157,16 @@ export class FakeTransport implements Transport {
     endpoint: string,
     method: { name: string; output: O },
     request: MessageShape<I>,
+    options: CallOptions,
   ): Promise<MessageShape<O>> {
     this.unaries.push({ endpoint, method: method.name, request });
-    return this.onUnary(method.name, request) as Promise<MessageShape<O>>;
+    return this.onUnary(method.name, request, endpoint, options) as Promise<MessageShape<O>>;
   }
 
   async *serverStream(): AsyncGenerator<never> {}
 
-  openPipeline(endpoint: string, events: PipelineEvents): PipelineConnection {
+  openStream(endpoint: string, method: StreamMethod, events: StreamEvents): StreamConnection {
+    if (method !== KvService.method.pipeline) return this.onStream(endpoint, events, method);
     const stream = new FakeStream(endpoint, events);
     this.streams.push(stream);
     void Promise.resolve().then(() => {

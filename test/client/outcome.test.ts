@@ -90,6 +90,19 @@ const DECIDED = [
   'NOT_A_COUNTER',
   'COUNTER_OVERFLOW',
   'FENCED',
+  'REVISION_MISMATCH',
+  'KEY_UNKNOWN',
+  'LEASE_UNKNOWN',
+  'LEASE_EXISTS',
+  'LEASE_FULL',
+  'LEASES_TOO_MANY',
+  'SESSION_EXPIRED',
+  'LOCK_HELD',
+  'LOCK_NOT_HELD',
+  'LOCK_MODE_MISMATCH',
+  'LOCK_QUEUE_FULL',
+  'NOT_ELECTED',
+  'SEQUENCE_EXHAUSTED',
 ];
 const FINAL = Object.entries(REASONS).filter(([, { retry }]) => retry === 'never');
 

@@ -31,9 +31,9 @@ test('the sound core passes the seeds that convict', () => {
 
 const PLACES = new Map(
   WORLD_DEFECTS.filter(({ caughtBy }) => caughtBy.rig === undefined).map(
-    ({ caughtBy: { seed, nodes, faults } }) => [
-      `${seed} of ${nodes} nodes, ${faults?.join(' ') ?? 'drawn faults'}`,
-      { seed, nodes, faults },
+    ({ caughtBy: { seed, nodes, faults, coordination = false } }) => [
+      `${seed} of ${nodes} nodes, ${faults?.join(' ') ?? 'drawn faults'}${coordination ? ', all work' : ''}`,
+      { seed, nodes, faults, coordination },
     ],
   ),
 );

@@ -10,7 +10,7 @@ export const FORWARD_DEFECTS: readonly WorldDefect[] = [
     find: 'if (isRefusedUntaken(error)) {',
     replace: "if (error.code === 'UNAVAILABLE') {",
     reason: 'a write without an identity is applied twice',
-    caughtBy: { seed: '0', nodes: 3, faults: RETRIES, checker: 'applied-once' },
+    caughtBy: { seed: '5', nodes: 3, faults: RETRIES, checker: 'applied-once' },
   },
   {
     name: 'pass writes on without their identity',
@@ -30,7 +30,7 @@ export const FORWARD_DEFECTS: readonly WorldDefect[] = [
     replace: 'return machine && row;',
     reason: 'it is applied to rows that a snapshot has replaced',
     caughtBy: {
-      seed: '5',
+      seed: '91',
       nodes: 3,
       faults: ['peer-partition', 'peer-one-way', 'pause', 'transfer-leader'],
       checker: 'replicas',

@@ -46,7 +46,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
       seed: '0',
       nodes: 3,
       faults: ['transfer-leader', 'peer-delay', 'peer-one-way', 'peer-drop'],
-      checker: 'acknowledged-kept',
+      checker: 'applied-once',
     },
   },
   {

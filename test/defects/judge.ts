@@ -60,11 +60,11 @@ export async function search(defect: Defect, seeds: number): Promise<string> {
 /** The check that fails in a world; undefined: none does. */
 export async function failingWorldCheck(
   defect: WorldDefect,
-  { seed, nodes, faults, rig }: Omit<WorldEvidence, 'checker'>,
+  { seed, nodes, faults, rig, coordination = false }: Omit<WorldEvidence, 'checker'>,
 ): Promise<string | undefined> {
   if (rig !== undefined) return failingRigCheck(defect, rig);
   const world = (await loadWith(defect, 'test/simulation/world/play.ts')) as { play: typeof playWorld };
-  const played = await world.play(seed, { nodes, faults });
+  const played = await world.play(seed, { nodes, faults, coordination });
   if (!('error' in played)) return undefined;
   const { name, checker, message } = played.error as Error & { checker?: string };
   return checker ?? `${name}: ${message}`;
@@ -106,6 +106,7 @@ export function shownEvidence({ caughtBy }: Defect | WorldDefect): string {
   if ('rig' in caughtBy) return `${caughtBy.checker}, ${caughtBy.rig}`;
   const taken = /^\d{1,6}$/.test(caughtBy.seed) ? `, ${Number(caughtBy.seed) + 1} tried` : '';
   const place = 'nodes' in caughtBy ? ` of ${caughtBy.nodes} nodes` : '';
-  const faults = 'faults' in caughtBy ? ` with ${caughtBy.faults!.join(', ') || 'no faults'}` : '';
+  const { faults: kinds } = caughtBy as Partial<WorldEvidence>;
+  const faults = kinds === undefined ? '' : ` with ${kinds.join(', ') || 'no faults'}`;
   return `${caughtBy.checker}, seed ${caughtBy.seed}${place}${taken}${faults}`;
 }

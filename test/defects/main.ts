@@ -41,8 +41,10 @@ function report(name: string, by: string, instead: string | undefined): void {
 }
 
 /** Where to search: as it was found before, if nothing else is said. */
-function place({ nodes, faults }: WorldEvidence) {
+function place({ nodes, faults, coordination, rig }: WorldEvidence) {
   return {
+    coordination,
+    rig,
     nodes: values.nodes === undefined ? nodes : Number(values.nodes),
     faults: values.faults?.split(',') ?? faults,
   };

@@ -11,6 +11,8 @@ export interface WorldEvidence {
   readonly nodes: number;
   /** Kinds of faults, these and no others; default: those that the seed draws. */
   readonly faults?: readonly string[] | undefined;
+  /** With work on locks, leases and the like. Default: keyspaces alone. */
+  readonly coordination?: boolean | undefined;
   readonly checker: string;
   /** Not a world, but this module's `play`, from the repository's root: for what worlds have none of. */
   readonly rig?: string | undefined;

@@ -1,5 +1,6 @@
 /** Defects of everything around the Raft core. */
 import { CLUSTER_DEFECTS } from './cluster-defects.ts';
+import { COORDINATION_DEFECTS } from './coordination-defects.ts';
 import { FORWARD_DEFECTS } from './forward-defects.ts';
 import { HOST_DEFECTS } from './host-defects.ts';
 import { LOG_DEFECTS } from './log-defects.ts';
@@ -18,4 +19,5 @@ export const WORLD_DEFECTS: readonly WorldDefect[] = [
   ...CLUSTER_DEFECTS,
   ...MEMBER_DEFECTS,
   ...SNAPSHOT_DEFECTS,
+  ...COORDINATION_DEFECTS,
 ];

@@ -180,6 +180,8 @@ export class TestStream implements MessageStream {
   onClose(closed: () => void): void {
     this.closed = closed;
   }
+  readonly unsentBytes = 0;
+
   onDrain(drained: () => void): void {
     this.drain = drained;
   }

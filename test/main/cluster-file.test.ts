@@ -24,6 +24,11 @@ limits:
   connection_in_flight_bytes: 32MiB
 log:
   level: warn
+coordination:
+  quota_bytes: 1GiB
+  history_age: 30m
+  history_revisions: 5000
+  lease_checkpoint: 2500ms
 `;
 
 function load(text: string) {
@@ -73,6 +78,11 @@ describe('a valid file', () => {
         headerBytes: 8_192,
       },
       log: { level: 'warn' },
+      coordination: {
+        quotaBytes: 1_073_741_824,
+        history: { ageMs: 1_800_000, revisions: 5_000 },
+        leaseCheckpointMs: 2_500,
+      },
     });
   });
 
@@ -81,6 +91,11 @@ describe('a valid file', () => {
     expect(config!.storage).toEqual({ segmentBytes: 67_108_864, minFreeBytes: 671_088_640 });
     expect(config!.limits.queueBytes).toBe(67_108_864);
     expect(config!.log.level).toBe('info');
+    expect(config!.coordination).toEqual({
+      quotaBytes: 268_435_456,
+      history: { ageMs: 3_600_000, revisions: 100_000 },
+      leaseCheckpointMs: 10_000,
+    });
     expect(() => Object.assign(config!.nodes[0]!.grpc, { port: 1 })).toThrow(TypeError);
   });
 
@@ -180,11 +195,26 @@ describe('each field wrong in turn', () => {
       'header_bytes: 2MiB',
       `18: limits.header_bytes is "2MiB": must be 4 KiB to 1 MiB, ${size}`,
     ],
+    [
+      'quota_bytes: 1GiB',
+      'quota_bytes: 1KiB',
+      `23: coordination.quota_bytes is "1KiB": must be 1 MiB to 64 GiB, ${size}`,
+    ],
+    [
+      'history_age: 30m',
+      'history_age: 60',
+      '24: coordination.history_age is 60: must be 0 to 3650d, as a number with a unit (ms, s, m, h, d) such as 10s',
+    ],
+    [
+      'lease_checkpoint: 2500ms',
+      'lease_checkpoint: 1ms',
+      '26: coordination.lease_checkpoint is "1ms": must be 1s to 10m, as a number with a unit (ms, s, m, h, d) such as 10s',
+    ],
     ['level: warn', 'level: trace', '21: log.level is "trace": must be one of debug, info, warn, error'],
     [
       'log:',
       'lgo:',
-      '20: lgo is not a known setting. Did you mean log? Known are cluster, nodes, tls, storage, limits, log',
+      '20: lgo is not a known setting. Did you mean log? Known are cluster, nodes, tls, storage, limits, coordination, log',
     ],
     [
       'log:\n  level: warn',
@@ -242,7 +272,7 @@ describe('a file that is wrong as a whole', () => {
     ['cluster: a\nnodes:\n\t- name: n1', '3: a tab; lines are indented with spaces'],
     [
       `cluster: b\n${VALID.replace('cluster: test', '')}cluster: c\n`,
-      '23: the same key stands twice; a key may be given once',
+      '28: the same key stands twice; a key may be given once',
     ],
   ])('%j', (text, problem) => {
     expect(load(text).problems).toEqual([`cluster.yaml:${problem}`]);

@@ -26,6 +26,11 @@ describe('wrong usage ends with 2', () => {
     [['kv', 'get', 'a', '--endpoints', 'here']],
     [['kv', 'get', '*', '--base64-keys']],
     [['keyspace', 'create', 'a', '--mode', 'other']],
+    [['id', 'next', '--count', '0']],
+    [['id', 'describe', 'x']],
+    [['id', 'describe', '-5']],
+    [['seq', 'next']],
+    [['seq', 'next', 'a', '--count', '1.5']],
     [['start', '--config', '/nowhere/cluster.yaml']],
     [['check', '/nowhere/cluster.yaml']],
   ])('%j', async (args) => {
@@ -52,6 +57,12 @@ it.each([
   [['kv']],
   ...['get', 'put', 'create', 'cas', 'incr', 'del', 'scan'].map((name) => [['kv', name]]),
   ...['create', 'describe', 'list', 'drop'].map((name) => [['keyspace', name]]),
+  ...['get', 'put', 'del', 'list', 'watch', 'txn', 'compact', 'status'].map((name) => [['config', name]]),
+  ...['grant', 'keep-alive', 'revoke', 'describe', 'list'].map((name) => [['lease', name]]),
+  ...['run', 'list', 'describe'].map((name) => [['lock', name]]),
+  [['elect']],
+  ...['next', 'describe'].map((name) => [['id', name]]),
+  ...['next', 'list'].map((name) => [['seq', name]]),
 ])('help of %j has examples', async (command) => {
   const { code, stdout } = await runHoldfast([...command, '--help']);
   expect(code).toBe(0);
@@ -72,6 +83,18 @@ describe('an unreachable cluster ends with 3', () => {
 
   it('and a write was not applied', async () => {
     const { code, stderr } = await runHoldfast(['kv', 'put', 'a', 'b', '--json', ...NOBODY]);
+    expect(code).toBe(3);
+    expect(JSON.parse(stderr)).toMatchObject({ error: { reason: 'UNAVAILABLE', outcome: 'NOT_APPLIED' } });
+  });
+
+  it.each([
+    [['lease', 'grant']],
+    [['lock', 'run', 'a', '--', 'true']],
+    [['elect', 'a', 'b']],
+    [['config', 'put', 'a', 'b']],
+  ])('and nothing came of %j', async (args) => {
+    const env = { HOLDFAST_ENDPOINTS: '127.0.0.1:9' };
+    const { code, stderr } = await runHoldfast([...args.slice(0, 2), '--json', ...args.slice(2)], { env });
     expect(code).toBe(3);
     expect(JSON.parse(stderr)).toMatchObject({ error: { reason: 'UNAVAILABLE', outcome: 'NOT_APPLIED' } });
   });

@@ -66,6 +66,34 @@ describeWith([python, protoc, pythonPlugin], 'a generated Python client', () => 
   ])('%s', async (name) => runCase('kv_client.py', [out, node.grpc, name]));
 });
 
+describeWith([python, protoc, pythonPlugin], 'a generated Python client of the coordination', () => {
+  withNode();
+  let out: string;
+  beforeAll(async () => {
+    const files = globSync(
+      ['holdfast/{config,election,error,id,kv,lease,lock}/**/*.proto', 'google/rpc/*.proto'],
+      { cwd: PROTO },
+    );
+    out = await generated(PROTO, files);
+  });
+
+  it.each([
+    'put_and_get',
+    'list_keys',
+    'transact',
+    'applied_once',
+    'watch',
+    'watch_compacted',
+    'lease',
+    'lease_ends',
+    'lock',
+    'lock_modes',
+    'election',
+    'unique_ids',
+    'error_details',
+  ])('%s', async (name) => runCase('coordination.py', [out, node.grpc, name]));
+});
+
 describeWith([python, protoc, pythonPlugin, reflectionProtos], 'reflection', () => {
   withNode();
   let out: string;

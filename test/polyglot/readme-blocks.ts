@@ -13,7 +13,7 @@ export function readmeBlock(language: string, name: string): string {
   return found[0]![3]!;
 }
 
-/** A text with every version put as `N`: which numbers a partition gives out is nobody's business. */
+/** A text with every version and revision put as `N`: which numbers are given out is nobody's business. */
 export function withoutVersions(text: string): string {
-  return text.replaceAll(/("version":"|^version )\d+/gm, '$1N');
+  return text.replaceAll(/("(?:version|revision)":"|^(?:version|revision) )\d+/gm, '$1N');
 }

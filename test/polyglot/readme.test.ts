@@ -30,6 +30,17 @@ async function runShell(script: string, cwd: string, env: Record<string, string>
   return output(pathOf(bash), ['-euo', 'pipefail', '-c', addressed(script)], options);
 }
 
+async function runTypeScript(name: string, text: string): Promise<string> {
+  // Below the root, where the client is found as in a checkout.
+  const file = join(ROOT, 'node_modules', `.${name}-${process.pid}.mts`);
+  writeFileSync(file, text);
+  try {
+    return await runShell(`npx tsx ${file}`, ROOT);
+  } finally {
+    rmSync(file);
+  }
+}
+
 /** Runs a block that shows what it prints, and compares. */
 async function expectBlock(language: string, name: string, run: (text: string) => Promise<string>) {
   const printed = await run(readmeBlock(language, name));
@@ -42,17 +53,15 @@ describeWith([bash, curl], 'the first session of README.md', () => {
 
   it('with curl', () => expectBlock('sh', 'curl', (text) => runShell(text, ROOT)));
 
-  it('in TypeScript', () =>
-    expectBlock('ts', 'first.mts', async (text) => {
-      // Below the root, where the client is found as in a checkout.
-      const file = join(ROOT, 'node_modules', `.first-${process.pid}.mts`);
-      writeFileSync(file, text);
-      try {
-        return await runShell(`npx tsx ${file}`, ROOT);
-      } finally {
-        rmSync(file);
-      }
-    }));
+  it('in TypeScript', () => expectBlock('ts', 'first.mts', (text) => runTypeScript('first', text)));
+
+  it('coordinates on the command line', () =>
+    expectBlock('sh', 'coordination', (text) => runShell(text, ROOT)));
+
+  it('coordinates in TypeScript', () =>
+    expectBlock('ts', 'coordination.mts', (text) => runTypeScript('coordination', text)));
+
+  it('coordinates with curl', () => expectBlock('sh', 'coordination-curl', (text) => runShell(text, ROOT)));
 });
 
 describeWith([bash, python, protoc, pythonPlugin], 'the first session of README.md in Python', () => {

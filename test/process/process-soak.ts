@@ -72,7 +72,7 @@ export async function soakProcesses({ minutes, seed, nodes, say }: ProcessSoakOp
 }
 
 /** Rejects when somebody ends the run, so that everything is taken down in order. */
-function interrupted(): Promise<never> {
+export function interrupted(): Promise<never> {
   return new Promise((_, reject) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const)
       process.once(signal, () => reject(new Error(`ended by ${signal}`)));
@@ -101,7 +101,8 @@ async function terms(cluster: RealCluster): Promise<number> {
   return leaders.reduce((sum, { group }) => sum + Number(group.term), 0);
 }
 
-class Faults {
+/** Draws what befalls which node, and does it. */
+export class Faults {
   readonly #scene: Scene;
   readonly #endMs: number;
   readonly #say: (line: string) => void;

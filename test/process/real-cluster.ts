@@ -34,6 +34,8 @@ export interface RealClusterOptions {
   readonly storage?: readonly string[];
   /** Lines below `log:` of cluster.yaml. */
   readonly log?: readonly string[];
+  /** Lines below `coordination:` of cluster.yaml. */
+  readonly coordination?: readonly string[];
   /** Gives each node a host of its own; the cluster does not dispose of it. */
   readonly network?: TestNetwork;
   /** More of the environment of a node's process. */
@@ -292,7 +294,12 @@ function createNode(
 }
 
 function clusterYaml(
-  { name = 'test', storage = ['segment_bytes: 1MiB', 'min_free_bytes: 8MiB'], log = [] }: RealClusterOptions,
+  {
+    name = 'test',
+    storage = ['segment_bytes: 1MiB', 'min_free_bytes: 8MiB'],
+    log = [],
+    coordination = [],
+  }: RealClusterOptions,
   nodes: readonly NodeAddress[],
 ): string {
   const section = (title: string, lines: readonly string[]) =>
@@ -307,6 +314,7 @@ function clusterYaml(
     ]),
     ...section('storage', storage),
     ...section('log', log),
+    ...section('coordination', coordination),
     '',
   ].join('\n');
 }

@@ -13,6 +13,7 @@ import { SimulatedProcess } from '../../node/runtime/simulated/simulated-process
 import { SimulatedScheduler } from '../../node/runtime/simulated/simulated-scheduler.ts';
 import { SimulatedOrderedStore, SimulatedStoreMedium } from '../../node/runtime/simulated/simulated-store.ts';
 import { forwardService } from '../../node/services/forward-service.ts';
+import { leaseService } from '../../node/services/lease-service.ts';
 import { CallEdge } from '../../node/transport/call-edge.ts';
 import { SimulatedLinks } from '../../node/transport/simulated/simulated-links.ts';
 import { SimulatedServer } from '../../node/transport/simulated/simulated-server.ts';
@@ -125,7 +126,7 @@ export class SmallCluster {
         isPatient: false,
         windowBytes: 65_536,
         maxQueuedBytes: 1_048_576,
-        routes: undefined,
+        routes: '1',
       })
     );
   }
@@ -146,21 +147,40 @@ export class SmallCluster {
       process,
       clock,
       edge,
-      services: [forwardService({ ...engine, clock })],
+      services: [forwardService({ ...engine, clock }), leaseService(engine)],
       connectionInFlightBytes: 16 * 1024 * 1024,
       sendQueueBytes: 1_048_576,
     });
     this.#links?.listen(member.address, member.name, server);
   }
 
-  /** The power of one machine fails. */
+  /** The power of one machine fails, and is back at once. */
   crash(node: SmallNode): void {
+    this.#links?.listen(node.member.address, node.member.name, undefined);
+    this.#links?.processEnded(node.process, true);
     node.process.kill();
     node.store?.crash('seeded');
     node.process = new SimulatedProcess(this.world);
     node.disk = node.disk.crash('seeded', node.process);
     node.clock = new SimulatedClock(node.process);
     node.engine = undefined;
+  }
+
+  /** Cuts one machine off from all others, in every way that nodes speak. */
+  isolate({ member }: SmallNode): void {
+    const others = this.nodes.map((node) => node.member.name).filter((name) => name !== member.name);
+    this.network.partition([member.name], others);
+    for (const other of others) {
+      this.#links?.cut(member.name, other);
+      this.#links?.cut(other, member.name);
+    }
+  }
+
+  /** Ends `isolate`. */
+  heal(): void {
+    this.network.heal();
+    for (const one of this.nodes)
+      for (const other of this.nodes) this.#links?.mend(one.member.name, other.member.name);
   }
 
   async until(condition: () => boolean, withinMs = 60_000): Promise<void> {

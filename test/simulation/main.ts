@@ -1,5 +1,5 @@
 /**
- * `npm run sim -- --seed S [--nodes N] [--faults A,B] [--trace]` plays one seed of the world
+ * `npm run sim -- --seed S [--nodes N] [--faults A,B] [--without-coordination] [--trace]` plays one seed of the world
  * and reports what it did. With `--faults` there are these kinds and no others.
  */
 import { parseArgs } from 'node:util';
@@ -13,6 +13,7 @@ const { values } = parseArgs({
     nodes: { type: 'string' },
     faults: { type: 'string' },
     trace: { type: 'boolean', default: false },
+    'without-coordination': { type: 'boolean', default: false },
   },
 });
 if (values.seed === undefined) {
@@ -29,6 +30,7 @@ const startedMs = performance.now();
 const played = await play(values.seed, {
   nodes: values.nodes === undefined ? undefined : Number(values.nodes),
   faults,
+  coordination: !values['without-coordination'],
   print: values.trace ? (line) => console.log(line) : undefined,
 });
 if ('error' in played) {

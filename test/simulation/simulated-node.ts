@@ -2,6 +2,7 @@
  * One node's engine on simulated ports, from one seed: starts, is crashed at a chosen
  * place, and is started again on what the crash left.
  */
+import type { HistoryLimits } from '../../node/coordination/coordination-upkeep.ts';
 import { openEngine, type Engine } from '../../node/main/engine.ts';
 import { SeededRandom } from '../../node/runtime/simulated/seeded-random.ts';
 import { SimulatedClock } from '../../node/runtime/simulated/simulated-clock.ts';
@@ -18,6 +19,8 @@ export interface NodeSettings {
   readonly segmentBytes?: number;
   readonly minFreeBytes?: number;
   readonly queueBytes?: number;
+  readonly quotaBytes?: number;
+  readonly history?: Partial<HistoryLimits>;
   /** Least and most time of a read of the store. */
   readLatencyMs?: readonly [number, number];
 }
@@ -48,6 +51,7 @@ export class SimulatedNode {
   async start(): Promise<Engine> {
     this.engine = undefined;
     const { segmentBytes = SEGMENT_BYTES, minFreeBytes = 0, queueBytes = 64 * 1024 * 1024 } = this.settings;
+    const { quotaBytes, history } = this.settings;
     this.engine = await openEngine({
       disk: this.disk,
       verifyStore: async () => [],
@@ -64,6 +68,8 @@ export class SimulatedNode {
       segmentBytes,
       minFreeBytes,
       queueBytes,
+      ...(quotaBytes !== undefined && { quotaBytes }),
+      ...(history && { history }),
       onFailure: (cause, error) => this.failures.push({ cause, error }),
     });
     return this.engine;

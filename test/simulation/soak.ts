@@ -4,7 +4,8 @@
  * it again, and what all of them did. Ends with 1 when one failed.
  *
  * `--kind process [--seed S] [--nodes 3|5]` instead runs real nodes under faults drawn from
- * one seed (test/process/process-soak.ts).
+ * one seed (test/process/process-soak.ts), and `--kind locks` has contenders for locks on them
+ * (test/process/lock-soak.ts).
  */
 import { fork } from 'node:child_process';
 import { parseArgs } from 'node:util';
@@ -42,7 +43,8 @@ const { values } = parseArgs({
 if (values.worker !== undefined) await playSeeds(JSON.parse(values.worker) as Work);
 else if (values.kind === 'sim') await soak();
 else if (values.kind === 'process') await soakNodes();
-else fail(`--kind is ${values.kind}, allowed are sim and process`);
+else if (values.kind === 'locks') await soakLockHolders();
+else fail(`--kind is ${values.kind}, allowed are sim, process and locks`);
 
 async function soak(): Promise<void> {
   const workers = Number(values.workers);
@@ -59,7 +61,7 @@ async function soak(): Promise<void> {
     if ('report' in message) return sum.add(message.report);
     failed.push(message.seed);
     console.log(`seed ${message.seed} failed: ${message.failure}`);
-    console.log(`replay: ${replayCommand(String(message.seed), nodes)}`);
+    console.log(`replay: ${replayCommand(String(message.seed), { nodes })}`);
   };
   const playFrom = async (seed: number): Promise<void> => {
     for (let firstSeed = seed; Date.now() < endMs;)
@@ -87,6 +89,21 @@ async function soakNodes(): Promise<void> {
     console.log(
       `replay: npm run soak -- --kind process --minutes ${minutes} --seed ${seed} --nodes ${nodes}`,
     );
+    process.exitCode = 1;
+  }
+}
+
+async function soakLockHolders(): Promise<void> {
+  const minutes = Number(values.minutes);
+  const seed = Number(values.seed ?? Date.now() % 1_000_000);
+  if (!(minutes > 0) || !Number.isSafeInteger(seed)) fail('--minutes is above 0, --seed is a whole number');
+  const { soakLocks } = await import('../process/lock-soak.ts');
+  console.log(`contenders for locks for ${minutes} minutes, seed ${seed}`);
+  try {
+    await soakLocks({ minutes, seed, say: (line) => console.log(line) });
+  } catch (error) {
+    console.log(`seed ${seed} failed: ${(error as Error).stack}`);
+    console.log(`replay: npm run soak -- --kind locks --minutes ${minutes} --seed ${seed}`);
     process.exitCode = 1;
   }
 }

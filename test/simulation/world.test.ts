@@ -5,10 +5,52 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { play, replayCommand } from './world/play.ts';
+import type { WorldOptions } from './world/world-settings.ts';
 import { ReportSum, type WorldReport } from './world/report.ts';
 
 const NODES = process.env['NODES'] === undefined ? undefined : Number(process.env['NODES']);
 const SEEDS = seeds(process.env['WORLD_SEEDS'] ?? '100');
+/** What has to be done with the coordination, by kind. */
+const WORK = [
+  'lock held',
+  'lock tried',
+  'lock refused',
+  'lock taken again',
+  'lock lost',
+  'lock failed',
+  'resource written',
+  'lease granted',
+  'lease not kept',
+  'lease kept',
+  'lease revoked',
+  'lease expired',
+  'election won',
+  'election proclaimed',
+  'election lost',
+  'election failed',
+  'leader observed',
+  'config put',
+  'config put if',
+  'config put if failed',
+  'config put leased',
+  'config delete',
+  'config then',
+  'config else',
+  'config get',
+  'config get stale',
+  'config get at revision',
+  'config list',
+  'config list at revision',
+  'config compacted',
+  'watch begun',
+  'watch resumed',
+  'watch changes',
+  'watch resync',
+  'ids made',
+  'ids in stock',
+  'sequence',
+  'client killed',
+];
 /** From so many runs on, none may leave anything out. */
 const ENOUGH = 50;
 
@@ -17,21 +59,21 @@ test(
   { timeout: 3_600_000 },
   async () => {
     const sum = new ReportSum();
-    for (const seed of SEEDS) sum.add(await report(seed, NODES));
+    for (const seed of SEEDS) sum.add(await report(seed, { nodes: NODES }));
     console.log(sum.text());
     if (SEEDS.length >= ENOUGH) requireMuch(sum);
   },
 );
 
 test('seeds that failed once do not any more', { timeout: 600_000 }, async () => {
-  for (const { seed, nodes } of keptSeeds()) await report(seed, nodes);
+  for (const { seed, ...options } of keptSeeds()) await report(seed, options);
 });
 
 test('a seed always gives the same run', async () => {
-  const [first, second] = [await report('again', NODES), await report('again', NODES)];
+  const [first, second] = [await report('again', { nodes: NODES }), await report('again', { nodes: NODES })];
   expect(second.traceHash).toBe(first.traceHash);
   expect(second).toEqual(first);
-  expect((await report('another', NODES)).traceHash).not.toBe(first.traceHash);
+  expect((await report('another', { nodes: NODES })).traceHash).not.toBe(first.traceHash);
 });
 
 /** Little done proves little. */
@@ -43,14 +85,15 @@ function requireMuch(sum: ReportSum): void {
   expect(sum.of('refusals')).toBeGreaterThan(0);
   expect(sum.of('forwarded')).toBeGreaterThan(sum.of('operations') / 50);
   expect(sum.withLeaderChange).toBeGreaterThan(sum.runs / 2);
+  for (const kind of WORK) expect(sum.work.get(kind) ?? 0, kind).toBeGreaterThan(sum.runs / 10);
 }
 
-async function report(seed: string, nodes: number | undefined): Promise<WorldReport> {
-  const played = await play(seed, { nodes });
+async function report(seed: string, options: WorldOptions): Promise<WorldReport> {
+  const played = await play(seed, options);
   if ('report' in played) return played.report;
   const { error, atMs } = played;
   const message = `seed ${seed} failed at ${atMs.toFixed(3)} ms: ${error.message.slice(0, 2_000)}`;
-  throw new Error(`${message}\nreplay: ${replayCommand(seed, nodes)}`, { cause: error });
+  throw new Error(`${message}\nreplay: ${replayCommand(seed, options)}`, { cause: error });
 }
 
 /** A number stands for so many seeds; anything else is a list of them. */
@@ -59,10 +102,10 @@ function seeds(given: string): string[] {
   return Array.from({ length: Number(given) }, (_, seed) => String(seed));
 }
 
-function keptSeeds(): { readonly seed: string; readonly nodes: number }[] {
+function keptSeeds(): ({ readonly seed: string } & WorldOptions)[] {
   const lines = readFileSync(new URL('kept-seeds.txt', import.meta.url), 'utf8').split('\n');
   return lines
     .filter((line) => line !== '' && !line.startsWith('#'))
     .map((line) => line.split(/\s+/))
-    .map(([seed, nodes]) => ({ seed: seed!, nodes: Number(nodes) }));
+    .map(([seed, nodes, work]) => ({ seed: seed!, nodes: Number(nodes), coordination: work === 'all' }));
 }

@@ -35,6 +35,13 @@ export function version(text: string): bigint {
   throw new InvalidArgumentError('Allowed are the versions that get, put and scan --json show.');
 }
 
+/** A revision, or the number of a lease. */
+export function revision(text: string): bigint {
+  const value = /^\d{1,19}$/.test(text) ? BigInt(text) : -1n;
+  if (value >= 0n && BigInt.asUintN(63, value) === value) return value;
+  throw new InvalidArgumentError('Allowed are whole numbers.');
+}
+
 /** A count from 1 to 4294967295. */
 export function count(text: string): number {
   const value = /^\d{1,10}$/.test(text) ? Number(text) : 0;

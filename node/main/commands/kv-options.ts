@@ -2,10 +2,14 @@ import { readFileSync } from 'node:fs';
 import type { ClusterOptions } from '../cluster-call.ts';
 import { usageFailure } from '../command-failure.ts';
 
-/** Options of every kv command. */
-export interface KvOptions extends ClusterOptions {
-  keyspace: string;
+/** Options of every command that names keys. */
+export interface KeyOptions extends ClusterOptions {
   base64Keys?: boolean;
+}
+
+/** Options of every kv command. */
+export interface KvOptions extends KeyOptions {
+  keyspace: string;
 }
 
 /** Options of the commands that write a value. */
@@ -15,7 +19,7 @@ export interface ValueOptions extends KvOptions {
 }
 
 /** A key of the command line, as text or decoded from base64. */
-export function keyArgument(key: string, options: KvOptions): string | Uint8Array {
+export function keyArgument(key: string, options: KeyOptions): string | Uint8Array {
   if (!options.base64Keys) {
     // What the shell hands over and is not UTF-8 arrives as this character: several keys would become one.
     if (key.includes('\ufffd'))
@@ -31,7 +35,7 @@ export function keyArgument(key: string, options: KvOptions): string | Uint8Arra
 /** The value of a command: its argument, a file, or standard input. */
 export async function valueArgument(
   value: string | undefined,
-  options: ValueOptions,
+  options: { file?: string },
 ): Promise<string | Uint8Array> {
   if (value !== undefined && options.file !== undefined) {
     throw usageFailure('the value is given twice: leave out VALUE or --file');
@@ -47,7 +51,8 @@ export function ttlOption(options: { ttl?: number }): { ttl?: number } {
   return options.ttl === undefined ? {} : { ttl: options.ttl };
 }
 
-async function standardInput(): Promise<Uint8Array> {
+/** All of standard input. */
+export async function standardInput(): Promise<Uint8Array> {
   const chunks: Buffer[] = [];
   for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks);

@@ -5,19 +5,22 @@ import { VERSION } from '../version.ts';
 import { endWhenReaderLeaves, printError } from '../output.ts';
 import { addBackupCommands } from './backup-commands.ts';
 import { addClusterCommands } from './cluster-commands.ts';
+import { addConfigCommands } from './config-commands.ts';
 import { EXIT_CODES, withExamples } from './command-options.ts';
+import { addIdCommands, addSequenceCommands } from './id-commands.ts';
 import { addKeyspaceCommands } from './keyspace-commands.ts';
 import { addKvCommands } from './kv-commands.ts';
+import { addSessionCommands } from './session-commands.ts';
 
 /**
  * Runs a command line and gives the exit code. Here is only what each command is called
  * and takes; what it does is loaded when it is run, since a command that reads one key is
  * expected to take no longer than that.
  */
-export async function runCommandLine(argv: readonly string[]): Promise<ExitCode> {
+export async function runCommandLine(argv: readonly string[]): Promise<number> {
   endWhenReaderLeaves();
   const messages: string[] = [];
-  let exitCode: ExitCode = ExitCode.DONE;
+  let exitCode: number = ExitCode.DONE;
   const program = newProgram(messages, (code) => (exitCode = code));
   try {
     await program.parseAsync(argv, { from: 'user' });
@@ -30,7 +33,7 @@ export async function runCommandLine(argv: readonly string[]): Promise<ExitCode>
   }
 }
 
-function newProgram(messages: string[], setExitCode: (code: ExitCode) => void): Command {
+function newProgram(messages: string[], setExitCode: (code: number) => void): Command {
   const program = new Command('holdfast');
   program
     .description('Keeps key-value data on a few machines, and loses nothing it acknowledged.')
@@ -41,6 +44,10 @@ function newProgram(messages: string[], setExitCode: (code: ExitCode) => void): 
   addClusterCommands(program, setExitCode);
   addKvCommands(program);
   addKeyspaceCommands(program);
+  addConfigCommands(program);
+  addSessionCommands(program, setExitCode);
+  addIdCommands(program);
+  addSequenceCommands(program);
   addBackupCommands(program);
   withExamples(program, 'holdfast start', 'holdfast kv put user/1 Ada', 'holdfast kv get user/1 --json');
   return program;

@@ -51,6 +51,10 @@ export class SimulatedStream implements MessageStream, ServedCall {
     this.#closed = closed;
   }
 
+  get unsentBytes(): number {
+    return this.#unreadBytes;
+  }
+
   onDrain(drained: () => void): void {
     this.#drained = drained;
   }

@@ -12,7 +12,13 @@ import type {
 import { HoldfastError } from '@holdfast/client/error';
 import { errorFromGrpc } from '@holdfast/client/error-mapping';
 import { StatusCode } from '@holdfast/client/reasons';
-import type { CallOptions, PipelineConnection, PipelineEvents, Transport } from '@holdfast/client/transport';
+import type {
+  CallOptions,
+  StreamConnection,
+  StreamEvents,
+  StreamMethod,
+  Transport,
+} from '@holdfast/client/transport';
 import {
   SimulatedChannel,
   type CallerConnection,
@@ -20,15 +26,15 @@ import {
   type MadeCall,
 } from './simulated-channel.ts';
 import type { Frame } from './simulated-connection.ts';
-import { SimulatedPipeline } from './simulated-pipeline.ts';
+import { SimulatedCallerStream } from './simulated-caller-stream.ts';
 import { methodPath } from './served-call.ts';
 
 export interface SimulatedTransportOptions extends CallerPlace {
-  /** A pipeline to a node that is away waits for it, as there is no other. */
+  /** A stream to a node that is away waits for it, as there is no other. */
   readonly isPatient: boolean;
   /** Bytes that a node takes of a stream ahead of its handler. */
   readonly windowBytes: number;
-  /** Bytes of a pipeline that may wait to leave. */
+  /** Bytes of a stream that may wait to leave. */
   readonly maxQueuedBytes: number;
   /** Value of the header `holdfast-routes`; undefined: as of a caller that does not know of leaders. */
   readonly routes: string | undefined;
@@ -37,7 +43,7 @@ export interface SimulatedTransportOptions extends CallerPlace {
 export class SimulatedTransport implements Transport {
   readonly #options: SimulatedTransportOptions;
   readonly #channels = new Map<string, SimulatedChannel>();
-  readonly #pipelines = new Set<SimulatedPipeline>();
+  readonly #streams = new Set<SimulatedCallerStream>();
 
   constructor(options: SimulatedTransportOptions) {
     this.#options = options;
@@ -73,20 +79,23 @@ export class SimulatedTransport implements Transport {
     }
   }
 
-  openPipeline(endpoint: string, events: PipelineEvents): PipelineConnection {
-    const { isPatient } = this.#options;
-    const pipeline: SimulatedPipeline = new SimulatedPipeline(
-      this.#channel(endpoint).connected(Infinity, isPatient),
+  openStream(endpoint: string, method: StreamMethod, events: StreamEvents): StreamConnection {
+    const stream: SimulatedCallerStream = new SimulatedCallerStream(
+      methodPath(method),
       events,
       this.#options,
-      { failure: (frame) => failure(frame, endpoint), over: () => this.#pipelines.delete(pipeline) },
+      {
+        connecting: this.#channel(endpoint).connected(Infinity, this.#options.isPatient),
+        failure: (frame) => failure(frame, endpoint),
+        over: () => this.#streams.delete(stream),
+      },
     );
-    this.#pipelines.add(pipeline);
-    return pipeline;
+    this.#streams.add(stream);
+    return stream;
   }
 
   close(): void {
-    for (const pipeline of this.#pipelines) pipeline.cancel();
+    for (const stream of this.#streams) stream.cancel();
     for (const channel of this.#channels.values()) channel.close();
   }
 

@@ -19,7 +19,7 @@ import { SimulatedTransport } from '../../../node/transport/simulated/simulated-
 import type { KeyChoice } from './key-choice.ts';
 import type { Recorder } from './recorder.ts';
 import { bytesOf, labelFrom, labelOf } from './values.ts';
-import type { NodeSurroundings } from './world-node.ts';
+import type { NodeSurroundings } from './node-surroundings.ts';
 import { logUniform, pick } from './world-settings.ts';
 
 export class PlainCaller {

@@ -21,6 +21,10 @@ export async function play(seed: string, options: WorldOptions = {}): Promise<Pl
 }
 
 /** The command that plays a seed again. */
-export function replayCommand(seed: string, nodes?: number): string {
-  return `npm run sim -- --seed ${seed}${nodes === undefined ? '' : ` --nodes ${nodes}`} --trace`;
+export function replayCommand(seed: string, { nodes, coordination }: WorldOptions = {}): string {
+  const options = [
+    ...(nodes === undefined ? [] : [`--nodes ${nodes}`]),
+    ...(coordination === false ? ['--without-coordination'] : []),
+  ];
+  return ['npm run sim --', `--seed ${seed}`, ...options, '--trace'].join(' ');
 }

@@ -30,6 +30,7 @@ export class Recovery {
     await this.#settleCalls();
     await this.#probe('after the faults');
     const recoveryMs = scheduler.nowMs() - startedMs;
+    await this.#world.coordination?.finish();
     await compareReplicas(this.#world, BOUND_MS);
     await this.#readAll();
     await this.#checkIdle();
@@ -42,7 +43,8 @@ export class Recovery {
   }
 
   #endFaults(): void {
-    const { nodes, clients, links, network, supervisor } = this.#world;
+    const { nodes, links, network, supervisor, coordination } = this.#world;
+    const clients = [...this.#world.clients, ...(coordination?.clients ?? [])];
     links.calm();
     network.calm();
     for (const node of nodes) {

@@ -22,6 +22,8 @@ export interface WorldReport extends OperationCounts {
   /** Of each kind of fault that means something with so many nodes. */
   readonly injections: Readonly<Record<string, number>>;
   readonly reasons: Readonly<Record<string, number>>;
+  /** What was done with locks and the like, by kind. */
+  readonly work: Readonly<Record<string, number>>;
   /** Virtual milliseconds from the end of the faults until everything was well. */
   readonly recoveryMs: number;
   /** Steps of the linearizability search. */
@@ -34,6 +36,7 @@ export class ReportSum {
   readonly sums = new Map<string, number>();
   readonly injections = new Map<string, number>();
   readonly reasons = new Map<string, number>();
+  readonly work = new Map<string, number>();
   runs = 0;
   withLeaderChange = 0;
   slowestRecoveryMs = 0;
@@ -46,6 +49,7 @@ export class ReportSum {
       if (typeof value === 'number') addTo(this.sums, name, value);
     for (const [name, value] of Object.entries(report.injections)) addTo(this.injections, name, value);
     for (const [name, value] of Object.entries(report.reasons)) addTo(this.reasons, name, value);
+    for (const [name, value] of Object.entries(report.work)) addTo(this.work, name, value);
   }
 
   of(name: keyof WorldReport): number {
@@ -60,6 +64,7 @@ export class ReportSum {
       `operations ${this.of('operations')}: ok ${this.of('ok')}, refused ${this.of('refused')}, not applied ${this.of('notApplied')}, unknown ${this.of('unknown')} (${share(this.of('unknownWrites'), this.of('writes'))} of writes); concurrent pairs ${this.of('concurrentPairs')}`,
       `starts ${this.of('starts')}, deaths before founding ${this.of('foundingDeaths')}, refusals ${this.of('refusals')}, begun anew ${this.of('rebuilds')}, leader changes ${this.of('leaderChanges')} (in ${this.withLeaderChange} runs), forwarded ${this.of('forwarded')}, slowest recovery ${this.slowestRecoveryMs} ms`,
       `injections: ${listed(this.injections)}`,
+      `coordination: ${listed(this.work)}`,
       `errors: ${listed(this.reasons)}`,
     ].join('\n');
   }

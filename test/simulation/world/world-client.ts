@@ -6,7 +6,7 @@ import type { SeededRandom } from '../../../node/runtime/simulated/seeded-random
 import { SimulatedClock } from '../../../node/runtime/simulated/simulated-clock.ts';
 import { SimulatedProcess } from '../../../node/runtime/simulated/simulated-process.ts';
 import { SimulatedTransport } from '../../../node/transport/simulated/simulated-transport.ts';
-import type { NodeSurroundings } from './world-node.ts';
+import type { NodeSurroundings } from './node-surroundings.ts';
 
 export class WorldClient {
   readonly name: string;
@@ -17,6 +17,7 @@ export class WorldClient {
   #isPaused = false;
   #pausedAtMs = 0;
   #pausedMs = 0;
+  #resumedAtMs = -Infinity;
 
   constructor(name: string, random: SeededRandom, around: NodeSurroundings) {
     const { scheduler, links, settings, members } = around;
@@ -56,6 +57,11 @@ export class WorldClient {
     return this.#isPaused;
   }
 
+  /** It runs, and has had the time to do what became due while it did not. */
+  get isAwake(): boolean {
+    return !this.#isPaused && !this.process.isKilled && this.clock.monotonicMs() > this.#resumedAtMs;
+  }
+
   pause(): void {
     this.#isPaused = true;
     this.#pausedAtMs = this.clock.monotonicMs();
@@ -65,7 +71,8 @@ export class WorldClient {
   resume(): void {
     if (!this.#isPaused) return;
     this.#isPaused = false;
-    this.#pausedMs += this.clock.monotonicMs() - this.#pausedAtMs;
+    this.#resumedAtMs = this.clock.monotonicMs();
+    this.#pausedMs += this.#resumedAtMs - this.#pausedAtMs;
     this.process.resume();
   }
 }

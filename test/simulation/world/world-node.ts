@@ -3,8 +3,6 @@
  * another that runs the real engine, handlers and edge.
  */
 import type { HoldfastError } from '../../../client/error.ts';
-import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
-import { KvService } from '@holdfast/proto/kv/v1/kv';
 import { ForwardService } from '@holdfast/proto/raft/v1/forward';
 import { Founder } from '../../../node/cluster/founder.ts';
 import {
@@ -15,15 +13,14 @@ import {
 } from '../../../node/cluster/membership.ts';
 import { givenUp } from '../../../node/main/begin-anew.ts';
 import { CONTENTS, type Engine } from '../../../node/main/engine.ts';
+import { engineServices } from '../../../node/main/node-services.ts';
 import { statusSource } from '../../../node/main/node-status.ts';
 import type { FatalCause } from '../../../node/raft/group-host.ts';
 import type { CrashPolicy } from '../../../node/runtime/simulated/crash-policy.ts';
 import type { SeededRandom } from '../../../node/runtime/simulated/seeded-random.ts';
 import { SimulatedClock } from '../../../node/runtime/simulated/simulated-clock.ts';
 import { SimulatedDisk } from '../../../node/runtime/simulated/simulated-disk.ts';
-import type { SimulatedNetwork } from '../../../node/runtime/simulated/simulated-network.ts';
 import { SimulatedProcess } from '../../../node/runtime/simulated/simulated-process.ts';
-import type { SimulatedScheduler } from '../../../node/runtime/simulated/simulated-scheduler.ts';
 import {
   SimulatedOrderedStore,
   SimulatedStoreMedium,
@@ -32,8 +29,6 @@ import { bootstrapService } from '../../../node/services/bootstrap-service.ts';
 import { clusterService } from '../../../node/services/cluster-service.ts';
 import { deferredService } from '../../../node/services/deferred-service.ts';
 import { forwardService } from '../../../node/services/forward-service.ts';
-import { keyspaceService } from '../../../node/services/keyspace-service.ts';
-import { kvService } from '../../../node/services/kv-service.ts';
 import {
   claimDirectory,
   readIdentity,
@@ -42,34 +37,17 @@ import {
 } from '../../../node/storage/identity.ts';
 import { completeRebuild, nextIdentity } from '../../../node/storage/rebuilt-directory.ts';
 import { CallEdge } from '../../../node/transport/call-edge.ts';
-import type { SimulatedLinks } from '../../../node/transport/simulated/simulated-links.ts';
 import { SimulatedServer } from '../../../node/transport/simulated/simulated-server.ts';
 import { SimulatedTransport } from '../../../node/transport/simulated/simulated-transport.ts';
 import { startingError, stoppingError } from './node-errors.ts';
+import type { NodeSurroundings } from './node-surroundings.ts';
 import { LOG_SECURES_ITS_END, openMember, type Member } from './open-member.ts';
-import type { Trace } from './trace.ts';
-import type { WorldSettings } from './world-settings.ts';
 
 const WALL_START_MS = 1_760_000_000_000;
 /** Capacity of a disk that is not short of space. */
 export const ROOMY_BYTES = 2 ** 40;
 /** A node that has not stopped by then is killed. */
 const STOP_MS = 5_000;
-
-/** What nodes share. */
-export interface NodeSurroundings {
-  readonly scheduler: SimulatedScheduler;
-  readonly network: SimulatedNetwork;
-  readonly links: SimulatedLinks;
-  readonly trace: Trace;
-  readonly settings: WorldSettings;
-  /** All machines. */
-  readonly members: readonly Member[];
-  /** Names of those that found the cluster. */
-  readonly founders: readonly string[];
-  /** Something happened that no fault explains. */
-  readonly onDefect: (checker: string, message: string) => void;
-}
 
 /** `spare`: its directory is empty, and nobody has asked for it. */
 export type NodeState = 'down' | 'starting' | 'up' | 'stopping' | 'refused' | 'spare';
@@ -116,6 +94,8 @@ export class WorldNode {
   #replica = 0;
   #isPaused = false;
   #drift = 0;
+  /** Greatest rate that its clock has had, 1 for a right one. */
+  fastest = 1;
   #stopping = new AbortController();
   #server: SimulatedServer | undefined;
   #founder: Founder | undefined;
@@ -256,7 +236,7 @@ export class WorldNode {
     const ended = engine!
       .handOver()
       .then(() => {
-        stopping.abort();
+        stopping.abort(stoppingError());
         return edge!.drained();
       })
       .then(() => engine!.stop());
@@ -273,6 +253,7 @@ export class WorldNode {
   /** The rate of its clock, and of those that later processes get. */
   setDrift(drift: number): void {
     this.#drift = drift;
+    this.fastest = Math.max(this.fastest, 1 + drift);
     this.clock.setDrift(drift);
   }
 
@@ -353,12 +334,14 @@ export class WorldNode {
       minFreeBytes: settings.minFreeBytes,
       queueBytes: settings.queueBytes,
       entryCacheBytes: settings.entryCacheBytes,
+      leaseCheckpointMs: settings.leaseCheckpointMs,
       onFailure: (cause, error) => this.#onStorageFailure(cause, error),
       observe: {
         logBatch: () => undefined,
         flush: () => undefined,
         applied: () => undefined,
         committed: () => undefined,
+        entry: (replica, entry, results) => this.#around.onApplied?.(this.name, replica, entry, results),
         forwarded: (_, result) => {
           if (result === 'OK') this.forwarded++;
         },
@@ -378,7 +361,7 @@ export class WorldNode {
       isPatient: false,
       windowBytes: settings.windowBytes,
       maxQueuedBytes: settings.maxQueuedBytes,
-      routes: undefined,
+      routes: '1',
     });
   }
 
@@ -407,11 +390,7 @@ export class WorldNode {
       clock,
       edge,
       services: [
-        deferredService(KvService, () => {
-          const { kv, keyspaces } = engine();
-          return kvService({ kv, keyspaces, clock, observe, stopping });
-        }),
-        deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
+        ...engineServices(engine, { clock, observe, stopping }),
         deferredService(ForwardService, () => forwardService({ ...engine(), clock })),
         clusterService({ status, members: () => engine().changes, leaders: () => engine().transfer }),
         bootstrapService({ introduction: () => this.#introduction(), rebuilds: () => engine().rebuilds }),

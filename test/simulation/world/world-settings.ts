@@ -34,6 +34,9 @@ export interface WorldSettings {
   /** Share of clients that ask leaders themselves; nodes do it for the others. */
   readonly routing: number;
   readonly weights: OperationWeights;
+  /** Callers of the coordination, each with a client of its own; 0: none of its work is done. */
+  readonly coordinators: number;
+  readonly leaseCheckpointMs: number;
 }
 
 export interface KeyspacePlan {
@@ -65,6 +68,8 @@ export interface WorldOptions {
   readonly nodes?: number | undefined;
   /** Kinds of faults, by name: these and no others. */
   readonly faults?: readonly string[] | undefined;
+  /** False: nothing but keyspaces is worked on. Default: locks and the like as well. */
+  readonly coordination?: boolean | undefined;
   readonly print?: ((line: string) => void) | undefined;
 }
 
@@ -94,6 +99,8 @@ export function drawSettings(random: SeededRandom, options: WorldOptions): World
     entryCacheBytes: pick(random.fork('cache'), 0, 4, 64, 1_024) * 1024,
     routing: pick(random.fork('routing'), 1, 1, 0.5, 0.5, 0),
     weights: drawWeights(random),
+    coordinators: options.coordination === false ? 0 : between(random.fork('coordinators'), 2, 4),
+    leaseCheckpointMs: pick(random.fork('checkpoint'), 1_000, 2_000, 5_000),
   };
 }
 

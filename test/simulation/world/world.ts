@@ -13,6 +13,7 @@ import { CheckFailure } from '../../raft/check-failure.ts';
 import { checkKvHistory } from '../checkers/kv-checks.ts';
 import { checkBounds } from './bounds.ts';
 import { Caller } from './caller.ts';
+import { CoordinationWork } from './coordination-work.ts';
 import { KeyChoice } from './key-choice.ts';
 import { LeaderWatch } from './leader-watch.ts';
 import { Nemesis, type Surroundings } from './nemesis.ts';
@@ -27,7 +28,8 @@ import { Supervisor } from './supervisor.ts';
 import { Trace } from './trace.ts';
 import { WireWatch } from './wire-watch.ts';
 import { WorldClient } from './world-client.ts';
-import { WorldNode, type NodeSurroundings } from './world-node.ts';
+import type { NodeSurroundings } from './node-surroundings.ts';
+import { WorldNode } from './world-node.ts';
 import { drawSettings, type WorldOptions, type WorldSettings } from './world-settings.ts';
 
 /** Between two looks at bounds and leaders. */
@@ -52,6 +54,8 @@ export class World {
   readonly clients: readonly WorldClient[];
   readonly callers: readonly Caller[];
   readonly plainCallers: readonly PlainCaller[];
+  /** Undefined: nothing but keyspaces is worked on. */
+  readonly coordination: CoordinationWork | undefined;
   readonly keys: KeyChoice;
   readonly supervisor: Supervisor;
   readonly leaders: LeaderWatch;
@@ -85,6 +89,8 @@ export class World {
       const random = this.#random.fork(`plain-${at}`);
       return new PlainCaller(`p${at + 1}`, random, around, this.recorder, this.keys, () => ++this.#unique);
     });
+    if (this.settings.coordinators > 0)
+      this.coordination = new CoordinationWork(this, around, this.#random.fork('coordination'));
     this.supervisor = new Supervisor(this.nodes, this.scheduler, this.#random.fork('supervisor'));
     this.leaders = new LeaderWatch(this.nodes);
   }
@@ -181,6 +187,7 @@ export class World {
     for (const caller of [...this.callers, ...this.plainCallers]) {
       caller.run(thinkMs, isOver).catch((error: unknown) => this.fail(error as Error));
     }
+    this.coordination?.start(isOver);
     this.supervisor.start();
     await this.until(isOver, this.settings.faultyMs + 1);
     nemesis.stop();
@@ -190,7 +197,8 @@ export class World {
   /** Looks at what must hold at any moment, again and again. */
   #look(): void {
     try {
-      for (const node of this.nodes) checkBounds(node, this.settings, this.settings.clients);
+      for (const node of this.nodes)
+        checkBounds(node, this.settings, this.settings.clients + this.settings.coordinators);
       this.leaders.look();
     } catch (error) {
       this.fail(error as Error);
@@ -230,6 +238,7 @@ export class World {
       members,
       founders: members.slice(0, this.settings.nodes).map(({ name }) => name),
       onDefect: (checker, message) => this.fail(new CheckFailure(checker, message)),
+      onApplied: (...applied) => this.coordination?.log.applied(...applied),
     };
   }
 
@@ -244,7 +253,8 @@ export class World {
   }
 
   #scene(): Surroundings {
-    const { nodes, clients, links, network, scheduler, trace } = this;
+    const { nodes, links, network, scheduler, trace } = this;
+    const clients = [...this.clients, ...(this.coordination?.clients ?? [])];
     const { changesMembers } = this.settings;
     // A group has three voters, or may be down to as many.
     const most = Math.floor((Math.min(3, nodes.length) - 1) / 2);
@@ -278,6 +288,7 @@ export class World {
       foundingDeaths: this.#foundingDeaths,
       injections: nemesis.injections(),
       reasons: Object.fromEntries(this.recorder.reasons),
+      work: Object.fromEntries(this.coordination?.recorder.counts ?? []),
       recoveryMs,
       checkSteps,
       traceHash: this.trace.hash,

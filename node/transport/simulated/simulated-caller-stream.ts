@@ -1,29 +1,27 @@
 import type { HoldfastError } from '@holdfast/client/error';
-import type { PipelineConnection, PipelineEvents } from '@holdfast/client/transport';
-import { KvService } from '@holdfast/proto/kv/v1/kv';
-import { methodPath } from './served-call.ts';
+import type { StreamConnection, StreamEvents } from '@holdfast/client/transport';
 import type { CallerConnection, MadeCall } from './simulated-channel.ts';
 import type { Frame } from './simulated-connection.ts';
 
-const PATH = methodPath(KvService.method.pipeline);
-
-export interface PipelineLimits {
+export interface CallerStreamLimits {
   readonly windowBytes: number;
   readonly routes: string | undefined;
   readonly maxQueuedBytes: number;
 }
 
-export interface PipelineOwner {
+export interface CallerStreamOwner {
+  readonly connecting: Promise<CallerConnection>;
   /** The error of a stream that ended with this status, or broke. */
   failure(status: Extract<Frame, { kind: 'status' }> | undefined): HoldfastError;
   over(): void;
 }
 
-/** A pipeline stream from its caller's side. */
-export class SimulatedPipeline implements PipelineConnection, MadeCall {
-  readonly #events: PipelineEvents;
-  readonly #limits: PipelineLimits;
-  readonly #owner: PipelineOwner;
+/** A stream of messages both ways from its caller's side. */
+export class SimulatedCallerStream implements StreamConnection, MadeCall {
+  readonly #path: string;
+  readonly #events: StreamEvents;
+  readonly #limits: CallerStreamLimits;
+  readonly #owner: CallerStreamOwner;
   #connection: CallerConnection | undefined;
   #stream = 0;
   /** What has not left because the node takes no more for now. */
@@ -36,16 +34,12 @@ export class SimulatedPipeline implements PipelineConnection, MadeCall {
   #isEndSent = false;
   #isOver = false;
 
-  constructor(
-    connecting: Promise<CallerConnection>,
-    events: PipelineEvents,
-    limits: PipelineLimits,
-    owner: PipelineOwner,
-  ) {
+  constructor(path: string, events: StreamEvents, limits: CallerStreamLimits, owner: CallerStreamOwner) {
+    this.#path = path;
     this.#events = events;
     this.#limits = limits;
     this.#owner = owner;
-    void this.#open(connecting);
+    void this.#open();
   }
 
   send(message: Uint8Array): boolean {
@@ -80,10 +74,10 @@ export class SimulatedPipeline implements PipelineConnection, MadeCall {
     if (this.#end()) this.#events.onEnd(this.#owner.failure(undefined));
   }
 
-  async #open(connecting: Promise<CallerConnection>): Promise<void> {
+  async #open(): Promise<void> {
     let connection: CallerConnection;
     try {
-      connection = await connecting;
+      connection = await this.#owner.connecting;
     } catch (error) {
       if (this.#end()) this.#events.onEnd(error as HoldfastError);
       return;
@@ -91,7 +85,7 @@ export class SimulatedPipeline implements PipelineConnection, MadeCall {
     if (this.#isOver) return;
     this.#connection = connection;
     this.#stream = connection.begin(this);
-    const call = { path: PATH, timeoutMs: undefined, bytes: undefined, routes: this.#limits.routes };
+    const call = { path: this.#path, timeoutMs: undefined, bytes: undefined, routes: this.#limits.routes };
     connection.send({ kind: 'call', stream: this.#stream, ...call });
     this.#events.onOpen();
   }

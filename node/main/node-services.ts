@@ -1,0 +1,52 @@
+/** The services that applications call, over a node's engine: the one list of them. */
+import type { Clock } from '@holdfast/client/clock';
+import { BackupService } from '@holdfast/proto/cluster/v1/backup';
+import { ConfigService } from '@holdfast/proto/config/v1/config';
+import { ElectionService } from '@holdfast/proto/election/v1/election';
+import { IdService } from '@holdfast/proto/id/v1/id';
+import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
+import { KvService } from '@holdfast/proto/kv/v1/kv';
+import { LeaseService } from '@holdfast/proto/lease/v1/lease';
+import { LockService } from '@holdfast/proto/lock/v1/lock';
+import { backupService } from '../services/backup-service.ts';
+import { configService } from '../services/config-service.ts';
+import { deferredService } from '../services/deferred-service.ts';
+import { electionService } from '../services/election-service.ts';
+import type { ServedService } from '../services/handler.ts';
+import { idService } from '../services/id-service.ts';
+import { keyspaceService } from '../services/keyspace-service.ts';
+import { kvService } from '../services/kv-service.ts';
+import { leaseService } from '../services/lease-service.ts';
+import { lockService } from '../services/lock-service.ts';
+import { WatchStreams } from '../services/watch-streams.ts';
+import type { Engine } from './engine.ts';
+
+/** What services need besides the engine. */
+export interface ServiceSurroundings {
+  readonly clock: Clock;
+  /** Aborted when the node stops: streams end. */
+  readonly stopping: AbortSignal;
+  /** Told of each operation of a pipeline. */
+  readonly observe: (operation: string, code: string, durationMs: number) => void;
+}
+
+/** The services; calls are let in when there is an engine. */
+export function engineServices(engine: () => Engine, surroundings: ServiceSurroundings): ServedService[] {
+  const { clock, stopping } = surroundings;
+  return [
+    deferredService(KvService, () => kvService({ ...engine(), ...surroundings })),
+    deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
+    deferredService(ConfigService, () => {
+      const { watch } = new WatchStreams({ ...engine(), clock, stopping });
+      return configService({ configuration: engine().configuration, ...surroundings, watch });
+    }),
+    deferredService(LeaseService, () => leaseService(engine())),
+    deferredService(LockService, () => lockService({ ...engine(), stopping })),
+    deferredService(ElectionService, () => electionService({ ...engine(), clock, stopping })),
+    deferredService(IdService, () => idService(engine())),
+    deferredService(BackupService, () => {
+      const { kv, keyspaces, saves, identity } = engine();
+      return backupService({ kv, keyspaces, saves, clock, clusterId: identity.cluster_id ?? '' });
+    }),
+  ];
+}
