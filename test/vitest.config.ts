@@ -12,6 +12,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: 'forks',
-    maxWorkers: 2,
+    // One more than it has cores: many tests wait for something most of the time.
+    maxWorkers: 3,
   },
 });

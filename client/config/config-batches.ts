@@ -1,10 +1,4 @@
-import { create } from '@bufbuild/protobuf';
-import {
-  BatchRequestSchema,
-  type CallResult,
-  CallSchema,
-  ConfigService,
-} from '@holdfast/proto/config/v1/config';
+import type { CallResult } from '@holdfast/proto/config/v1/config';
 import type { Timer } from '../clock.ts';
 import { sequenceOf } from '../coordination-call.ts';
 import { blamesEndpoint, cancelled, clientClosed, type ClientCore, deadlineExceeded } from '../core.ts';
@@ -12,6 +6,7 @@ import { HoldfastError } from '../error.ts';
 import { errorFromMessage } from '../error-mapping.ts';
 import { endError, judgeAttempt, retryDelayMs } from '../retry.ts';
 import { asHoldfastError } from '../unary.ts';
+import { BatchStream } from './batch-stream.ts';
 import {
   BatchedCall,
   type BatchedCallInit,
@@ -31,7 +26,6 @@ const SILENT_LOOKS = 6;
 class Batch {
   readonly endpoint: string;
   readonly calls: readonly BatchedCall[];
-  readonly abort = new AbortController();
   silentLooks = 0;
 
   constructor(endpoint: string, calls: readonly BatchedCall[]) {
@@ -55,6 +49,7 @@ export class ConfigBatches implements BatchedCallOwner {
   readonly #core: ClientCore;
   #queue: BatchedCall[] = [];
   readonly #batches = new Set<Batch>();
+  readonly #streams = new Map<string, BatchStream>();
   readonly #timers = new Set<Timer>();
   #pendingBytes = 0;
   #isScheduled = false;
@@ -129,17 +124,23 @@ export class ConfigBatches implements BatchedCallOwner {
       this.#beginAttempt(call, endpoint);
       leftMs = Math.max(leftMs, call.deadlineMs - nowMs);
     }
-    const request = create(BatchRequestSchema);
-    for (const { init } of calls) request.calls.push(create(CallSchema, { call: init.call }));
-    const options = { timeoutMs: leftMs, signal: batch.abort.signal };
+    const messages = calls.map(({ init }) => init.call);
     try {
-      const method = ConfigService.method.batch;
-      const { results } = await this.#core.transport.unary(endpoint, method, request, options);
+      const results = await this.#streamTo(endpoint).send(messages, leftMs);
       if (this.#batches.delete(batch)) this.#onAnswered(batch, results);
     } catch (cause) {
       if (this.#batches.delete(batch)) this.#onFailed(batch, asHoldfastError(cause));
     }
     this.#flush();
+  }
+
+  #streamTo(endpoint: string): BatchStream {
+    let stream = this.#streams.get(endpoint);
+    if (stream === undefined) {
+      stream = new BatchStream(endpoint, this.#core, () => this.#streams.delete(endpoint));
+      this.#streams.set(endpoint, stream);
+    }
+    return stream;
   }
 
   /** Invariant B3. */
@@ -225,19 +226,16 @@ export class ConfigBatches implements BatchedCallOwner {
       this.#looking = undefined;
       for (const batch of this.#batches) {
         batch.silentLooks += 1;
-        if (batch.silentLooks >= SILENT_LOOKS) this.#giveUp(batch);
+        if (batch.silentLooks >= SILENT_LOOKS) this.#giveUp(batch.endpoint);
       }
       if (this.#batches.size > 0) this.#watch();
     });
   }
 
-  #giveUp(batch: Batch): void {
-    this.#batches.delete(batch);
+  #giveUp(endpoint: string): void {
     const silentMs = LOOK_MS * SILENT_LOOKS;
-    const message = `${batch.endpoint} has not said a word for ${silentMs / 1_000} s, and is given up for now`;
-    this.#onFailed(batch, new HoldfastError({ reason: 'UNAVAILABLE', message }));
-    batch.abort.abort();
-    this.#flush();
+    const message = `${endpoint} has not said a word for ${silentMs / 1_000} s, and is given up for now`;
+    this.#streams.get(endpoint)?.giveUp(new HoldfastError({ reason: 'UNAVAILABLE', message }));
   }
 
   #succeed(call: BatchedCall, endpoint: string, result: BatchedResult): void {

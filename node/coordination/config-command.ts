@@ -192,15 +192,24 @@ interface Left {
 
 function readTransaction(reader: ByteReader, left: Left, depth: number): ConfigTransaction {
   if (depth > MAX_TRANSACTION_DEPTH) throw new RangeError('transactions within each other too deep');
-  const many = <T>(read: () => T): T[] => {
-    const count = reader.u32();
-    left.operations -= count;
-    if (left.operations < 0) throw new RangeError('too many operations in a transaction');
-    return Array.from({ length: count }, read);
-  };
-  const operation = () => readOperation(reader, left, depth);
-  const comparisons = many(() => readComparison(reader));
-  return { comparisons, thenOperations: many(operation), elseOperations: many(operation) };
+  const comparisons: ConfigComparison[] = [];
+  for (let more = countOf(reader, left); more > 0; more--) comparisons.push(readComparison(reader));
+  const thenOperations = readOperations(reader, left, depth);
+  return { comparisons, thenOperations, elseOperations: readOperations(reader, left, depth) };
+}
+
+function readOperations(reader: ByteReader, left: Left, depth: number): ConfigOperation[] {
+  const operations: ConfigOperation[] = [];
+  for (let more = countOf(reader, left); more > 0; more--)
+    operations.push(readOperation(reader, left, depth));
+  return operations;
+}
+
+function countOf(reader: ByteReader, left: Left): number {
+  const count = reader.u32();
+  left.operations -= count;
+  if (left.operations < 0) throw new RangeError('too many operations in a transaction');
+  return count;
 }
 
 const TARGETS = ['version', 'createRevision', 'modRevision', 'value', 'lease'] as const;
@@ -318,8 +327,8 @@ function readKey(reader: ByteReader, beyond = 0): string {
   return key;
 }
 
-function flags(...set: readonly boolean[]): number {
-  return set.reduce((bits, isSet, at) => bits | (isSet ? 1 << at : 0), 0);
+function flags(first: boolean, second = false, third = false, fourth = false): number {
+  return (first ? 1 : 0) | (second ? 2 : 0) | (third ? 4 : 0) | (fourth ? 8 : 0);
 }
 
 function readFlags(reader: ByteReader): [boolean, boolean, boolean, boolean] {

@@ -35,6 +35,8 @@ import { TreePages, type TreeCursor } from './tree-pages.ts';
 
 /** Keys whose rows are kept in memory, decoded. */
 const CACHED_KEYS = 32_768;
+/** What a byte string of a row has its length in. */
+const LENGTH_BYTES = 4;
 /** Bytes of changes read at a time. */
 const READ_BYTES = 1024 * 1024;
 
@@ -141,7 +143,7 @@ export class ConfigHistory {
     if (before === undefined) this.#keys.set(key, true);
     const isKey = made.version > 0 ? 1 : 0;
     this.#count(changeBytes(key, value.byteLength), isKey - (replaced === undefined ? 0 : 1));
-    return { event: decodeEvent(content, position), change, before };
+    return { event: madeEvent(change, content, wasDeleted ? undefined : previous), change, before };
   }
 
   /** As if a change had not been made, which was the last one. */
@@ -322,6 +324,26 @@ export class KeyWalk {
     this.#bound = key;
     return key;
   }
+}
+
+/** A change as it is told. Its bytes are views of its row: those of the command may be used again. */
+function madeEvent(
+  { key, position, made, value }: Change,
+  row: Uint8Array,
+  previous: EventPosition | undefined,
+): ConfigEvent {
+  const end = row.byteLength - value.byteLength;
+  const keyEnd = end - LENGTH_BYTES;
+  const entry: ConfigEntry = {
+    key: row.subarray(keyEnd - key.length, keyEnd),
+    value: row.subarray(end),
+    createRevision: made.createRevision,
+    modRevision: position.revision,
+    version: made.version,
+    lease: made.lease,
+  };
+  const { revision, number } = position;
+  return { revision, number, isDelete: made.version === 0, entry, previous };
 }
 
 /** The former changes that the row of a key's change number `changes` has: see KeyRow. */

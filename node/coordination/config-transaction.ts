@@ -18,10 +18,10 @@ import {
   type ListOrder,
   type PutOperation,
 } from './config-command.ts';
-import type { Change, ConfigHistory, MadeChange } from './config-history.ts';
+import type { ConfigHistory, MadeChange } from './config-history.ts';
 import { MAX_TOUCHED_KEYS, MAX_TRANSACTION_ANSWER_BYTES } from './config-limits.ts';
 import type { DeleteResult, OperationResult, PutResult, TransactionResult } from './config-outcome.ts';
-import { changeBytes, type FoundVersion } from './config-rows.ts';
+import { changeBytes, type FoundVersion, type KeyVersion } from './config-rows.ts';
 import { sortEntries } from './config-sort.ts';
 import type { ConfigEntry, ConfigEvent } from './coordination-events.ts';
 import type { KeyLeases } from './lease-keys.ts';
@@ -29,6 +29,7 @@ import type { Refusal } from './refusal.ts';
 
 const NO_VALUE = new Uint8Array(0);
 const NO_LEASE = 0n;
+const DELETED: KeyVersion = { createRevision: 0, version: 0, lease: NO_LEASE, valueBytes: 0 };
 
 export class TransactionRun {
   /** What was changed, in order. */
@@ -66,7 +67,7 @@ export class TransactionRun {
     for (const key of this.#leases.keysOf(lease)) {
       this.#leases.detach(lease, key);
       const found = this.#history.find(key);
-      if (found !== undefined) this.#change(deletion(found));
+      if (found !== undefined) this.#change(key, DELETED, NO_VALUE, found);
     }
   }
 
@@ -162,7 +163,7 @@ export class TransactionRun {
       lease,
       valueBytes: value.byteLength,
     };
-    this.#change({ key, made, value, replaced: found });
+    this.#change(key, made, value, found);
     if (!put.returnPrevious) return { case: 'put', previous: undefined };
     const tooLarge = found && this.#answers(found, true);
     return tooLarge ?? { case: 'put', previous: before };
@@ -179,7 +180,7 @@ export class TransactionRun {
       if (refusal !== undefined) return refusal;
       if (returnPrevious) previous.push(this.#history.entry(version));
       if (version.lease !== NO_LEASE) this.#leases.detach(version.lease, version.key);
-      this.#change(deletion(version));
+      this.#change(version.key, DELETED, NO_VALUE, version);
     }
     return { case: 'delete', deleted: found.length, previous };
   }
@@ -221,9 +222,9 @@ export class TransactionRun {
     return refusal;
   }
 
-  #change(change: Omit<Change, 'position'>): void {
-    const made = { ...change, position: { revision: this.#revision, number: this.#changes.length } };
-    const done = this.#history.make(made);
+  #change(key: string, made: KeyVersion, value: Uint8Array, replaced: FoundVersion | undefined): void {
+    const position = { revision: this.#revision, number: this.#changes.length };
+    const done = this.#history.make({ key, position, made, value, replaced });
     this.events.push(done.event);
     this.#changes.push(done);
   }
@@ -239,11 +240,6 @@ export class TransactionRun {
     }
     this.events.length = 0;
   }
-}
-
-function deletion(found: FoundVersion): Omit<Change, 'position'> {
-  const made = { createRevision: 0, version: 0, lease: NO_LEASE, valueBytes: 0 };
-  return { key: found.key, made, value: NO_VALUE, replaced: found };
 }
 
 function mismatched(expected: number | undefined, found: FoundVersion | undefined): Refusal | undefined {

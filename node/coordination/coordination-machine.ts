@@ -49,16 +49,15 @@ export class CoordinationMachine implements StateMachine {
   /** Leases, locks and elections. */
   readonly sessions: SessionPart;
   readonly sequences: SequencePart;
-  readonly #rows: RowStore;
-  readonly #counterRow: RowKey;
   readonly #events: CoordinationEvents;
   readonly #parts = new Map<number, MachinePart>();
+  /** What is being applied; of use until the next command is. */
+  readonly #now: NowApplying;
 
   /** Over the rows of one generation of group 0's replica. */
   constructor(rows: RowStore, generation: number, events: CoordinationEvents) {
     const prefix = groupPrefix(COORDINATION_GROUP, generation);
-    this.#rows = rows;
-    this.#counterRow = `${prefix}m`;
+    this.#now = new NowApplying(rows, `${prefix}m`);
     this.#events = events;
     this.own = new InternalTree(rows, prefix, (change, revision) => events.onOwnChange(change, revision));
     this.clients = new AppliedOnce(rows, prefix);
@@ -76,7 +75,7 @@ export class CoordinationMachine implements StateMachine {
 
   /** Of the last change, or what it was raised to. */
   get revision(): number {
-    return this.#counter().revision;
+    return this.#now.revision;
   }
 
   parse(command: Command): TreeTransaction | DecodedCommand {
@@ -98,7 +97,8 @@ export class CoordinationMachine implements StateMachine {
 
   /** Commands of the cluster's own keys have a TreeOutcome, all others an Outcome. */
   apply(command: Command, stampMs: number): TreeOutcome | Outcome {
-    const applying = this.#applying(stampMs);
+    const applying = this.#now;
+    applying.stampMs = stampMs;
     const { kind } = command;
     if (kind === TreeCommandKind.raiseRevision) return this.#raiseRevision(command);
     const decoded = command.decoded ?? this.parse(command);
@@ -118,36 +118,48 @@ export class CoordinationMachine implements StateMachine {
     for (const kind of part.kinds) this.#parts.set(kind, part);
   }
 
-  /** Invariant 1. */
-  #applying(stampMs: number): Applying {
-    const counter = this.#counter();
-    return {
-      stampMs,
-      get revision() {
-        return counter.revision;
-      },
-      nextRevision: () => {
-        counter.revision++;
-        this.#rows.putLive(this.#counterRow, counter);
-        return counter.revision;
-      },
-    };
-  }
-
   #raiseRevision({ version, bytes }: Command): TreeOutcome {
     if (version !== 1) throw new RangeError(`unknown version ${version} of a command`);
-    const counter = this.#counter();
-    counter.revision = Math.max(counter.revision, decodeRaiseRevision(bytes));
-    this.#rows.putLive(this.#counterRow, counter);
-    return { succeeded: true, revision: counter.revision };
-  }
-
-  #counter(): RevisionCounter {
-    return this.#rows.live(this.#counterRow, RevisionCounter.decode) ?? new RevisionCounter(0);
+    this.#now.raise(decodeRaiseRevision(bytes));
+    return { succeeded: true, revision: this.#now.revision };
   }
 }
 
 const NO_CHANGE: TreeTransaction = { comparisons: [], changes: [] };
+
+/** The command that is applied now, and the counter of revisions. */
+class NowApplying implements Applying {
+  stampMs = 0;
+  readonly #rows: RowStore;
+  readonly #row: RowKey;
+
+  constructor(rows: RowStore, row: RowKey) {
+    this.#rows = rows;
+    this.#row = row;
+  }
+
+  get revision(): number {
+    return this.#counter().revision;
+  }
+
+  /** Invariant 1. */
+  nextRevision(): number {
+    const counter = this.#counter();
+    counter.revision++;
+    this.#rows.putLive(this.#row, counter);
+    return counter.revision;
+  }
+
+  raise(revision: number): void {
+    const counter = this.#counter();
+    counter.revision = Math.max(counter.revision, revision);
+    this.#rows.putLive(this.#row, counter);
+  }
+
+  #counter(): RevisionCounter {
+    return this.#rows.live(this.#row, RevisionCounter.decode) ?? new RevisionCounter(0);
+  }
+}
 
 class RevisionCounter implements LiveRow {
   revision: number;

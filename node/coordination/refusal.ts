@@ -23,7 +23,7 @@ export interface Meaning {
 export type Outcome = Uint8Array | Refusal;
 
 export function isRefusal(outcome: Outcome): outcome is Refusal {
-  return 'refused' in outcome;
+  return !(outcome instanceof Uint8Array);
 }
 
 /** Bytes that an outcome takes. */

@@ -38,7 +38,7 @@ export function engineServices(engine: () => Engine, surroundings: ServiceSurrou
     deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
     deferredService(ConfigService, () => {
       const { watch } = new WatchStreams({ ...engine(), clock, stopping });
-      return configService({ configuration: engine().configuration, watch });
+      return configService({ configuration: engine().configuration, ...surroundings, watch });
     }),
     deferredService(LeaseService, () => leaseService(engine())),
     deferredService(LockService, () => lockService({ ...engine(), stopping })),

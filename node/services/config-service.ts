@@ -1,5 +1,6 @@
 /** `holdfast.config.v1.ConfigService`. */
 import { create } from '@bufbuild/protobuf';
+import type { Clock } from '@holdfast/client/clock';
 import type { HoldfastError } from '@holdfast/client/error';
 import { errorToMessage } from '@holdfast/client/error-mapping';
 import {
@@ -35,6 +36,7 @@ import {
   putOperation,
   transactMessage,
 } from './config-messages.ts';
+import { ConfigPipeline } from './config-pipeline.ts';
 import { canGrow, checkedTransaction } from './config-transaction-messages.ts';
 import { serve, type CallContext, type Handlers, type ServedService } from './handler.ts';
 import { configKey } from './key-selection.ts';
@@ -48,14 +50,21 @@ type Terms = Pick<CallContext, 'deadlineMs' | 'isRouted'>;
 
 export interface ConfigServiceOptions {
   readonly configuration: Configuration;
+  readonly clock: Clock;
+  /** Aborted when the node is to stop: streams end. */
+  readonly stopping: AbortSignal;
+  /** Told of each call of a pipeline: which, its gRPC status, and how long it took. */
+  readonly observe: (operation: string, code: string, durationMs: number) => void;
   readonly watch: Handlers<typeof ConfigService>['watch'];
 }
 
 /** The configuration service over a node's configuration. */
-export function configService({ configuration, watch }: ConfigServiceOptions): ServedService {
+export function configService({ configuration, watch, ...node }: ConfigServiceOptions): ServedService {
   const calls = new ConfigCalls(configuration);
+  const pipelines = { ...node, batch: calls.batch.bind(calls) };
   return serve(ConfigService, {
     watch,
+    pipeline: (context, stream) => void new ConfigPipeline(pipelines, stream, context),
     put: (context, request) => calls.put(request, context),
     delete: (context, request) => calls.delete(request, context),
     transact: (context, request) => calls.transact(request, context),

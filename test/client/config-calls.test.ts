@@ -2,15 +2,18 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { connect, HoldfastError } from '@holdfast/client';
 import { errorToMessage } from '@holdfast/client/error-mapping';
 import {
-  type BatchRequest,
-  BatchRequestSchema,
-  BatchResponseSchema,
   type Call,
+  ConfigService,
   type ListRequest,
   ListResponseSchema,
+  type PipelineRequest,
+  type PipelineResponse,
+  PipelineRequestSchema,
+  PipelineResponseSchema,
 } from '@holdfast/proto/config/v1/config';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import type { StreamConnection, StreamEvents } from '../../client/transport.ts';
 import { FakeClock, FakeTransport, fixedRandom } from './fake-ports.ts';
 
 type Answer = HoldfastError | { case: 'get' | 'put' | 'delete' | 'transact'; value: object };
@@ -25,29 +28,75 @@ function usual({ call }: Call): Answer {
   return { case: 'transact', value: { succeeded: true, revision: 12n, results: [] } };
 }
 
-function answer(request: BatchRequest, one: (call: Call) => Answer = usual) {
+function answer(request: PipelineRequest, one: (call: Call) => Answer = usual) {
   const results = request.calls.map((call) => {
     const said = one(call);
     const error = said instanceof HoldfastError ? errorToMessage(said) : undefined;
     return { result: error === undefined ? (said as never) : { case: 'error' as const, value: error } };
   });
-  return create(BatchResponseSchema, { results });
+  return create(PipelineResponseSchema, { id: request.id, results });
+}
+
+type Answering = (endpoint: string, request: PipelineRequest) => Promise<PipelineResponse>;
+
+/** A stream to a node that answers each batch; what it rejects for itself ends the stream, or refuses the batch. */
+class FakeBatches implements StreamConnection {
+  readonly #events: StreamEvents;
+  readonly #answer: (request: PipelineRequest) => Promise<PipelineResponse>;
+  #isOver = false;
+
+  constructor(events: StreamEvents, answering: (request: PipelineRequest) => Promise<PipelineResponse>) {
+    this.#events = events;
+    this.#answer = answering;
+  }
+
+  send(message: Uint8Array): boolean {
+    const request = fromBinary(PipelineRequestSchema, message);
+    this.#answer(request).then(
+      (response) => this.#say(response),
+      (error: HoldfastError) => {
+        if (error.reason === 'UNAVAILABLE') return this.end(error);
+        this.#say(create(PipelineResponseSchema, { id: request.id, error: errorToMessage(error) }));
+      },
+    );
+    return true;
+  }
+
+  halfClose(): void {}
+
+  cancel(): void {
+    this.#isOver = true;
+  }
+
+  end(error: HoldfastError | undefined): void {
+    if (!this.#isOver) this.#events.onEnd(error);
+    this.#isOver = true;
+  }
+
+  #say(response: PipelineResponse): void {
+    if (!this.#isOver) this.#events.onMessage(toBinary(PipelineResponseSchema, response));
+  }
 }
 
 async function setUp(endpoints = 'a:1,b:1,c:1') {
   const clock = new FakeClock();
   const transport = new FakeTransport();
-  const batches: { endpoint: string; request: BatchRequest }[] = [];
-  const node = { answer: (_endpoint: string, request: BatchRequest) => Promise.resolve(answer(request)) };
-  transport.onUnary = (method, request, endpoint) => {
-    if (method !== 'Batch') return Promise.reject(new Error(method));
-    // As it is on the wire now: it may be changed for another attempt.
-    const seen = fromBinary(BatchRequestSchema, toBinary(BatchRequestSchema, request as BatchRequest));
-    batches.push({ endpoint, request: seen });
-    return node.answer(endpoint, seen);
+  const batches: { endpoint: string; request: PipelineRequest }[] = [];
+  const streams: FakeBatches[] = [];
+  const usually: Answering = (_endpoint, request) => Promise.resolve(answer(request));
+  const node = { answer: usually, opens: (_endpoint: string): boolean => true };
+  transport.onStream = (endpoint, events, method) => {
+    expect(method).toBe(ConfigService.method.pipeline);
+    const stream = new FakeBatches(events, (request) => {
+      batches.push({ endpoint, request });
+      return node.answer(endpoint, request);
+    });
+    streams.push(stream);
+    void Promise.resolve().then(() => (node.opens(endpoint) ? events.onOpen() : stream.end(unreached())));
+    return stream;
   };
   const hf = await connect({ endpoints, clock, transport, random: fixedRandom });
-  return { clock, transport, batches, node, hf, config: hf.config };
+  return { clock, transport, batches, streams, node, hf, config: hf.config };
 }
 
 function watch<T>(promise: Promise<T>) {
@@ -59,6 +108,8 @@ function watch<T>(promise: Promise<T>) {
   return seen;
 }
 
+const unreached = () =>
+  new HoldfastError({ reason: 'UNAVAILABLE', message: 'no such node', outcome: 'NOT_APPLIED' });
 const gone = () => new HoldfastError({ reason: 'UNAVAILABLE', message: 'gone' });
 
 test('calls of one turn travel in one batch, each with a sequence and a result of its own', async () => {
@@ -97,7 +148,9 @@ test('a batch has at most 512 calls and 1 MiB, and at most 8 are under way', asy
     for (const next of release.splice(0)) next();
     await clock.endTurn();
   }
-  expect(batches.every(({ request }) => toBinary(BatchRequestSchema, request).length < 1_048_576)).toBe(true);
+  expect(batches.every(({ request }) => toBinary(PipelineRequestSchema, request).length < 1_048_576)).toBe(
+    true,
+  );
   expect([...small, ...large].every(({ value, error }) => value !== undefined && error === undefined)).toBe(
     true,
   );
@@ -215,6 +268,42 @@ test('what is too large to be answered together is asked for alone', async () =>
   await clock.pass(100);
   expect(reads.map(({ value }) => value?.key)).toEqual(['k', 'k']);
   expect(batches.map(({ request }) => request.calls.length)).toEqual([2, 1, 1]);
+});
+
+test('batches of a node share a stream, which is opened again when it has ended', async () => {
+  const { clock, batches, streams, config } = await setUp('a:1');
+  await Promise.all([config.put('k', '1'), clock.pass(5)]);
+  await Promise.all([config.put('k', '2'), clock.pass(5)]);
+  expect([streams.length, batches.length]).toEqual([1, 2]);
+  streams[0]!.end(undefined);
+  const put = watch(config.put('k', '3'));
+  await clock.pass(5);
+  expect([streams.length, put.value?.revision]).toEqual([2, 10n]);
+});
+
+test('a write whose stream was never open has certainly not been applied; the next node is asked', async () => {
+  const { clock, node, config } = await setUp();
+  node.opens = (endpoint) => endpoint === 'b:1';
+  const put = watch(config.put('k', 'v'));
+  await clock.pass(500);
+  expect(put.value?.revision).toBe(10n);
+  node.opens = () => false;
+  const alone = await setUp('a:1');
+  alone.node.opens = () => false;
+  const never = watch(alone.config.put('k', 'v', { timeout: 400 }));
+  await alone.clock.pass(500);
+  expect(never.error).toMatchObject({ reason: 'UNAVAILABLE', outcome: 'NOT_APPLIED' });
+});
+
+test('a write on a stream that ends without an answer may have been applied', async () => {
+  const { clock, streams, node, config } = await setUp('a:1');
+  node.answer = () => new Promise(() => undefined);
+  const put = watch(config.put('k', 'v', { timeout: 400 }));
+  await clock.endTurn();
+  node.opens = () => false;
+  streams[0]!.end(undefined);
+  await clock.pass(500);
+  expect(put.error).toMatchObject({ outcome: 'UNKNOWN' });
 });
 
 test('stale reads travel apart', async () => {

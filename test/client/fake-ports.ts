@@ -9,6 +9,7 @@ import type {
   Transport,
 } from '@holdfast/client/transport';
 import {
+  KvService,
   type PipelineRequest,
   PipelineRequestSchema,
   PipelineResponseSchema,
@@ -144,8 +145,8 @@ export class FakeTransport implements Transport {
     method === 'DescribeKeyspace'
       ? Promise.resolve(onePartition((request as { name: string }).name))
       : new Promise(() => undefined);
-  /** Takes streams other than pipelines. */
-  onStream: (endpoint: string, events: StreamEvents) => StreamConnection = () => {
+  /** Takes streams other than pipelines of keyspaces. */
+  onStream: (endpoint: string, events: StreamEvents, method: StreamMethod) => StreamConnection = () => {
     throw new Error('no such stream');
   };
   /** Whether streams open at once. */
@@ -165,7 +166,7 @@ export class FakeTransport implements Transport {
   async *serverStream(): AsyncGenerator<never> {}
 
   openStream(endpoint: string, method: StreamMethod, events: StreamEvents): StreamConnection {
-    if (method.name !== 'Pipeline') return this.onStream(endpoint, events);
+    if (method !== KvService.method.pipeline) return this.onStream(endpoint, events, method);
     const stream = new FakeStream(endpoint, events);
     this.streams.push(stream);
     void Promise.resolve().then(() => {

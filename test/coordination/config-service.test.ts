@@ -35,7 +35,9 @@ async function begin(settings: NodeSettings = {}): Promise<void> {
   node = new SimulatedNode('configuration', settings);
   signal = new AbortController().signal;
   const { configuration } = await node.run(node.start());
-  service = configService({ configuration, watch: () => undefined }).handlers as Service;
+  const stopping = new AbortController().signal;
+  const options = { configuration, clock: node.clock, stopping, observe: () => undefined };
+  service = configService({ ...options, watch: () => undefined }).handlers as Service;
 }
 
 beforeEach(() => begin());

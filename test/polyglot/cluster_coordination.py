@@ -233,7 +233,6 @@ def watch(at):
             removed = pb.DeleteRequest(selection=pb.KeySelection(key=key))
             expected.append((cluster.write(config, "Delete", removed).revision, pb.EVENT_TYPE_DELETE, key, b""))
         time.sleep(0.02)
-    stop["revision"] = expected[-1][0]
     last = b"%s/end" % at
     expected.append((put(last, b"").revision, pb.EVENT_TYPE_PUT, last, b""))
     stop["revision"] = expected[-1][0]

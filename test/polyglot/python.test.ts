@@ -4,15 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { RealCluster } from '../process/real-cluster.ts';
 import { RealNode } from '../process/real-node.ts';
 import { describeWith, pathOf, protoc, python, pythonPlugin, reflectionProtos } from './installed-tools.ts';
 import { output } from './run-program.ts';
-
-/** How long each case of the coordination goes on, with leaders that are killed meanwhile. */
-const SECONDS = 10;
-const BETWEEN_KILLS_MS = 1_500;
-const MAX_KILLS = 8;
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const PROTO = fileURLToPath(new URL('../../proto/', import.meta.url));
@@ -98,29 +92,6 @@ describeWith([python, protoc, pythonPlugin], 'a generated Python client of the c
     'unique_ids',
     'error_details',
   ])('%s', async (name) => runCase('coordination.py', [out, node.grpc, name]));
-
-  it('goes on through leaders that are killed', async () => {
-    await using cluster = await RealCluster.start();
-    const args = [out, cluster.endpoints.join(',')];
-    const cases = ['config', 'watch', 'lease', 'lock', 'election', 'ids'].map((name) => {
-      const script = [join(HERE, 'coordination_kills.py'), ...args, name, String(SECONDS)];
-      return output(pathOf(python), script, { env: { PYTHONDONTWRITEBYTECODE: '1' } });
-    });
-    let isOver = false;
-    const all = Promise.all(cases).finally(() => (isOver = true));
-    all.catch(() => undefined); // awaited below
-    let kills = 0;
-    while (!isOver && kills < MAX_KILLS) {
-      await new Promise((resolve) => setTimeout(resolve, BETWEEN_KILLS_MS));
-      const leader = await cluster.leaderOf(0n);
-      await cluster.node(leader).kill();
-      cluster.spawn(leader);
-      kills++;
-      await cluster.ready();
-    }
-    console.log(`${kills} leaders killed; ${(await all).map((line) => line.trim()).join('; ')}`);
-    expect(kills).toBeGreaterThan(2);
-  }, 180_000);
 });
 
 describeWith([python, protoc, pythonPlugin, reflectionProtos], 'reflection', () => {
