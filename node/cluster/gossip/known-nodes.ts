@@ -14,6 +14,7 @@ export class KnownNodes {
   /** Names in the order of this pass. */
   #turns: string[] = [];
   #nextTurn = 0;
+  #upCount = 0;
 
   /** `random`: numbers in [0, 1). */
   constructor(self: string, random: () => number) {
@@ -26,11 +27,13 @@ export class KnownNodes {
     return this.#records.values();
   }
 
+  get size(): number {
+    return this.#records.size;
+  }
+
   /** How many are up, this node included. */
   get upCount(): number {
-    let count = 0;
-    for (const record of this.#records.values()) if (isUp(record)) count++;
-    return count;
+    return this.#upCount;
   }
 
   get(name: string): NodeRecord | undefined {
@@ -42,11 +45,14 @@ export class KnownNodes {
     const known = this.#records.get(record.name);
     if (known !== undefined && compareRecords(record, known) <= 0) return false;
     this.#records.set(record.name, record);
+    this.#upCount += Number(isUp(record)) - Number(known !== undefined && isUp(known));
     if (isUp(record) && (known === undefined || !isUp(known))) this.#giveTurn(record.name);
     return true;
   }
 
   remove(name: string): void {
+    const known = this.#records.get(name);
+    if (known !== undefined && isUp(known)) this.#upCount--;
     this.#records.delete(name);
   }
 

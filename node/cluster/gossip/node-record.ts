@@ -18,11 +18,15 @@ export interface Instance {
 export interface NodeMeta {
   /** Empty: none. */
   readonly zone: string;
+  /** Empty: none. */
+  readonly datacentre: string;
   /** `host:port`. */
   readonly grpc: string;
   readonly http: string;
   /** Of its program. */
   readonly version: string;
+  /** How busy it was when it last said so, 0 to 100. */
+  readonly load: number;
 }
 
 export interface NodeRecord extends Instance, NodeMeta {
@@ -60,11 +64,11 @@ export function isUp({ state }: Pick<NodeRecord, 'state'>): boolean {
 }
 
 /** No fewer bytes than a record takes in a message. */
-export function recordBytes({ name, accuser, zone, grpc, http, version }: NodeRecord): number {
+export function recordBytes({ name, accuser, zone, datacentre, grpc, http, version }: NodeRecord): number {
   let bytes = FIXED_BYTES;
-  for (const text of [name, accuser, zone, grpc, http, version]) bytes += Buffer.byteLength(text);
+  for (const text of [name, accuser, zone, datacentre, grpc, http, version]) bytes += Buffer.byteLength(text);
   return bytes;
 }
 
 /** Tags, lengths and numbers, each as long as it can be. */
-const FIXED_BYTES = 56;
+const FIXED_BYTES = 64;

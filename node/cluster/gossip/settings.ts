@@ -19,16 +19,33 @@ export interface GossipSettings {
   readonly suspicionConfirmations: number;
   /** Each news is told so many times the decimal logarithm of the number of nodes, rounded up. */
   readonly retransmits: number;
+  /** News that wait are told so often beside the probes. Shorter: they travel faster, in more messages. */
+  readonly newsIntervalMs: number;
+  /** To so many others each time; nobody while there are none. */
+  readonly newsFanOut: number;
   /** Bytes of news in one message. More: news travel faster when there are many; fewer: smaller messages. */
   readonly maxNewsBytes: number;
-  /** Two nodes tell each other everything so often; longer with more than 32 nodes, which keeps the load flat. */
+  /** Two nodes tell each other everything so often; of more than 32 nodes the more seldom the more they are, which keeps the load flat. */
   readonly syncIntervalMs: number;
   /** Bytes of nodes in one Sync. */
   readonly maxSyncBytes: number;
-  /** Somebody dead is tried so often. Shorter: halves of a healed cluster find each other sooner. */
+  /** Who does not know anybody yet asks its seeds so often. */
+  readonly joinIntervalMs: number;
+  /**
+   * Somebody dead is asked so often; more seldom the fewer of all they are. Shorter: halves of a
+   * healed cluster find each other sooner.
+   */
   readonly rejoinIntervalMs: number;
   /** Who is dead or has left is forgotten after this. */
   readonly reapAfterMs: number;
+  /** This node tells how busy it is when that has changed by so many percent... */
+  readonly loadStep: number;
+  /** ... and this often at most: each time everybody has to hear of it. */
+  readonly loadIntervalMs: number;
+  /** Nodes known at a time; further ones are passed over. */
+  readonly maxNodes: number;
+  /** Probes for others that are under way at a time; further ones are not begun. */
+  readonly maxRelays: number;
   /** How far this node may come to doubt itself: its probes take so many times longer, and one more. */
   readonly maxDoubt: number;
   /**
@@ -43,15 +60,22 @@ export const DEFAULT_GOSSIP_SETTINGS: GossipSettings = {
   probeTimeoutMs: 500,
   indirectProbes: 3,
   nackTimeoutMs: 300,
-  suspicionIntervals: 5,
+  suspicionIntervals: 4,
   suspicionStretch: 6,
   suspicionConfirmations: 3,
   retransmits: 4,
+  newsIntervalMs: 200,
+  newsFanOut: 3,
   maxNewsBytes: 1_200,
   syncIntervalMs: 30_000,
   maxSyncBytes: 256 * 1024,
+  joinIntervalMs: 1_000,
   rejoinIntervalMs: 5_000,
   reapAfterMs: 24 * 60 * 60 * 1_000,
+  loadStep: 10,
+  loadIntervalMs: 30_000,
+  maxNodes: 1_024,
+  maxRelays: 1_024,
   maxDoubt: 8,
   maxStepMs: 500,
 };
