@@ -53,12 +53,13 @@ export class CoveredKeys {
     this.#spans = united(spans);
   }
 
-  /** Whether every key of a span, there or not, is among them. A span without keys stands for its first. */
+  /** Whether every key of a span, there or not, is among them. */
   covers({ start, end }: KeySpan): boolean {
+    if (end !== undefined && end <= start) return true; // it has none
     const span = this.#lastFrom(start === '' ? FIRST_KEY : start);
     if (span === undefined) return false;
     if (span.end === undefined) return true;
-    return end === undefined ? false : start < span.end && end <= span.end;
+    return end !== undefined && end <= span.end;
   }
 
   /** The last span that begins at a key or before it. */

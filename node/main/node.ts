@@ -41,12 +41,9 @@ import { CONTENTS, DataDamaged, openEngine, type Engine } from './engine.ts';
 import { NodeCalls } from './node-calls.ts';
 import { parseNetworkAddress } from './network-address.ts';
 import { engineServices } from './node-services.ts';
-import { counters, gauges, statusSource, type NodeFacts } from './node-status.ts';
+import { addEngineFigures } from './engine-figures.ts';
+import { statusSource, type NodeFacts } from './node-status.ts';
 import { Serving } from './serving.ts';
-import { idCounters, idGauges } from './id-figures.ts';
-import { configCounters, configGauges } from './config-figures.ts';
-import { sessionCounters, sessionGauges } from './session-figures.ts';
-import { authCounters, authGauges } from './auth-figures.ts';
 import { authSettings } from './auth-settings.ts';
 import { diskFailed, startError } from './start-error.ts';
 import { VERSION } from './version.ts';
@@ -196,16 +193,7 @@ class Node implements RunningNode {
       throw isDamage ? await this.#givenUp(identity, error as Error) : error;
     }
     this.#clockWatch = new ClockWatch(clock, (byMs) => this.#onClockStep(byMs));
-    this.#metrics.addGauges(gauges(this.#engine, edge, clock));
-    this.#metrics.addCounters(counters(this.#engine));
-    this.#metrics.addGauges(sessionGauges(this.#engine.sessions));
-    this.#metrics.addCounters(sessionCounters(this.#engine.sessions));
-    this.#metrics.addGauges(configGauges(this.#engine.configuration));
-    this.#metrics.addCounters(configCounters(this.#engine.configuration, this.#engine.coordinationUpkeep));
-    this.#metrics.addGauges(authGauges(this.#engine.auth));
-    this.#metrics.addCounters(authCounters(this.#engine.auth));
-    this.#metrics.addGauges(idGauges(this.#engine.ids));
-    this.#metrics.addCounters(idCounters(this.#engine.ids));
+    addEngineFigures(this.#metrics, this.#engine, edge, clock);
     this.#awaitLeader(this.#engine);
   }
 

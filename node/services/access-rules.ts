@@ -23,6 +23,7 @@ import type { KeyNeed, Needs } from './access.ts';
 import { authName } from './auth-messages.ts';
 import { checkedTransaction } from './config-transaction-messages.ts';
 import { deleteOperation, putOperation } from './config-messages.ts';
+import { addEtcdRules } from './etcd/etcd-access-rules.ts';
 import { AccessRules, type MethodRule, type MethodRules } from './guarded-service.ts';
 import { configKey, selectedSpan } from './key-selection.ts';
 import { scanSelection } from './kv-messages.ts';
@@ -49,41 +50,40 @@ function writes<I>(needs: (request: I) => Needs): MethodRule<I> {
 /** The rules of all services of a node. `sessions`: asked when there is an engine. */
 export function accessRules(sessions: () => Sessions): AccessRules {
   const leased: LeasedNeeds = (lease, use) => leasedNeeds(sessions(), lease, use);
-  return (
-    new AccessRules()
-      .add(ConfigService, configRules(leased))
-      .add(LeaseService, leaseRules(leased))
-      .add(LockService, LOCK_RULES)
-      .add(ElectionService, ELECTION_RULES)
-      .add(AuthService, AUTH_RULES)
-      .add(IdService, ID_RULES)
-      .add(KvService, KV_RULES)
-      .add(KeyspaceService, {
-        createKeyspace: ROOT,
-        dropKeyspace: ROOT,
-        describeKeyspace: USERS,
-        listKeyspaces: USERS,
-      })
-      .add(BackupService, {
-        beginSave: ROOT,
-        savePartition: ROOT,
-        beginRestore: ROOT,
-        restoreRows: ROOT,
-        completeRestore: ROOT,
-      })
-      .add(ClusterService, {
-        // Asked by whoever finds out where a cluster is and whether it works.
-        getStatus: ANYBODY,
-        listMembers: USERS,
-        addMember: ROOT,
-        removeMember: ROOT,
-        replaceMember: ROOT,
-        transferLeaders: ROOT,
-      })
-      // Asked by nodes that have no permissions yet, or have lost them.
-      .add(BootstrapService, { introduce: ANYBODY, requestRebuild: ANYBODY })
-      .add(ForwardService, { propose: NODES, read: NODES, readRange: NODES })
-  );
+  const rules = new AccessRules()
+    .add(ConfigService, configRules(leased))
+    .add(LeaseService, leaseRules(leased))
+    .add(LockService, LOCK_RULES)
+    .add(ElectionService, ELECTION_RULES)
+    .add(AuthService, AUTH_RULES)
+    .add(IdService, ID_RULES)
+    .add(KvService, KV_RULES)
+    .add(KeyspaceService, {
+      createKeyspace: ROOT,
+      dropKeyspace: ROOT,
+      describeKeyspace: USERS,
+      listKeyspaces: USERS,
+    })
+    .add(BackupService, {
+      beginSave: ROOT,
+      savePartition: ROOT,
+      beginRestore: ROOT,
+      restoreRows: ROOT,
+      completeRestore: ROOT,
+    })
+    .add(ClusterService, {
+      // Asked by whoever finds out where a cluster is and whether it works.
+      getStatus: ANYBODY,
+      listMembers: USERS,
+      addMember: ROOT,
+      removeMember: ROOT,
+      replaceMember: ROOT,
+      transferLeaders: ROOT,
+    })
+    // Asked by nodes that have no permissions yet, or have lost them.
+    .add(BootstrapService, { introduce: ANYBODY, requestRebuild: ANYBODY })
+    .add(ForwardService, { propose: NODES, read: NODES, readRange: NODES });
+  return addEtcdRules(rules, leased);
 }
 
 function configRules(leased: LeasedNeeds): MethodRules<typeof ConfigService> {

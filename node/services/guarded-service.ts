@@ -22,11 +22,19 @@ type RequestOf<M> = M extends { input: infer I extends DescMessage } ? MessageSh
 /** What is known of all services: what each of their methods needs, by `package.Service/Method`. */
 export class AccessRules {
   readonly #rules = new Map<string, MethodRule<Message>>();
+  readonly #words = new Map<string, Words>();
 
-  add<S extends DescService>(service: S, rules: MethodRules<S>): this {
+  /** `words`: puts what callers are refused with into words of the service; default: as it is. */
+  add<S extends DescService>(service: S, rules: MethodRules<S>, words: Words = asIs): this {
+    this.#words.set(service.typeName, words);
     for (const method of service.methods)
       this.#rules.set(pathOf(method), rules[method.localName as keyof typeof rules] as MethodRule<Message>);
     return this;
+  }
+
+  /** How refusals of a service are told. */
+  words({ typeName }: DescService): Words {
+    return this.#words.get(typeName) ?? asIs;
   }
 
   /** Error: there is none, which is a defect: a method without one is not served. */
@@ -35,6 +43,13 @@ export class AccessRules {
     if (rule === undefined) throw new Error(`no rule says who may call ${pathOf(method)}`);
     return rule;
   }
+}
+
+/** The same error in other words. */
+export type Words = (error: unknown) => unknown;
+
+function asIs(error: unknown): unknown {
+  return error;
 }
 
 function pathOf({ parent, name }: DescMethod): string {
@@ -48,66 +63,96 @@ type Bidi = (context: CallContext, stream: MessageStream) => void;
 /** The service, guarded by the rules. */
 export function guardedService({ service, handlers }: ServedService, rules: AccessRules): ServedService {
   const guarded: Record<string, unknown> = {};
-  for (const method of service.methods)
-    guarded[method.localName] = guard(method, rules.of(method), handlers[method.localName]);
+  for (const method of service.methods) {
+    const guard = new Guard(rules.of(method), rules.words(service));
+    guarded[method.localName] = guard.handler(method, handlers[method.localName]);
+  }
   return { service, handlers: guarded };
 }
 
-function guard(method: DescMethod, rule: MethodRule<Message>, handler: unknown): unknown {
-  switch (method.methodKind) {
-    case 'unary':
-      return unary(rule, handler as Unary);
-    case 'server_streaming':
-      return serverStreaming(rule, handler as ServerStreaming);
-    case 'bidi_streaming':
-      return bidi(rule, handler as Bidi);
-    default:
-      throw new Error(`${pathOf(method)}: ${method.methodKind} methods are not served`);
+/** Stands before one handler. */
+class Guard {
+  readonly #rule: MethodRule<Message>;
+  readonly #words: Words;
+
+  constructor(rule: MethodRule<Message>, words: Words) {
+    this.#rule = rule;
+    this.#words = words;
   }
-}
 
-function unary(rule: MethodRule<Message>, handler: Unary): Unary {
-  return async (context, request) => {
-    await letIn(rule, context, request);
-    const answer = await handler(context, request);
-    if (rule.kind === 'read') confirm(context);
-    return answer;
-  };
-}
-
-/** Asks again before each part of the answer. */
-function serverStreaming(rule: MethodRule<Message>, handler: ServerStreaming): ServerStreaming {
-  return async function* (context, request) {
-    await letIn(rule, context, request);
-    for await (const part of handler(context, request)) {
-      confirm(context);
-      yield part;
+  handler(method: DescMethod, handler: unknown): unknown {
+    switch (method.methodKind) {
+      case 'unary':
+        return this.#unary(handler as Unary);
+      case 'server_streaming':
+        return this.#serverStreaming(handler as ServerStreaming);
+      case 'bidi_streaming':
+        return this.#bidi(handler as Bidi);
+      default:
+        throw new Error(`${pathOf(method)}: ${method.methodKind} methods are not served`);
     }
-  };
-}
+  }
 
-/** What is said on the stream its handler asks for, by `access`. */
-function bidi({ needs }: MethodRule<Message>, handler: Bidi): Bidi {
-  return (context, stream) => {
-    const { access } = context;
-    if (access.isAhead) throw ahead();
-    access.require(() => needs(undefined as never));
-    handler(context, stream);
-  };
-}
+  #unary(handler: Unary): Unary {
+    return async (context, request) => {
+      await this.#letIn(context, request);
+      const answer = await handler(context, request);
+      if (this.#rule.kind === 'read') this.#confirm(context);
+      return answer;
+    };
+  }
 
-async function letIn({ needs }: MethodRule<Message>, context: CallContext, request: Message): Promise<void> {
-  const { access, deadlineMs } = context;
-  const needed = () => needs(request as never);
-  if (access.isAhead && needed() !== 'nothing') await access.settle(deadlineMs);
-  access.require(needed);
-}
+  /** Asks again before each part of the answer. */
+  #serverStreaming(handler: ServerStreaming): ServerStreaming {
+    const letIn = this.#letIn.bind(this);
+    const confirm = this.#confirm.bind(this);
+    return async function* (context, request) {
+      await letIn(context, request);
+      for await (const part of handler(context, request)) {
+        confirm(context);
+        yield part;
+      }
+    };
+  }
 
-function confirm({ access }: CallContext): void {
-  try {
-    access.confirm();
-  } catch (error) {
-    throw error instanceof HoldfastError ? error.withOutcome(undefined) : error;
+  /** What is said on the stream its handler asks for, by `access`. */
+  #bidi(handler: Bidi): Bidi {
+    return (context, stream) => {
+      const { access } = context;
+      this.#inWords(() => {
+        if (access.isAhead) throw ahead();
+        access.require(() => this.#rule.needs(undefined as never));
+      });
+      handler(context, stream);
+    };
+  }
+
+  async #letIn({ access, deadlineMs }: CallContext, request: Message): Promise<void> {
+    const needed = () => this.#rule.needs(request as never);
+    try {
+      if (access.isAhead && needed() !== 'nothing') await access.settle(deadlineMs);
+      access.require(needed);
+    } catch (error) {
+      throw this.#words(error);
+    }
+  }
+
+  #confirm({ access }: CallContext): void {
+    this.#inWords(() => {
+      try {
+        access.confirm();
+      } catch (error) {
+        throw error instanceof HoldfastError ? error.withOutcome(undefined) : error;
+      }
+    });
+  }
+
+  #inWords(check: () => void): void {
+    try {
+      check();
+    } catch (error) {
+      throw this.#words(error);
+    }
   }
 }
 

@@ -5,9 +5,10 @@
 import { HoldfastError, type HoldfastErrorInit } from '@holdfast/client/error';
 import { StatusCode, type StatusName } from '@holdfast/client/reasons';
 import { asHoldfastError } from '../kv-messages.ts';
+import { AUTH_TEXTS } from './etcd-auth-texts.ts';
 
 /** A status and text of etcd's. */
-type Text = readonly [code: StatusName, text: string];
+export type Text = readonly [code: StatusName, text: string];
 
 /** Texts of what has a reason here. */
 const TEXTS: Readonly<Record<string, Text>> = {
@@ -22,6 +23,7 @@ const TEXTS: Readonly<Record<string, Text>> = {
   LEASE_EXISTS: ['FAILED_PRECONDITION', 'lease already exists'],
   TTL_OUT_OF_RANGE: ['OUT_OF_RANGE', 'too large lease TTL'],
   QUOTA_REACHED: ['RESOURCE_EXHAUSTED', 'mvcc: database space exceeded'],
+  ...AUTH_TEXTS,
   DISK_FULL: ['RESOURCE_EXHAUSTED', 'mvcc: database space exceeded'],
   OVERLOADED: ['RESOURCE_EXHAUSTED', 'too many requests'],
   NO_LEADER: ['UNAVAILABLE', 'no leader'],

@@ -78,7 +78,9 @@ export class EtcdRange {
 
   get #isFiltered(): boolean {
     const { minModRevision, maxModRevision, minCreateRevision, maxCreateRevision } = this.request;
-    return [minModRevision, maxModRevision, minCreateRevision, maxCreateRevision].some((bound) => bound !== 0n);
+    return [minModRevision, maxModRevision, minCreateRevision, maxCreateRevision].some(
+      (bound) => bound !== 0n,
+    );
   }
 
   #shows({ modRevision, createRevision }: ConfigEntry): boolean {

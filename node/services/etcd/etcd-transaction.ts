@@ -113,7 +113,8 @@ export class EtcdTransaction {
 function transactionOf(request: TxnRequest, most: number, depth: number): ConfigTransaction {
   const { compare, success, failure } = request;
   const isTooLarge = [compare, success, failure].some((list) => list.length > most);
-  if (isTooLarge || depth > MAX_TRANSACTION_DEPTH) throw invalid('too many operations in txn request', 'success');
+  if (isTooLarge || depth > MAX_TRANSACTION_DEPTH)
+    throw invalid('too many operations in txn request', 'success');
   const operation = (one: RequestOp) => operationOf(one, most, depth);
   return {
     comparisons: compare.map(comparisonOf),
@@ -197,7 +198,11 @@ async function txnResponse(
 }
 
 /** Answers within a transaction have no header of their own but a revision, which is the same for all. */
-async function responseOf({ request }: RequestOp, result: OperationResult, readAt: ReadAt): Promise<ResponseOp> {
+async function responseOf(
+  { request }: RequestOp,
+  result: OperationResult,
+  readAt: ReadAt,
+): Promise<ResponseOp> {
   if (result.case === 'list' && request.case === 'requestRange') {
     const range = new EtcdRange(request.value);
     const { entries, count } = range.revision === 0 ? result : await readAt(range);
@@ -205,7 +210,9 @@ async function responseOf({ request }: RequestOp, result: OperationResult, readA
     return create(ResponseOpSchema, { response: { case: 'responseRange', value } });
   }
   if (result.case === 'put')
-    return create(ResponseOpSchema, { response: { case: 'responsePut', value: putResponse(undefined, result) } });
+    return create(ResponseOpSchema, {
+      response: { case: 'responsePut', value: putResponse(undefined, result) },
+    });
   if (result.case === 'delete') {
     const value = deleteResponse(undefined, result);
     return create(ResponseOpSchema, { response: { case: 'responseDeleteRange', value } });
