@@ -68,6 +68,7 @@ describe('every method', () => {
   const FREE: Readonly<Record<string, 'nobody' | 'login'>> = {
     'holdfast.auth.v1.AuthService/Login': 'nobody',
     'holdfast.auth.v1.AuthService/Describe': 'nobody',
+    'etcdserverpb.Auth/Authenticate': 'nobody',
     'holdfast.config.v1.ConfigService/Describe': 'login',
     'holdfast.config.v1.ConfigService/Batch': 'login',
     'holdfast.config.v1.ConfigService/Pipeline': 'login',
