@@ -27,14 +27,6 @@ export const MEMBER_DEFECTS: readonly WorldDefect[] = [
     caughtBy: { seed: '1', nodes: 3, faults: ['wipe'], checker: 'storage' },
   },
   {
-    name: 'go on leading after being replaced',
-    file: 'node/cluster/removal-watch.ts',
-    find: 'if (this.#isLeaving()) await',
-    replace: 'if (this.#isLeaving() && this.#lonely < 0) await',
-    reason: 'it does not hear where its groups are to be, so they stay with it for ever',
-    caughtBy: { seed: '1795391469463', nodes: 3, checker: 'liveness' },
-  },
-  {
     name: 'drop a member that holds replicas still',
     file: 'node/cluster/next-task.ts',
     find: "  return state === 'leaving' && !isIn && !isHolding(groups, id);",
