@@ -106,6 +106,11 @@ export class Coordination {
     return this.#replica.isLeader;
   }
 
+  /** Term of group 0 as this node knows it. */
+  get term(): number {
+    return this.#replica.term;
+  }
+
   /** Term in which this node leads group 0; undefined: it does not. */
   get leadingTerm(): number | undefined {
     return this.#replica.isLeader && this.#host.failure === undefined ? this.#replica.term : undefined;

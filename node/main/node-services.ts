@@ -1,10 +1,9 @@
 /** The services that applications call, over a node's engine: the one list of them. */
-import { create } from '@bufbuild/protobuf';
 import type { Clock } from '@holdfast/client/clock';
 import { AuthService } from '@holdfast/proto/auth/v1/auth';
 import { BackupService } from '@holdfast/proto/cluster/v1/backup';
 import { ConfigService } from '@holdfast/proto/config/v1/config';
-import { Auth, ResponseHeaderSchema } from '@holdfast/proto/etcd/rpc';
+import { Auth } from '@holdfast/proto/etcd/rpc';
 import { ElectionService } from '@holdfast/proto/election/v1/election';
 import { IdService } from '@holdfast/proto/id/v1/id';
 import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
@@ -17,6 +16,7 @@ import { backupService } from '../services/backup-service.ts';
 import { configService } from '../services/config-service.ts';
 import { deferredService } from '../services/deferred-service.ts';
 import { etcdAuthService } from '../services/etcd/etcd-auth.ts';
+import { etcdHeader } from '../services/etcd/etcd-header.ts';
 import { electionService } from '../services/election-service.ts';
 import type { ServedService } from '../services/handler.ts';
 import { idService } from '../services/id-service.ts';
@@ -54,9 +54,8 @@ export function engineServices(engine: () => Engine, surroundings: ServiceSurrou
     deferredService(ElectionService, () => electionService({ ...engine(), clock, stopping })),
     deferredService(AuthService, () => authService(engine().auth)),
     deferredService(Auth, () => {
-      const { auth, coordination } = engine();
-      const header = () => create(ResponseHeaderSchema, { revision: BigInt(coordination.revision) });
-      return etcdAuthService({ auth, header });
+      const { auth } = engine();
+      return etcdAuthService({ auth, header: etcdHeader(engine()) });
     }),
     deferredService(IdService, () => idService(engine())),
     deferredService(BackupService, () => {

@@ -21,7 +21,6 @@ import {
   AuthUserListResponseSchema,
   AuthUserRevokeRoleResponseSchema,
   AuthenticateResponseSchema,
-  type ResponseHeader,
 } from '@holdfast/proto/etcd/rpc';
 import { AuthKind, MAX_AUTH_NAME_BYTES, type AuthCommand } from '../../coordination/auth-command.ts';
 import { PermissionKind, type Permission } from '../../coordination/auth-permission.ts';
@@ -33,13 +32,14 @@ import { MAX_PASSWORD_BYTES, shownAuthName } from '../auth-messages.ts';
 import { serve, type CallContext, type Handlers, type ServedService } from '../handler.ts';
 import { ROOT_TEXTS } from './etcd-auth-texts.ts';
 import { EtcdError, asEtcd, invalid } from './etcd-error.ts';
+import type { HeaderOf } from './etcd-header.ts';
 
 type AuthHandlers = Handlers<typeof AuthContract>;
 
 export interface EtcdAuthOptions {
   readonly auth: Auth;
   /** What answers begin with, as of now. */
-  readonly header: () => ResponseHeader;
+  readonly header: HeaderOf;
 }
 
 export function etcdAuthService(options: EtcdAuthOptions): ServedService {
@@ -50,7 +50,7 @@ export function etcdAuthService(options: EtcdAuthOptions): ServedService {
 /** What the methods have in common. */
 class EtcdAuth {
   readonly auth: Auth;
-  readonly #header: () => ResponseHeader;
+  readonly #header: HeaderOf;
 
   constructor({ auth, header }: EtcdAuthOptions) {
     this.auth = auth;
