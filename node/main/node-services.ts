@@ -3,7 +3,7 @@ import type { Clock } from '@holdfast/client/clock';
 import { AuthService } from '@holdfast/proto/auth/v1/auth';
 import { BackupService } from '@holdfast/proto/cluster/v1/backup';
 import { ConfigService } from '@holdfast/proto/config/v1/config';
-import { Auth } from '@holdfast/proto/etcd/rpc';
+import { Auth, KV, Lease, Watch } from '@holdfast/proto/etcd/rpc';
 import { ElectionService } from '@holdfast/proto/election/v1/election';
 import { IdService } from '@holdfast/proto/id/v1/id';
 import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
@@ -17,6 +17,10 @@ import { configService } from '../services/config-service.ts';
 import { deferredService } from '../services/deferred-service.ts';
 import { etcdAuthService } from '../services/etcd/etcd-auth.ts';
 import { etcdHeader } from '../services/etcd/etcd-header.ts';
+import { etcdKvService } from '../services/etcd/etcd-kv.ts';
+import { etcdLeaseService } from '../services/etcd/etcd-lease.ts';
+import { DEFAULT_ETCD_LIMITS, type EtcdLimits } from '../services/etcd/etcd-limits.ts';
+import { etcdWatchService } from '../services/etcd/etcd-watch.ts';
 import { electionService } from '../services/election-service.ts';
 import type { ServedService } from '../services/handler.ts';
 import { idService } from '../services/id-service.ts';
@@ -25,7 +29,9 @@ import { kvService } from '../services/kv-service.ts';
 import { leaseService } from '../services/lease-service.ts';
 import { lockService } from '../services/lock-service.ts';
 import type { LeasedNeeds } from '../services/operation-needs.ts';
-import { WatchStreams } from '../services/watch-streams.ts';
+import { EventEncoder } from '../services/watch-encoder.ts';
+import { WatchStream } from '../services/watch-stream.ts';
+import { WatchStreams, type OpenStream } from '../services/watch-streams.ts';
 import type { Engine } from './engine.ts';
 
 /** What services need besides the engine. */
@@ -35,16 +41,20 @@ export interface ServiceSurroundings {
   readonly stopping: AbortSignal;
   /** Told of each operation of a pipeline. */
   readonly observe: (operation: string, code: string, durationMs: number) => void;
+  /** Bounds of etcd's API; default: etcd's. */
+  readonly etcd?: EtcdLimits;
 }
 
 /** The services; calls are let in when there is an engine. */
 export function engineServices(engine: () => Engine, surroundings: ServiceSurroundings): ServedService[] {
-  const { clock, stopping } = surroundings;
+  const { clock, stopping, etcd = DEFAULT_ETCD_LIMITS } = surroundings;
   return [
     deferredService(KvService, () => kvService({ ...engine(), ...surroundings })),
     deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
     deferredService(ConfigService, () => {
-      const { watch } = new WatchStreams({ ...engine(), clock, stopping });
+      const encoder = new EventEncoder();
+      const open: OpenStream = (node, ...stream) => new WatchStream({ ...node, encoder }, ...stream);
+      const { watch } = new WatchStreams({ ...engine(), clock, stopping, open });
       const { configuration, sessions } = engine();
       const leased: LeasedNeeds = (lease, use) => leasedNeeds(sessions, lease, use);
       return configService({ configuration, ...surroundings, watch, leased });
@@ -56,6 +66,19 @@ export function engineServices(engine: () => Engine, surroundings: ServiceSurrou
     deferredService(Auth, () => {
       const { auth } = engine();
       return etcdAuthService({ auth, header: etcdHeader(engine()) });
+    }),
+    deferredService(KV, () => {
+      const { configuration } = engine();
+      return etcdKvService({ configuration, header: etcdHeader(engine()), limits: etcd });
+    }),
+    deferredService(Lease, () => {
+      const { sessions, leaderCalls } = engine();
+      return etcdLeaseService({ sessions, leaderCalls, header: etcdHeader(engine()), clock, stopping });
+    }),
+    deferredService(Watch, () => {
+      const { coordination, configuration } = engine();
+      const header = etcdHeader(engine());
+      return etcdWatchService({ coordination, configuration, header, clock, stopping });
     }),
     deferredService(IdService, () => idService(engine())),
     deferredService(BackupService, () => {

@@ -39,7 +39,7 @@ export function kvRange(keyspace: string, start: string, end: string | undefined
 
 /** All that hangs on a lease, as applied here, for who uses all of it at once. */
 export function leasedNeeds({ group }: Sessions, lease: bigint, use: KeyUse): KeyNeed[] {
-  const row = group.state.leases.get(lease);
+  const row = lease < 1n ? undefined : group.state.leases.get(lease);
   if (row === undefined) return [];
   const spans = [
     ...group.keysOf(lease, row.keys).map((key) => keySpan(binaryString(key))),

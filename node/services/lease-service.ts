@@ -81,7 +81,7 @@ export function leaseService({ sessions, leaderCalls }: LeaseServiceOptions): Se
       leaseNumber(request.lease, 'lease');
       return leaderCalls.run(
         context,
-        () => described(sessions, request, context.deadlineMs),
+        () => describedLease(sessions, request, context.deadlineMs),
         (transport, address, options) =>
           transport.unary(address, LeaseService.method.describe, request, options),
       );
@@ -100,7 +100,8 @@ export function leaseService({ sessions, leaderCalls }: LeaseServiceOptions): Se
   });
 }
 
-async function described(
+/** On the node that leads. Error: LEASE_UNKNOWN. */
+export async function describedLease(
   { group, leases }: Sessions,
   { lease, withKeys }: DescribeRequest,
   deadlineMs: number,

@@ -24,7 +24,7 @@ import { SimulatedScheduler } from '../../node/runtime/simulated/simulated-sched
 import { openAccess } from '../../node/services/access.ts';
 import type { MessageStream } from '../../node/services/handler.ts';
 import { EventEncoder } from '../../node/services/watch-encoder.ts';
-import { WatchStream, type WatchedNode } from '../../node/services/watch-stream.ts';
+import { WatchStream, type EncodingNode } from '../../node/services/watch-stream.ts';
 import type { RowStore } from '../../node/storage/row-store.ts';
 import { MemoryRows } from './part-rows.ts';
 
@@ -163,7 +163,7 @@ class StreamRig {
   charged = 0;
   readFailure: HoldfastError | undefined;
   readsAsked = 0;
-  readonly node: WatchedNode = {
+  readonly node: EncodingNode = {
     hub: this.hub,
     encoder: new EventEncoder(),
     now: () => this.clock.monotonicMs(),

@@ -46,6 +46,16 @@ export function invalid(text: string, field: string): EtcdError {
   return new EtcdError({ reason: 'INVALID_FIELD', message: text, field }, 'INVALID_ARGUMENT', text);
 }
 
+/** Leases have positive numbers: what has another one is none. */
+export function leaseUnknown(lease: bigint): EtcdError {
+  const text = 'requested lease not found';
+  return new EtcdError(
+    { reason: 'LEASE_UNKNOWN', message: text, field: 'lease', actual: String(lease) },
+    'NOT_FOUND',
+    text,
+  );
+}
+
 /** The same error, as etcd says it. */
 export function etcdError(error: unknown): HoldfastError {
   if (error instanceof EtcdError) return error;

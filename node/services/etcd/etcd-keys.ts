@@ -9,27 +9,21 @@ import { EtcdError, invalid } from './etcd-error.ts';
 
 const EVERYTHING_FROM = '\0';
 
-/** One key that is written. Errors: key is not provided, request is too large, keys of the cluster's own. */
-export function writtenKey(key: Uint8Array): string {
+/** One key. Errors: key is not provided, request is too large, keys of the cluster's own. */
+export function oneKey(key: Uint8Array): string {
   const text = readKey(key);
   if (text.startsWith(RESERVED_PREFIX)) throw reserved();
   return text;
 }
 
-/** One key that is read: there is nothing under the cluster's own prefix. */
-export function readKey(key: Uint8Array): string {
-  if (key.byteLength === 0) throw invalid('key is not provided', 'key');
-  if (key.byteLength > MAX_CONFIG_KEY_BYTES) throw invalid('request is too large', 'key');
-  return binaryString(key);
-}
-
 /**
  * The keys from `key` up to `rangeEnd`: empty: one; a zero byte: to the last; undefined: the
- * range ends where it begins, or before, and has none.
+ * range ends where it begins, or before, and has none. Ranges do not show keys of the cluster's
+ * own; whoever names one is refused.
  */
 export function rangeSpan(key: Uint8Array, rangeEnd: Uint8Array): KeySpan | undefined {
+  if (rangeEnd.byteLength === 0) return keySpan(oneKey(key));
   const start = readKey(key);
-  if (rangeEnd.byteLength === 0) return keySpan(start);
   if (rangeEnd.byteLength > MAX_CONFIG_KEY_BYTES + 1) throw invalid('request is too large', 'range_end');
   const end = binaryString(rangeEnd);
   // The first key that there may be is a zero byte: from there on, all.
@@ -37,10 +31,10 @@ export function rangeSpan(key: Uint8Array, rangeEnd: Uint8Array): KeySpan | unde
   return end > start ? { start, end } : undefined;
 }
 
-/** A single key of the cluster's own is refused to whoever deletes it; ranges do not show them. */
-export function deletedSpan(key: Uint8Array, rangeEnd: Uint8Array): KeySpan | undefined {
-  if (rangeEnd.byteLength === 0) writtenKey(key);
-  return rangeSpan(key, rangeEnd);
+function readKey(key: Uint8Array): string {
+  if (key.byteLength === 0) throw invalid('key is not provided', 'key');
+  if (key.byteLength > MAX_CONFIG_KEY_BYTES) throw invalid('request is too large', 'key');
+  return binaryString(key);
 }
 
 export function keyValue(entry: ConfigEntry, keysOnly = false): KeyValue {

@@ -8,7 +8,7 @@ import {
   type RangeResponse,
   type ResponseHeader,
 } from '@holdfast/proto/etcd/rpc';
-import { ConfigSort, type ListOrder } from '../../coordination/config-command.ts';
+import { ConfigSort, type KeySpan, type ListOrder } from '../../coordination/config-command.ts';
 import { sortEntries } from '../../coordination/config-sort.ts';
 import type { ConfigEntry } from '../../coordination/coordination-events.ts';
 import { invalid } from './etcd-error.ts';
@@ -22,11 +22,15 @@ const SORTS: Readonly<Record<number, ConfigSort>> = {
   [SortTarget.VALUE]: ConfigSort.value,
 };
 
+/** More keys than there can be. */
+const MAX_LIMIT = 0xffff_ffff;
+/** A range that has no key in it: nothing is before the first key. */
+export const NO_KEYS: KeySpan = { start: '', end: '' };
+
 /** A range as it is read: everything that it selects, by key, and what is done with it afterwards. */
 export class EtcdRange {
   readonly request: RangeRequest;
-  /** Undefined: it selects nothing. */
-  readonly order: ListOrder | undefined;
+  readonly order: ListOrder;
   readonly #sortBy: ConfigSort;
 
   /** Errors: key is not provided, invalid sort option. */
@@ -36,9 +40,8 @@ export class EtcdRange {
     if (sortBy === undefined || SortOrder[request.sortOrder] === undefined)
       throw invalid('invalid sort option', 'sort_target');
     this.#sortBy = sortBy;
-    const span = rangeSpan(request.key, request.rangeEnd);
-    this.order = span && {
-      span,
+    this.order = {
+      span: rangeSpan(request.key, request.rangeEnd) ?? NO_KEYS,
       limit: this.#isByKey && !this.#isFiltered ? this.#limit : 0,
       keysOnly: request.keysOnly && sortBy !== ConfigSort.value,
       countOnly: request.countOnly,
@@ -53,17 +56,17 @@ export class EtcdRange {
   }
 
   /** Of all that is selected, or, where it is by key and not filtered, as much as the limit. */
-  response(header: ResponseHeader | undefined, found: readonly ConfigEntry[], count: number): RangeResponse {
+  response(header: ResponseHeader, found: readonly ConfigEntry[], count: number): RangeResponse {
     const filtered = this.#isFiltered ? found.filter((entry) => this.#shows(entry)) : found;
-    const { sortOrder, keysOnly } = this.request;
+    const { sortOrder, keysOnly, countOnly } = this.request;
     const sorted = this.#isByKey
       ? filtered
       : sortEntries([...filtered], this.#sortBy, sortOrder === SortOrder.DESCEND);
     const shown = this.#limit > 0 ? sorted.slice(0, this.#limit) : sorted;
     return create(RangeResponseSchema, {
-      ...(header && { header }),
+      header,
       kvs: shown.map((entry) => keyValue(entry, keysOnly)),
-      more: this.#limit > 0 && (sorted.length > this.#limit || (!this.#isFiltered && count > this.#limit)),
+      more: this.#limit > 0 && !countOnly && (sorted.length > this.#limit || found.length < count),
       count: BigInt(count),
     });
   }
@@ -73,7 +76,7 @@ export class EtcdRange {
   }
 
   get #limit(): number {
-    return Math.max(0, Number(this.request.limit));
+    return Math.min(Math.max(0, Number(this.request.limit)), MAX_LIMIT);
   }
 
   get #isFiltered(): boolean {
