@@ -5,6 +5,7 @@ import { type ClusterFileContent, clusterSchema, knownKeys, type LogLevel } from
 import type { JwtSettings } from './auth-settings.ts';
 import { findCollisions } from './cluster-collisions.ts';
 import { nearestName } from './nearest-name.ts';
+import type { EtcdLimits } from '../services/etcd/etcd-limits.ts';
 import type { TlsSettings } from '../transport/tls-files.ts';
 import type { NetworkAddress } from './network-address.ts';
 import { type YamlPath, YamlSource } from './yaml-source.ts';
@@ -49,6 +50,7 @@ export interface ClusterConfig {
     /** Undefined: tokens are signed with a secret of the cluster. Paths are absolute. */
     readonly jwt: JwtSettings | undefined;
   };
+  readonly etcd: EtcdLimits;
   readonly log: { readonly level: LogLevel };
 }
 
@@ -175,6 +177,7 @@ function resolved(path: string, content: ClusterFileContent): ClusterConfig {
         privateKey: pathIn(directory, content.auth.jwt.private_key),
       },
     },
+    etcd: { maxTxnOps: content.etcd.max_txn_ops, maxRequestBytes: content.etcd.max_request_bytes },
     log: content.log,
   });
 }

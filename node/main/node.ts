@@ -404,7 +404,7 @@ class Node implements RunningNode {
       this.#metrics.pipelineOperation(operation, code, durationMs);
     const stopping = this.#stopping.signal;
     return [
-      ...engineServices(engine, { clock, observe, stopping }),
+      ...engineServices(engine, { clock, observe, stopping, etcd: this.#options.config.etcd }),
       clusterService({
         status: statusSource(() => this.#engine, facts, identity),
         members: () => this.#engine!.changes,

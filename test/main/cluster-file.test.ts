@@ -36,6 +36,9 @@ auth:
     algorithm: ES256
     public_key: keys/jwt.pub
     private_key: keys/jwt.key
+etcd:
+  max_txn_ops: 512
+  max_request_bytes: 2MiB
 `;
 
 function load(text: string) {
@@ -98,6 +101,7 @@ describe('a valid file', () => {
           privateKey: join(directory!, 'keys/jwt.key'),
         },
       },
+      etcd: { maxTxnOps: 512, maxRequestBytes: 2_097_152 },
     });
   });
 
@@ -112,6 +116,7 @@ describe('a valid file', () => {
       leaseCheckpointMs: 10_000,
     });
     expect(config!.auth).toEqual({ tokenTtlMs: 300_000, jwt: undefined });
+    expect(config!.etcd).toEqual({ maxTxnOps: 128, maxRequestBytes: 1_572_864 });
     expect(() => Object.assign(config!.nodes[0]!.grpc, { port: 1 })).toThrow(TypeError);
   });
 
@@ -126,9 +131,10 @@ describe('a valid file', () => {
     const config = loadClusterFile(new URL('../../cluster.yaml', import.meta.url).pathname);
     const defaults = load('cluster: a\nnodes: [{name: n1, grpc: "h:1", http: "h:2"}]').config!;
     expect(config.nodes.map(({ name }) => name)).toEqual(['n1', 'n2', 'n3']);
-    expect([config.storage, config.limits, config.log]).toEqual([
+    expect([config.storage, config.limits, config.etcd, config.log]).toEqual([
       defaults.storage,
       defaults.limits,
+      defaults.etcd,
       defaults.log,
     ]);
   });
@@ -250,7 +256,7 @@ describe('each field wrong in turn', () => {
     [
       'log:',
       'lgo:',
-      '20: lgo is not a known setting. Did you mean log? Known are cluster, nodes, tls, storage, limits, coordination, auth, log',
+      '20: lgo is not a known setting. Did you mean log? Known are cluster, nodes, tls, storage, limits, coordination, auth, etcd, log',
     ],
     [
       'log:\n  level: warn',

@@ -9,7 +9,7 @@ import {
   type ResponseHeader,
 } from '@holdfast/proto/etcd/rpc';
 import { ConfigSort, type KeySpan, type ListOrder } from '../../coordination/config-command.ts';
-import { sortEntries } from '../../coordination/config-sort.ts';
+import { sortStably } from '../../coordination/config-sort.ts';
 import type { ConfigEntry } from '../../coordination/coordination-events.ts';
 import { invalid } from './etcd-error.ts';
 import { keyValue, rangeSpan } from './etcd-keys.ts';
@@ -61,7 +61,7 @@ export class EtcdRange {
     const { sortOrder, keysOnly, countOnly } = this.request;
     const sorted = this.#isByKey
       ? filtered
-      : sortEntries([...filtered], this.#sortBy, sortOrder === SortOrder.DESCEND);
+      : sortStably(filtered, this.#sortBy, sortOrder === SortOrder.DESCEND);
     const shown = this.#limit > 0 ? sorted.slice(0, this.#limit) : sorted;
     return create(RangeResponseSchema, {
       header,

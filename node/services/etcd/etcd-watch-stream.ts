@@ -100,10 +100,8 @@ export class EtcdWatchStream implements WatchSink, ServedStream {
     this.#onClosed = onClosed;
     stream.onMessage((message) => this.#receive(message));
     stream.onDrain(() => this.#onDrain());
-    stream.onEnd(() => {
-      this.#flush();
-      stream.end();
-    });
+    // A caller that says no more may still listen.
+    stream.onEnd(() => undefined);
     stream.onClose(() => this.#close());
   }
 
@@ -219,7 +217,7 @@ export class EtcdWatchStream implements WatchSink, ServedStream {
     try {
       const terms = etcdWatchTerms(request);
       this.#access.requireKeys('read', () => terms.span);
-      if (this.#watches.has(request.watchId)) throw duplicateId();
+      if (request.watchId !== 0n && this.#watches.has(request.watchId)) throw duplicateId();
       if (this.#watches.size >= MAX_WATCHES) throw tooMany();
       this.#begin(request.watchId === 0n ? this.#chooseId() : request.watchId, terms);
     } catch (error) {
