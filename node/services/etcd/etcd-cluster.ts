@@ -32,7 +32,7 @@ export function etcdClusterService(options: EtcdClusterOptions): ServedService {
   const listed = () => members.current.members.map((member) => memberMessage(member, options));
   return serve(Cluster, {
     async memberList() {
-      return create(MemberListResponseSchema, { header: header(), members: listed() });
+      return create(MemberListResponseSchema, { header: header(0), members: listed() });
     },
 
     memberAdd: () =>
@@ -43,7 +43,7 @@ export function etcdClusterService(options: EtcdClusterOptions): ServedService {
     memberRemove: (_, { ID }) =>
       asEtcd(async () => {
         await changes.remove(memberOf(members, ID).name, false);
-        return create(MemberRemoveResponseSchema, { header: header(), members: listed() });
+        return create(MemberRemoveResponseSchema, { header: header(0), members: listed() });
       }),
 
     memberUpdate: (_, { ID }) =>

@@ -13,7 +13,7 @@ eventually() {
 lease() { etcdctl lease grant "$1" | cut -d' ' -f2; }
 revision() { etcdctl get revision -w fields | sed -n 's/^"Revision" : //p'; }
 modified() { etcdctl get "$@" -w fields | sed -n 's/^"ModRevision" : //p'; }
-oldest() { etcdctl get "$1" --prefix --keys-only --sort-by=CREATE --limit=1 | head -1; }
+oldest() { etcdctl get "$1" --prefix --keys-only --sort-by=CREATE --order=ASCEND --limit=1 | head -1; }
 hash() { command etcdctl --endpoints="$ENDPOINT" endpoint hashkv "$@" | cut -d, -f2; }
 
 has_lines() { [ "$(wc -l <"$2")" -ge "$1" ]; }
