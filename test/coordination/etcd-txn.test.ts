@@ -1,6 +1,5 @@
 /** Transactions by etcd's API: what etcd guarantees of them, in its words. */
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import type { KeyValue } from '@holdfast/proto/etcd/kv';
 import {
   Compare_CompareResult as Result,
   Compare_CompareTarget as Target,
