@@ -92,7 +92,12 @@ export class Auth {
   /** All users. */
   async users(options: CallOptions = {}): Promise<UserDescription[]> {
     const { listUsers } = AuthService.method;
-    const { users } = await callUnary(this.#core, listUsers, create(ListUsersRequestSchema), reading(options));
+    const { users } = await callUnary(
+      this.#core,
+      listUsers,
+      create(ListUsersRequestSchema),
+      reading(options),
+    );
     return users;
   }
 
@@ -136,7 +141,12 @@ export class Auth {
   /** All roles. */
   async roles(options: CallOptions = {}): Promise<string[]> {
     const { listRoles } = AuthService.method;
-    const { roles } = await callUnary(this.#core, listRoles, create(ListRolesRequestSchema), reading(options));
+    const { roles } = await callUnary(
+      this.#core,
+      listRoles,
+      create(ListRolesRequestSchema),
+      reading(options),
+    );
     return roles;
   }
 

@@ -24,6 +24,7 @@ import { accessRules } from '../../node/services/access-rules.ts';
 import { Access, tokenOf } from '../../node/services/access.ts';
 import { AccessRules, guardedService } from '../../node/services/guarded-service.ts';
 import type { CallContext, MessageStream } from '../../node/services/handler.ts';
+import { FREE_METHODS, METHOD_REQUESTS } from './method-needs.ts';
 import { AuthRig, ROOT_PASSWORD, reasonOf } from './auth-rig.ts';
 
 type Selection = MessageInitShape<typeof KeySelectionSchema>;
@@ -64,55 +65,6 @@ describe('every method', () => {
     );
   });
 
-  /** Those that take a user with a role, or none: any user is enough, or nobody is asked. */
-  const FREE: Readonly<Record<string, 'nobody' | 'login'>> = {
-    'holdfast.auth.v1.AuthService/Login': 'nobody',
-    'holdfast.auth.v1.AuthService/Describe': 'nobody',
-    'etcdserverpb.Auth/Authenticate': 'nobody',
-    'holdfast.config.v1.ConfigService/Describe': 'login',
-    'holdfast.config.v1.ConfigService/Batch': 'login',
-    'holdfast.config.v1.ConfigService/Pipeline': 'login',
-    'holdfast.config.v1.ConfigService/Watch': 'login',
-    'holdfast.kv.v1.KvService/Pipeline': 'login',
-    'holdfast.kv.v1.KeyspaceService/DescribeKeyspace': 'login',
-    'holdfast.kv.v1.KeyspaceService/ListKeyspaces': 'login',
-    'holdfast.lease.v1.LeaseService/Grant': 'login',
-    'holdfast.lease.v1.LeaseService/KeepAlive': 'login',
-    'holdfast.lease.v1.LeaseService/List': 'login',
-    'holdfast.id.v1.IdService/Next': 'login',
-    'holdfast.id.v1.IdService/Describe': 'login',
-    'holdfast.cluster.v1.ClusterService/GetStatus': 'nobody',
-    'holdfast.cluster.v1.ClusterService/ListMembers': 'login',
-    'holdfast.raft.v1.BootstrapService/Introduce': 'nobody',
-    'holdfast.raft.v1.BootstrapService/RequestRebuild': 'nobody',
-  };
-  /** What has to be in a request so that the rule can say what it needs. */
-  const REQUESTS: Readonly<Record<string, Record<string, unknown>>> = {
-    'holdfast.config.v1.ConfigService/Get': { key: bytes('z') },
-    'holdfast.config.v1.ConfigService/List': { selection: one('z') },
-    'holdfast.config.v1.ConfigService/Put': put('z'),
-    'holdfast.config.v1.ConfigService/Delete': { selection: one('z') },
-    'holdfast.config.v1.ConfigService/Transact': {
-      transaction: { thenOperations: [{ operation: { case: 'put', value: put('z') } }] },
-    },
-    'holdfast.auth.v1.AuthService/DescribeUser': { name: 'root' },
-    'holdfast.auth.v1.AuthService/DescribeRole': { name: 'other' },
-    'holdfast.lease.v1.LeaseService/Revoke': { lease: 7n },
-    'holdfast.lease.v1.LeaseService/Describe': { lease: 7n },
-    'holdfast.lock.v1.LockService/Acquire': { lock: 'l' },
-    'holdfast.lock.v1.LockService/Release': { lock: 'l' },
-    'holdfast.lock.v1.LockService/Describe': { lock: 'l' },
-    'holdfast.election.v1.ElectionService/Campaign': { election: 'e' },
-    'holdfast.election.v1.ElectionService/Proclaim': { election: 'e' },
-    'holdfast.election.v1.ElectionService/Resign': { election: 'e' },
-    'holdfast.election.v1.ElectionService/Describe': { election: 'e' },
-    'holdfast.election.v1.ElectionService/Observe': { election: 'e' },
-    'holdfast.id.v1.IdService/NextInSequence': { name: 's' },
-    'holdfast.kv.v1.KvService/BatchGet': { keyspace: 'default', keys: [bytes('k')] },
-    'holdfast.kv.v1.KvService/BatchWrite': { mutations: [{ key: bytes('k') }] },
-    'holdfast.kv.v1.KvService/Transact': { comparisons: [{ key: bytes('k') }] },
-  };
-
   test('lets nobody, a user without roles, a user with others, and root as far as it should', async () => {
     await rig.addUser('bob', 'his');
     const bob = await rig.login('bob', 'his');
@@ -124,14 +76,14 @@ describe('every method', () => {
       for (const method of service.methods) {
         const path = `${method.parent.typeName}/${method.name}`;
         const rule = rules().of(method);
-        const request = create(method.input, REQUESTS[path] ?? {});
+        const request = create(method.input, METHOD_REQUESTS[path] ?? {});
         const asks = (token: string | undefined) =>
           reasonOf(
             Promise.resolve().then(() => rig.context(token).access.require(() => rule.needs(request))),
           );
         const asked = await Promise.all([undefined, 'forged', bob, alice, root].map(asks));
         const told = [path, ...asked];
-        const free = FREE[path];
+        const free = FREE_METHODS[path];
         if (free === 'nobody')
           expect(told).toEqual([path, undefined, undefined, undefined, undefined, undefined]);
         else if (free === 'login')

@@ -7,6 +7,7 @@ import type {
   MessageInitShape,
   MessageShape,
 } from '@bufbuild/protobuf';
+import type { KeyValue } from '@holdfast/proto/etcd/kv';
 import {
   DeleteRangeRequestSchema,
   KV,
@@ -38,6 +39,14 @@ export function text(bytes: Uint8Array | undefined): string {
 }
 
 export const EVERYTHING = '\0';
+
+/** A key in short: key=value, when it came into being, when it changed last, how often. */
+export function shortKey(
+  { key, value, createRevision, modRevision, version }: KeyValue,
+  from: bigint,
+): string {
+  return `${text(key)}=${text(value)} ${createRevision - from} ${modRevision - from} ${version}`;
+}
 
 type Keyed<S extends DescMessage> = Omit<MessageInitShape<S>, 'key' | 'rangeEnd' | 'value' | '$typeName'>;
 

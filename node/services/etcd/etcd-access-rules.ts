@@ -19,7 +19,7 @@ import type { KeyNeed, Needs } from '../access.ts';
 import type { AccessRules, MethodRule, MethodRules } from '../guarded-service.ts';
 import { prefixSpan } from '../key-selection.ts';
 import { operationNeeds, transactionNeeds, type LeasedNeeds } from '../operation-needs.ts';
-import { etcdError } from './etcd-error.ts';
+import { toldAsEtcd } from './etcd-error.ts';
 import { rangeSpan } from './etcd-keys.ts';
 import { EtcdTransaction, deleteOperation, putOperation } from './etcd-transaction.ts';
 
@@ -33,14 +33,14 @@ const READ_BY_ROOT: MethodRule = { needs: () => 'root', kind: 'read' };
 /** Adds the rules of etcd's services; refusals are in etcd's words. */
 export function addEtcdRules(rules: AccessRules, leased: LeasedNeeds): AccessRules {
   return rules
-    .add(KV, kvRules(leased), etcdError)
-    .add(Watch, { watch: EACH }, etcdError)
-    .add(Lease, leaseRules(leased), etcdError)
-    .add(Cluster, CLUSTER_RULES, etcdError)
-    .add(Maintenance, MAINTENANCE_RULES, etcdError)
-    .add(Auth, AUTH_RULES, etcdError)
-    .add(Lock, LOCK_RULES, etcdError)
-    .add(Election, ELECTION_RULES, etcdError);
+    .add(KV, kvRules(leased), toldAsEtcd)
+    .add(Watch, { watch: EACH }, toldAsEtcd)
+    .add(Lease, leaseRules(leased), toldAsEtcd)
+    .add(Cluster, CLUSTER_RULES, toldAsEtcd)
+    .add(Maintenance, MAINTENANCE_RULES, toldAsEtcd)
+    .add(Auth, AUTH_RULES, toldAsEtcd)
+    .add(Lock, LOCK_RULES, toldAsEtcd)
+    .add(Election, ELECTION_RULES, toldAsEtcd);
 }
 
 function kvRules(leased: LeasedNeeds): MethodRules<typeof KV> {

@@ -73,11 +73,16 @@ export function etcdError(error: unknown): HoldfastError {
   return new EtcdError({ ...init, code: StatusCode[known.code] }, ...text);
 }
 
+/** The same, but a defect stays what it is, so that whoever answers the call notes it. */
+export function toldAsEtcd(error: unknown): unknown {
+  return error instanceof HoldfastError ? etcdError(error) : error;
+}
+
 /** Has what fails fail as etcd says it. */
 export async function asEtcd<T>(work: () => Promise<T> | T): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw etcdError(error);
+    throw toldAsEtcd(error);
   }
 }

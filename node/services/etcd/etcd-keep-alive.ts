@@ -17,7 +17,7 @@ import { KeepAliveRequestSchema, LeaseService } from '@holdfast/proto/lease/v1/l
 import type { LeaderCalls } from '../../cluster/leader-calls.ts';
 import type { Sessions } from '../../coordination/sessions.ts';
 import type { CallContext, MessageStream } from '../handler.ts';
-import { etcdError } from './etcd-error.ts';
+import { toldAsEtcd } from './etcd-error.ts';
 import type { HeaderOf } from './etcd-header.ts';
 
 /** Requests that wait, of one stream. */
@@ -135,7 +135,7 @@ export class EtcdKeepAlive {
   }
 
   #end(error: unknown): void {
-    if (!this.#isClosed) this.#stream.end(etcdError(error));
+    if (!this.#isClosed) this.#stream.end(toldAsEtcd(error) as Error);
   }
 }
 

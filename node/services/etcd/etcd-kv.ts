@@ -14,11 +14,11 @@ import {
   type TxnRequest,
   type TxnResponse,
 } from '@holdfast/proto/etcd/rpc';
-import type { ConfigOperation } from '../../coordination/config-command.ts';
-import type { DeleteResult, OperationResult, PutResult } from '../../coordination/config-outcome.ts';
+import type { PutResult } from '../../coordination/config-outcome.ts';
 import type { Configuration } from '../../coordination/configuration.ts';
 import { canGrow } from '../config-transaction-messages.ts';
 import { serve, type CallContext, type ServedService } from '../handler.ts';
+import { deleteKeys } from './etcd-delete.ts';
 import { asEtcd } from './etcd-error.ts';
 import type { HeaderOf } from './etcd-header.ts';
 import { bytesOf, checkRequestBytes, transactionBytes, type EtcdLimits } from './etcd-limits.ts';
@@ -72,13 +72,15 @@ class EtcdKv {
   async put(request: PutRequest, context: CallContext): Promise<PutResponse> {
     const operation = putOperation(request);
     checkRequestBytes(bytesOf(request.key, request.value), this.#limits);
-    const { result, revision } = await this.#one(operation, context, true);
-    return putResponse(this.#header(revision), result as PutResult);
+    const transaction = { comparisons: [], thenOperations: [operation], elseOperations: [] };
+    const terms = { ...termsOf(context), grows: true, identity: undefined };
+    const { results, revision } = await this.#configuration.transact(transaction, terms);
+    return putResponse(this.#header(revision), results[0] as PutResult);
   }
 
   async deleteRange(request: DeleteRangeRequest, context: CallContext): Promise<DeleteRangeResponse> {
-    const { result, revision } = await this.#one(deleteOperation(request), context, false);
-    return deleteResponse(this.#header(revision), result as DeleteResult);
+    const { result, revision } = await deleteKeys(this.#configuration, deleteOperation(request), context);
+    return deleteResponse(this.#header(revision), result);
   }
 
   async txn(request: TxnRequest, context: CallContext): Promise<TxnResponse> {
@@ -111,21 +113,6 @@ class EtcdKv {
     for (const [request, range] of past)
       found.set(request, await readRange(this.#configuration.reads, range, context.signal));
     return found;
-  }
-
-  /** A transaction of one operation. */
-  async #one(
-    operation: ConfigOperation,
-    context: CallContext,
-    grows: boolean,
-  ): Promise<{ result: OperationResult | undefined; revision: number }> {
-    const transaction = { comparisons: [], thenOperations: [operation], elseOperations: [] };
-    const { results, revision } = await this.#configuration.transact(transaction, {
-      ...termsOf(context),
-      grows,
-      identity: undefined,
-    });
-    return { result: results[0], revision };
   }
 }
 

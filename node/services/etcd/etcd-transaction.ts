@@ -26,6 +26,7 @@ import {
   type ConfigComparison,
   type ConfigOperation,
   type ConfigTransaction,
+  type DeleteOperation,
   type PutOperation,
 } from '../../coordination/config-command.ts';
 import {
@@ -72,7 +73,7 @@ export function putResponse(header: ResponseHeader, { previous }: PutResult): Pu
   });
 }
 
-export function deleteOperation({ key, rangeEnd, prevKv }: DeleteRangeRequest): ConfigOperation {
+export function deleteOperation({ key, rangeEnd, prevKv }: DeleteRangeRequest): DeleteOperation {
   const span = rangeSpan(key, rangeEnd) ?? NO_KEYS;
   return { case: 'delete', span, ifModRevision: undefined, returnPrevious: prevKv };
 }

@@ -35,10 +35,10 @@ import {
   type FollowedTerms,
 } from '../watch-stream.ts';
 import type { ServedStream, WatchedNode } from '../watch-streams.ts';
-import { EtcdError, etcdError } from './etcd-error.ts';
+import { EtcdError, toldAsEtcd } from './etcd-error.ts';
 import type { HeaderOf } from './etcd-header.ts';
 import { watchField, type EtcdWatchEncoder, type ToldEvents } from './etcd-watch-encoder.ts';
-import { NO_WATCH, cancelReason, duplicateId, etcdWatchTerms } from './etcd-watch-messages.ts';
+import { NO_WATCH, WatchNotBegun, cancelReason, duplicateId, etcdWatchTerms } from './etcd-watch-messages.ts';
 
 /** What the streams of a node share. */
 export interface EtcdWatchedNode extends WatchedNode {
@@ -161,10 +161,10 @@ export class EtcdWatchStream implements WatchSink, ServedStream {
   }
 
   /** Ends the stream. */
-  end(error: HoldfastError): void {
+  end(error: unknown): void {
     if (this.#isClosed) return;
     this.#flush();
-    this.#stream.end(etcdError(error));
+    this.#stream.end(toldAsEtcd(error) as Error);
     this.#close();
   }
 
@@ -184,9 +184,12 @@ export class EtcdWatchStream implements WatchSink, ServedStream {
     while (this.#inbox.length > 0 && this.hasRoom) {
       const requests = this.#inbox;
       this.#inbox = [];
-      const failure = await this.#upToDate(requests);
-      if (failure !== undefined) this.end(failure);
-      for (const request of requests) if (!this.#isClosed) this.#takeRequest(request);
+      try {
+        await this.#upToDate(requests);
+        for (const request of requests) if (!this.#isClosed) this.#takeRequest(request);
+      } catch (error) {
+        this.end(error);
+      }
       if (this.#isPaused && !this.#isClosed) {
         this.#isPaused = false;
         this.#stream.resume();
@@ -196,14 +199,9 @@ export class EtcdWatchStream implements WatchSink, ServedStream {
   }
 
   /** A watch that begins now must not miss what its caller knows to have been acknowledged. */
-  async #upToDate(requests: readonly WatchRequest[]): Promise<HoldfastError | undefined> {
-    if (!requests.some(({ requestUnion }) => beginsNow(requestUnion))) return undefined;
-    try {
+  async #upToDate(requests: readonly WatchRequest[]): Promise<void> {
+    if (requests.some(({ requestUnion }) => beginsNow(requestUnion)))
       await this.#node.awaitRead(this.#node.now() + READ_MS);
-      return undefined;
-    } catch (error) {
-      return etcdError(error);
-    }
   }
 
   /** An empty request is none, as with etcd. */
@@ -221,6 +219,7 @@ export class EtcdWatchStream implements WatchSink, ServedStream {
       if (this.#watches.size >= MAX_WATCHES) throw tooMany();
       this.#begin(request.watchId === 0n ? this.#chooseId() : request.watchId, terms);
     } catch (error) {
+      if (!(error instanceof HoldfastError || error instanceof WatchNotBegun)) throw error; // a defect
       const header = this.#node.header();
       const reason = cancelReason(error);
       this.#say({ header, watchId: NO_WATCH, created: true, canceled: true, cancelReason: reason });
