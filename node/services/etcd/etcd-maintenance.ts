@@ -36,6 +36,8 @@ import { keyImage } from './key-image.ts';
 
 /** The version of etcd whose API this is. */
 export const ETCD_VERSION = '3.4.0';
+/** What etcd says as long as it has all of its history. */
+const NEVER_COMPACTED = -1;
 
 export interface EtcdMaintenanceOptions {
   readonly identity: Pick<Identity, 'node_id'>;
@@ -53,7 +55,8 @@ export function etcdMaintenanceService(options: EtcdMaintenanceOptions): ServedS
   return serve(Maintenance, {
     status: async () => calls.status(),
     alarm: (_, request) =>
-      asEtcd(() => create(AlarmResponseSchema, { header: header(), alarms: calls.alarms(request) })),
+      // Without a header, as etcd answers.
+      asEtcd(() => create(AlarmResponseSchema, { alarms: calls.alarms(request) })),
     defragment: async () => create(DefragmentResponseSchema, { header: header() }),
     hash: (context) =>
       asEtcd(async () => {
@@ -122,7 +125,7 @@ class EtcdMaintenance {
     return create(HashKVResponseSchema, {
       header: header(asked || revision),
       hash,
-      compactRevision: BigInt(compactRevision),
+      compactRevision: BigInt(compactRevision || NEVER_COMPACTED),
     });
   }
 

@@ -12,16 +12,18 @@ import type { PlayedPart, StepEnd } from './player.ts';
 export type Said = readonly string[];
 
 /** Of keys, in the formats `json` and `fields`. */
-const KEY_REVISIONS = /("(?:create_revision|mod_revision|(?:Prev)?CreateRevision|(?:Prev)?ModRevision)" ?: ?)(\d+)/g;
+const KEY_REVISIONS =
+  /("(?:create_revision|mod_revision|(?:Prev)?CreateRevision|(?:Prev)?ModRevision)" ?: ?)(\d+)/g;
 
 const REPLACED: readonly (readonly [RegExp, string])[] = [
   [/[^ ]*\/holdfast-etcdctl-\w+\//g, '<work>/'],
   [/127\.0\.0\.\d+:\d{2,}/g, '<address>'],
-  // What of a client's log is of no server: when, where, and in which of its connections.
-  [/"ts":"[^"]*"/g, '"ts":<time>'],
-  [/"target":"[^"]*"/g, '"target":<address>'],
-  [/"attempt":\d+/g, '"attempt":<n>'],
-  [/("(?:cluster_id|member_id|ID|id|leader|lease|ClusterID|MemberID|Leader|(?:Prev)?Lease)" ?: ?)[1-9]\d*/g, '$1<id>'],
+  // Of what a client logs, when and in which of its connections it was is of no server.
+  [/\{"level":"warn",.*"msg":"([^"]*)".*"error":"(.*)"\}$/g, 'warns: $1: $2'],
+  [
+    /("(?:cluster_id|member_id|ID|id|leader|lease|ClusterID|MemberID|Leader|(?:Prev)?Lease)" ?: ?)[1-9]\d*/g,
+    '$1<id>',
+  ],
   [/\b[0-9a-f]{13,16}\b/g, '<id>'],
   [/("(?:revision|Revision)" ?: ?)[1-9]\d*/g, '$1<revision>'],
   [/\bcompacted revision \d+/g, 'compacted revision <revision>'],
@@ -37,8 +39,7 @@ const REPLACED: readonly (readonly [RegExp, string])[] = [
   [/\bremaining\(\d+s\)/g, 'remaining(<time>)'],
   // Which of its keys a lease names first is chance.
   [/("keys":)\[[^\]]*\]/g, '$1<keys>'],
-  [/, \d+ kB,/g, ', <bytes>,'],
-  [/\| \d+ kB \|/g, '| <bytes> |'],
+  [/(?<=, |\| )\d+(?:\.\d+)? [kM]?B(?=,| \|)/g, '<bytes>'],
   [/("(?:ttl|TTL)" ?: ?)59\d\b/g, '$1<time>'],
   [/\b\d+(?:\.\d+)?(?:µs|ms|s)\b(?=$| \|)/g, '<time>'],
 ];

@@ -70,11 +70,7 @@ while IFS= read -r -u 3 step; do
 done 3<"$WORK/steps"
 `;
 
-async function playPart(
-  part: Part,
-  { endpoints, nobody }: Stage,
-  directory: string,
-): Promise<PlayedPart> {
+async function playPart(part: Part, { endpoints, nobody }: Stage, directory: string): Promise<PlayedPart> {
   const work = join(directory, part.name);
   mkdirSync(work);
   writeFileSync(join(work, 'steps'), part.steps.map((step) => `${step}\n`).join(''));
