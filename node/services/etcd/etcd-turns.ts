@@ -9,7 +9,6 @@
  *  4. Who gives up takes its key away; if that cannot be had, the lease does.
  */
 import { create } from '@bufbuild/protobuf';
-import type { Clock } from '@holdfast/client/clock';
 import { PutRequestSchema } from '@holdfast/proto/etcd/rpc';
 import {
   ConfigComparator,
@@ -21,7 +20,9 @@ import {
 } from '../../coordination/config-command.ts';
 import type { TransactOutcome } from '../../coordination/config-outcome.ts';
 import type { Configuration } from '../../coordination/configuration.ts';
+import type { CallTerms, Coordination } from '../../coordination/coordination.ts';
 import type { ConfigEntry } from '../../coordination/coordination-events.ts';
+import type { Grant } from '../../coordination/grant.ts';
 import { SessionCommandKind } from '../../coordination/session-command.ts';
 import type { Sessions } from '../../coordination/sessions.ts';
 import { binaryBytes, binaryString } from '../../storage/row-key.ts';
@@ -41,8 +42,8 @@ const STEP_MS = 10_000;
 
 export interface TurnsOptions extends WatchingNode {
   readonly configuration: Configuration;
+  readonly coordination: Pick<Coordination, 'unledError' | 'machine'>;
   readonly sessions: Sessions;
-  readonly clock: Clock;
 }
 
 /** A caller's key. */
@@ -94,7 +95,9 @@ export class EtcdTurns {
       context.access.confirm(); // who may wait no more does not get it
       return revision;
     } catch (error) {
-      void this.leave(place, this.#inTime(context)).catch(() => undefined); // invariant 4
+      // The node takes away what it has put: the caller may not be let in any more. Invariant 4.
+      const terms = { ...this.#inTime(context), grant: this.#ownGrant };
+      void this.leave(place, terms).catch(() => undefined);
       throw error;
     }
   }
@@ -111,14 +114,14 @@ export class EtcdTurns {
   }
 
   /** Gives a place up; one that is gone already is not missed. */
-  async leave({ key, revision }: Pick<Place, 'key' | 'revision'>, context: CallContext): Promise<number> {
+  async leave({ key, revision }: Pick<Place, 'key' | 'revision'>, terms: CallTerms): Promise<number> {
     const remove: ConfigOperation = {
       case: 'delete',
       span: keySpan(key),
       ifModRevision: undefined,
       returnPrevious: false,
     };
-    return (await this.#transact(isCreated(key, revision), [remove], [], context)).revision;
+    return (await this.#transact(isCreated(key, revision), [remove], [], terms)).revision;
   }
 
   /** Whoever has its turn; undefined: nobody. */
@@ -185,12 +188,23 @@ export class EtcdTurns {
     comparison: ConfigComparison,
     thenOperations: readonly ConfigOperation[],
     elseOperations: readonly ConfigOperation[],
-    { deadlineMs, isRouted, grant }: CallContext,
+    { deadlineMs, isRouted, grant }: CallTerms,
   ): Promise<TransactOutcome> {
     const grows = thenOperations.some((operation) => operation.case === 'put');
     const transaction = { comparisons: [comparison], thenOperations, elseOperations };
     const terms = { deadlineMs, isRouted, grant, grows, identity: undefined };
     return this.#options.configuration.transact(transaction, terms);
+  }
+
+  /** By which the node does something itself: by the newest permissions, whatever they are. */
+  get #ownGrant(): Grant {
+    const { coordination } = this.#options;
+    return {
+      get revision() {
+        return coordination.machine.auth.state.revision;
+      },
+      renew: () => undefined,
+    };
   }
 
   /** A call that has waited has time for one step more. */

@@ -51,10 +51,12 @@ export async function play(parts: readonly Part[], stage: Stage): Promise<Played
 /** An etcdctl that knows where to go, unless it is told. */
 function writeWrapper(directory: string, etcdctl: string): void {
   const path = join(directory, 'etcdctl');
+  // On a busy machine five seconds are not enough for what takes none.
   const lines = [
     '#!/bin/sh',
-    `case "$*" in *--endpoints=*) exec ${etcdctl} "$@" ;; esac`,
-    `exec ${etcdctl} --endpoints="$ENDPOINTS" "$@"`,
+    'case "$*" in *--endpoints=*) ;; *) set -- --endpoints="$ENDPOINTS" "$@" ;; esac',
+    'case "$*" in *-timeout=*) ;; *) set -- --command-timeout=40s --dial-timeout=20s "$@" ;; esac',
+    `exec ${etcdctl} "$@"`,
   ];
   writeFileSync(path, `${lines.join('\n')}\n`);
   chmodSync(path, 0o755);

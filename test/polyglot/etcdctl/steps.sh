@@ -16,7 +16,7 @@ modified() { etcdctl get "$@" -w fields | sed -n 's/^"ModRevision" : //p'; }
 oldest() { etcdctl get "$1" --prefix --keys-only --sort-by=CREATE --order=ASCEND --limit=1 | head -1; }
 hash() { command etcdctl --endpoints="$ENDPOINT" endpoint hashkv "$@" | cut -d, -f2; }
 
-has_lines() { [ "$(wc -l <"$2")" -ge "$1" ]; }
+has_lines() { [ -f "$2" ] && [ "$(wc -l <"$2")" -ge "$1" ]; }
 has_keys() { [ "$(etcdctl get "$2" --prefix --keys-only | grep -c .)" -eq "$1" ]; }
 has_value() { [ "$(etcdctl get "$1" --print-value-only)" = "$2" ]; }
 # keys N PREFIX: waits until there are N keys.
