@@ -68,13 +68,17 @@ export class EtcdSystem implements System {
     onChange: (key: string) => void,
   ): Promise<() => Promise<void>> {
     const client = new Etcd3({ hosts: this.#clients.map((port) => `127.0.0.1:${port}`) });
-    await Promise.all(
+    const following = await Promise.all(
       Array.from({ length: watchers }, async () => {
         const watcher = await client.watch().prefix(prefix).create();
-        watcher.on('put', ({ key }) => onChange(key.toString()));
+        return watcher.on('put', ({ key }) => onChange(key.toString()));
       }),
     );
-    return async () => client.close();
+    return async () => {
+      // A watcher that is not cancelled connects again for ever, also after its client is closed.
+      await Promise.all(following.map((watcher) => watcher.cancel()));
+      client.close();
+    };
   }
 
   async #start(): Promise<void> {

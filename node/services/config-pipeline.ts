@@ -33,11 +33,11 @@ const MAX_UNANSWERED_BYTES = 16 * 1024 * 1024;
 /** What a call holds in memory besides its bytes, about. */
 const CALL_BYTES = 256;
 
+/** What a batch has in common. */
+export type BatchContext = Pick<CallContext, 'deadlineMs' | 'isRouted' | 'access' | 'budget'>;
+
 /** Does a batch: one result a call. */
-export type DoBatch = (
-  calls: readonly Call[],
-  terms: Pick<CallContext, 'deadlineMs' | 'isRouted' | 'access'>,
-) => Promise<CallResult[]>;
+export type DoBatch = (calls: readonly Call[], context: BatchContext) => Promise<CallResult[]>;
 
 export interface ConfigPipelineOptions {
   readonly clock: Clock;
@@ -117,8 +117,8 @@ export class ConfigPipeline {
       this.#throttle();
       this.#endIfDone();
     };
-    const { isRouted, access } = this.#context;
-    this.#options.batch(calls, { deadlineMs, isRouted, access }).then(
+    const { isRouted, access, budget } = this.#context;
+    this.#options.batch(calls, { deadlineMs, isRouted, access, budget }).then(
       (results) => {
         this.#observe(calls, results, startedMs);
         done({ id, results });

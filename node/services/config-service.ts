@@ -22,7 +22,7 @@ import {
   type TransactRequest,
   type TransactResponse,
 } from '@holdfast/proto/config/v1/config';
-import type { ConfigOperation } from '../coordination/config-command.ts';
+import type { ConfigOperation, ConfigTransaction } from '../coordination/config-command.ts';
 import type { DeleteResult, PutResult } from '../coordination/config-outcome.ts';
 import type { Configuration } from '../coordination/configuration.ts';
 import { checkBatch, refuse } from '../kv/limits.ts';
@@ -36,10 +36,10 @@ import {
   putOperation,
   transactMessage,
 } from './config-messages.ts';
-import { ConfigPipeline } from './config-pipeline.ts';
+import { ConfigPipeline, type BatchContext } from './config-pipeline.ts';
 import { canGrow, checkedTransaction } from './config-transaction-messages.ts';
 import { callNeeds, type LeasedNeeds } from './operation-needs.ts';
-import { serve, type CallContext, type Handlers, type ServedService } from './handler.ts';
+import { serve, type ByteBudget, type CallContext, type Handlers, type ServedService } from './handler.ts';
 import { configKey } from './key-selection.ts';
 import { asHoldfastError, safeInteger } from './kv-messages.ts';
 import { sequenceIdentity } from './session-messages.ts';
@@ -47,8 +47,13 @@ import { sequenceIdentity } from './session-messages.ts';
 /** Bytes of values that one Batch may answer with: a message is at most 16 MiB. */
 const MAX_ANSWER_BYTES = 15 * 1024 * 1024;
 
+/** Of a call that comes alone. */
 type Terms = Pick<CallContext, 'deadlineMs' | 'isRouted' | 'grant'>;
-type BatchTerms = Pick<CallContext, 'deadlineMs' | 'isRouted' | 'access'>;
+
+/** Of a call in a batch. */
+interface BatchedTerms extends Terms {
+  readonly answers?: BatchAnswers;
+}
 
 export interface ConfigServiceOptions {
   readonly configuration: Configuration;
@@ -139,42 +144,55 @@ class ConfigCalls {
     });
   }
 
-  async put(request: PutRequest, terms: Terms): Promise<PutResponse> {
+  async put(request: PutRequest, terms: BatchedTerms): Promise<PutResponse> {
     const { result, revision } = await this.#one(putOperation(request), request, terms, true);
     return putMessage(result as PutResult, revision);
   }
 
-  async delete(request: DeleteRequest, terms: Terms): Promise<DeleteResponse> {
+  async delete(request: DeleteRequest, terms: BatchedTerms): Promise<DeleteResponse> {
     const { result, revision } = await this.#one(deleteOperation(request), request, terms, false);
     return deleteMessage(result as DeleteResult, revision);
   }
 
-  async transact(request: TransactRequest, terms: Terms): Promise<TransactResponse> {
+  async transact(request: TransactRequest, terms: BatchedTerms): Promise<TransactResponse> {
     const transaction = checkedTransaction(request.transaction);
+    this.#count(transaction, terms);
     const identity = sequenceIdentity(request.sequence);
     const grows = canGrow(transaction);
     return transactMessage(await this.#configuration.transact(transaction, { ...terms, grows, identity }));
   }
 
   /** All in one turn, so that writes go into the log together and reads share one question to the majority. */
-  async batch(calls: readonly Call[], terms: BatchTerms): Promise<CallResult[]> {
-    const read = new BatchedReads(this.#configuration, terms);
-    const answers = await Promise.all(calls.map((call) => this.#call(call, terms, read).catch(errorResult)));
-    return answers.map((answer) => create(CallResultSchema, { result: answer }));
+  async batch(calls: readonly Call[], context: BatchContext): Promise<CallResult[]> {
+    const answers = new BatchAnswers(context.budget);
+    let ready: Promise<void> | undefined;
+    const upToDate = () => (ready ??= this.#configuration.awaitRead(context));
+    try {
+      const results = await Promise.all(
+        calls.map((call) => this.#call(call, context, { answers, upToDate }).catch(errorResult)),
+      );
+      return results.map((result) => create(CallResultSchema, { result }));
+    } finally {
+      answers.give();
+    }
   }
 
   /** Each is let in by itself. */
-  async #call(of: Call, batch: BatchTerms, reads: BatchedReads): Promise<CallResult['result']> {
+  async #call(
+    of: Call,
+    batch: BatchContext,
+    { answers, upToDate }: { answers: BatchAnswers; upToDate: () => Promise<void> },
+  ): Promise<CallResult['result']> {
     const { call } = of;
     const grant = batch.access.of(() => callNeeds(of, this.#leased));
-    const terms = { deadlineMs: batch.deadlineMs, isRouted: batch.isRouted, grant };
+    const terms = { deadlineMs: batch.deadlineMs, isRouted: batch.isRouted, grant, answers };
     switch (call.case) {
       case 'get': {
         const key = configKey(call.value.key);
-        await reads.upToDate(call.value.options);
+        if (call.value.options?.stale !== true) await upToDate();
         const response = this.read(key, call.value);
         grant.confirm();
-        reads.count(response);
+        answers.count(entryBytes(response));
         return { case: 'get', value: response };
       }
       case 'put':
@@ -188,14 +206,20 @@ class ConfigCalls {
     }
   }
 
+  /** What a call of a batch will answer with is counted before it is proposed: afterwards it is too late to refuse it. */
+  #count(transaction: ConfigTransaction, { answers }: BatchedTerms): void {
+    if (answers !== undefined) answers.count(this.#configuration.reads.answerSize(transaction));
+  }
+
   /** A transaction of one operation. */
   async #one(
     operation: ConfigOperation,
     { sequence }: PutRequest | DeleteRequest,
-    terms: Terms,
+    terms: BatchedTerms,
     grows: boolean,
   ) {
     const transaction = { comparisons: [], thenOperations: [operation], elseOperations: [] };
+    this.#count(transaction, terms);
     const identity = sequenceIdentity(sequence);
     const { results, revision } = await this.#configuration.transact(transaction, {
       ...terms,
@@ -206,33 +230,34 @@ class ConfigCalls {
   }
 }
 
-/** Reads of one batch. */
-class BatchedReads {
-  readonly #configuration: Configuration;
-  readonly #terms: BatchTerms;
-  #ready: Promise<void> | undefined;
+/** What one batch answers with: bounded, and held against the caller's budget until all of it is known. */
+class BatchAnswers {
+  readonly #budget: ByteBudget;
   #bytes = 0;
 
-  constructor(configuration: Configuration, terms: BatchTerms) {
-    this.#configuration = configuration;
-    this.#terms = terms;
+  constructor(budget: ByteBudget) {
+    this.#budget = budget;
   }
 
-  async upToDate(options: ReadOptions | undefined): Promise<void> {
-    if (options?.stale === true) return;
-    await (this.#ready ??= this.#configuration.awaitRead(this.#terms));
-  }
-
-  /** Error: ANSWER_TOO_LARGE. */
-  count({ entry }: GetResponse): void {
-    const bytes = entry === undefined ? 0 : entry.key.byteLength + entry.value.byteLength;
+  /** Errors: ANSWER_TOO_LARGE, OVERLOADED. One answer goes through, however large. */
+  count(bytes: number): void {
+    if (bytes === 0) return;
     const after = this.#bytes + bytes;
     if (after > MAX_ANSWER_BYTES && this.#bytes > 0) {
-      const message = `the answers of the batch are more than ${MAX_ANSWER_BYTES} bytes together. Read in smaller batches.`;
+      const message = `the answers of the batch are more than ${MAX_ANSWER_BYTES} bytes together. Nothing was done for this call; ask for less, or in smaller batches.`;
       throw refuse('ANSWER_TOO_LARGE', 'calls', message, String(after), String(MAX_ANSWER_BYTES));
     }
+    if (!this.#budget.tryTake(bytes)) throw this.#budget.refusal();
     this.#bytes = after;
   }
+
+  give(): void {
+    this.#budget.give(this.#bytes);
+  }
+}
+
+function entryBytes({ entry }: GetResponse): number {
+  return entry === undefined ? 0 : entry.key.byteLength + entry.value.byteLength;
 }
 
 function errorResult(error: unknown): { case: 'error'; value: ReturnType<typeof errorToMessage> } {
