@@ -2,9 +2,11 @@
  * Gossip as bytes: `holdfast.gossip.v1.GossipMessage`. What is not as the format wants it is no
  * message: RangeError, and nothing of it is taken in.
  */
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, toBinary, type MessageInitShape } from '@bufbuild/protobuf';
 import {
   GossipMessageSchema,
+  InstanceSchema,
+  NodeRecordSchema,
   NodeState,
   type GossipMessage as WireMessage,
   type Instance as WireInstance,
@@ -61,25 +63,25 @@ function readable(bytes: Uint8Array): WireMessage {
   }
 }
 
-function wireBody(body: GossipBody) {
+function wireBody(body: GossipBody): NonNullable<MessageInitShape<typeof GossipMessageSchema>['body']> {
   switch (body.type) {
     case 'ping':
-      return { case: 'ping' as const, value: { number: body.number, target: body.target } };
+      return { case: 'ping', value: { number: body.number, target: body.target } };
     case 'ack':
-      return { case: 'ack' as const, value: { number: body.number } };
+      return { case: 'ack', value: { number: body.number } };
     case 'pingRequest':
-      return { case: 'pingRequest' as const, value: { number: body.number, target: body.target } };
+      return { case: 'pingRequest', value: { number: body.number, target: body.target } };
     case 'nack':
-      return { case: 'nack' as const, value: { number: body.number } };
+      return { case: 'nack', value: { number: body.number } };
     case 'sync':
       return {
-        case: 'sync' as const,
+        case: 'sync',
         value: { nodes: body.nodes.map(wireRecord), wantsReply: body.wantsReply },
       };
     case 'notice':
-      return { case: 'notice' as const, value: {} };
+      return { case: 'notice', value: {} };
     case 'refusal':
-      return { case: 'refusal' as const, value: { newer: wireInstance(body.newer) } };
+      return { case: 'refusal', value: { newer: wireInstance(body.newer) } };
   }
 }
 
@@ -102,7 +104,7 @@ function bodyOf(body: WireMessage['body']): GossipBody {
   }
 }
 
-function wireInstance({ member, start }: Instance) {
+function wireInstance({ member, start }: Instance): MessageInitShape<typeof InstanceSchema> {
   return { member, start: BigInt(start) };
 }
 
@@ -111,7 +113,13 @@ function instanceOf(instance: WireInstance | undefined): Instance {
   return { member: instance.member, start: counted(instance.start, MAX_INCARNATION) };
 }
 
-function wireRecord({ member, start, incarnation, state, ...told }: NodeRecord) {
+function wireRecord({
+  member,
+  start,
+  incarnation,
+  state,
+  ...told
+}: NodeRecord): MessageInitShape<typeof NodeRecordSchema> {
   return {
     ...told,
     instance: wireInstance({ member, start }),

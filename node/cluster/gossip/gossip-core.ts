@@ -16,7 +16,7 @@
 import { ClusterView, type ClusterViewOptions, type GossipChange } from './cluster-view.ts';
 import { LivedTime } from './lived-time.ts';
 import { LocalHealth } from './local-health.ts';
-import type { GossipBody, GossipMessage, OutgoingGossip, Sync } from './messages.ts';
+import type { GossipBody, GossipMessage, OutgoingGossip, PingRequest, Sync } from './messages.ts';
 import { timesToTell } from './news.ts';
 import {
   compareInstances,
@@ -28,6 +28,7 @@ import {
 } from './node-record.ts';
 import { Prober } from './prober.ts';
 import type { GossipSettings } from './settings.ts';
+import { shuffled } from './turns.ts';
 
 /** Nodes up to which Syncs are as frequent as the setting says. */
 const FEW_NODES = 32;
@@ -93,7 +94,7 @@ export class GossipCore {
       this.#health,
       {
         nextToProbe: () => this.#nextToProbe(),
-        helpersFor: (target, count) => this.#others(count, target).map(({ name }) => name),
+        helpersFor: (target, count) => this.#others(count, target),
         send: (to, body) => this.#send(to, body),
         onSilent: (target) => this.#onSilent(target),
       },
@@ -219,7 +220,7 @@ export class GossipCore {
         if (body.target === this.self.name) this.#send(from, { type: 'ack', number: body.number });
         return;
       case 'pingRequest':
-        return this.#prober.relay(from, body.number, body.target, this.#time.ms);
+        return this.#onPingRequest(from, body);
       case 'ack':
         if (this.#rejoins.get(body.number) === from) this.#onFound(from);
         return this.#prober.onAck(from, body.number);
@@ -230,6 +231,13 @@ export class GossipCore {
       default:
         return;
     }
+  }
+
+  /** Who has missed that a node has left is told so, before it accuses. */
+  #onPingRequest(from: string, { number, target }: PingRequest): void {
+    const known = this.#view.nodes.get(target);
+    if (known?.state === 'left') this.#send(from, { type: 'nack', number }, known);
+    else this.#prober.relay(from, number, target, this.#time.ms);
   }
 
   /** Invariant 4. */
@@ -269,7 +277,8 @@ export class GossipCore {
 
   #tell(): void {
     if (this.#view.news.size === 0) return;
-    for (const { name } of this.#others(this.#settings.newsFanOut)) this.#send(name, { type: 'notice' });
+    for (const name of this.#view.nodes.nextToTell(this.#settings.newsFanOut))
+      this.#send(name, { type: 'notice' });
   }
 
   #tickLoad(): void {
@@ -294,11 +303,11 @@ export class GossipCore {
     const { syncIntervalMs } = this.#settings;
     const longestMs = syncIntervalMs * Math.max(1, this.#view.nodes.upCount / FEW_NODES);
     this.#syncGapMs = Math.min(2 * this.#syncGapMs, longestMs);
-    for (const { name } of this.#others(1)) this.#sendSync(name, true);
+    for (const name of this.#others(1)) this.#sendSync(name, true);
   }
 
   #askSeeds(): void {
-    for (const name of this.#sample(this.#seeds, SEEDS_AT_ONCE)) this.#sendSync(name, true);
+    for (const name of shuffled(this.#seeds, this.#random, SEEDS_AT_ONCE)) this.#sendSync(name, true);
   }
 
   /**
@@ -312,7 +321,7 @@ export class GossipCore {
     const unknown = this.#seeds.filter((name) => this.#view.nodes.get(name) === undefined);
     const candidates = [...lost, ...unknown];
     if (this.#random() >= candidates.length / this.#view.nodes.upCount) return;
-    for (const target of this.#sample(candidates, 1)) {
+    for (const target of shuffled(candidates, this.#random, 1)) {
       const number = this.#prober.nextNumber();
       this.#rejoins.set(number, target);
       this.#send(target, { type: 'ping', number, target });
@@ -321,11 +330,13 @@ export class GossipCore {
 
   #sendSync(to: string, wantsReply: boolean): void {
     // Itself and the receiver above all: that is what the two can do something about.
-    const first = [this.self, this.#view.nodes.get(to)].filter((record) => record !== undefined);
-    const others = this.#view.nodes.pick(Infinity, ({ name }) => name !== to && name !== this.self.name);
+    const { nodes: known } = this.#view;
+    const others = known.pick(Infinity, ({ name }) => name !== to && name !== this.self.name);
     const nodes: NodeRecord[] = [];
     let left = this.#settings.maxSyncBytes;
-    for (const record of [...first, ...others]) {
+    for (const name of [this.self.name, to, ...others]) {
+      const record = known.get(name);
+      if (record === undefined) continue;
       left -= recordBytes(record);
       if (left < 0) break;
       nodes.push(record);
@@ -333,14 +344,15 @@ export class GossipCore {
     this.#post(to, { type: 'sync', nodes, wantsReply }, []);
   }
 
-  #send(to: string, body: GossipBody): void {
+  /** `about`: a record that the receiver should know. */
+  #send(to: string, body: GossipBody, about?: NodeRecord): void {
     const { maxNewsBytes, retransmits } = this.#settings;
     const { news, nodes } = this.#view;
     const known = nodes.get(to);
     // Invariant 3.
     const isDoubted = known?.state === 'suspect' || known?.state === 'dead';
     const times = timesToTell(retransmits, nodes.upCount);
-    this.#post(to, body, news.take(maxNewsBytes, times, isDoubted ? known : undefined));
+    this.#post(to, body, news.take(maxNewsBytes, times, isDoubted ? known : about));
   }
 
   #post(to: string, body: GossipBody, news: readonly NodeRecord[]): void {
@@ -349,21 +361,12 @@ export class GossipCore {
   }
 
   /** Some others that are up. */
-  #others(count: number, except?: string): NodeRecord[] {
+  #others(count: number, except?: string): string[] {
     const { name: self } = this.self;
     return this.#view.nodes.pick(
       count,
       (record) => isUp(record) && record.name !== self && record.name !== except,
     );
-  }
-
-  /** Some of the names, in random order. */
-  #sample(names: readonly string[], count: number): string[] {
-    const left = [...names];
-    const sampled: string[] = [];
-    while (sampled.length < count && left.length > 0)
-      sampled.push(...left.splice(Math.floor(this.#random() * left.length), 1));
-    return sampled;
   }
 
   #isDue(what: 'news' | 'sync' | 'join' | 'rejoin', intervalMs: number): boolean {

@@ -1,25 +1,25 @@
 /**
- * The nodes that are known, and whose turn it is to be probed.
+ * The nodes that are known, and whose turn it is to be probed and to be told news.
  *
- *  1. A record is replaced only by one that counts more (`compareRecords`).
- *  2. Among n nodes that are up each is probed at least once in 2n - 1 turns: all in a random
- *     order, then all again in another ("SWIM", section 4.3).
+ * A record is replaced only by one that counts more (`compareRecords`).
  */
 import { compareRecords, isUp, type NodeRecord } from './node-record.ts';
+import { shuffled, Turns } from './turns.ts';
 
 export class KnownNodes {
   readonly #self: string;
   readonly #random: () => number;
   readonly #records = new Map<string, NodeRecord>();
-  /** Names in the order of this pass. */
-  #turns: string[] = [];
-  #nextTurn = 0;
+  readonly #probes: Turns;
+  readonly #tellings: Turns;
   #upCount = 0;
 
   /** `random`: numbers in [0, 1). */
   constructor(self: string, random: () => number) {
     this.#self = self;
     this.#random = random;
+    this.#probes = new Turns(random);
+    this.#tellings = new Turns(random);
   }
 
   /** All, this node included. */
@@ -40,13 +40,17 @@ export class KnownNodes {
     return this.#records.get(name);
   }
 
-  /** Returns whether the record counts more than what was known. Invariant 1. */
+  /** Returns whether the record counts more than what was known. */
   put(record: NodeRecord): boolean {
     const known = this.#records.get(record.name);
     if (known !== undefined && compareRecords(record, known) <= 0) return false;
     this.#records.set(record.name, record);
-    this.#upCount += Number(isUp(record)) - Number(known !== undefined && isUp(known));
-    if (isUp(record) && (known === undefined || !isUp(known))) this.#giveTurn(record.name);
+    const wasUp = known !== undefined && isUp(known);
+    this.#upCount += Number(isUp(record)) - Number(wasUp);
+    if (isUp(record) && !wasUp && record.name !== this.#self) {
+      this.#probes.add(record.name);
+      this.#tellings.add(record.name);
+    }
     return true;
   }
 
@@ -56,39 +60,31 @@ export class KnownNodes {
     this.#records.delete(name);
   }
 
-  /** Whom to probe now; undefined: nobody else is up. Invariant 2. */
+  /** Whom to probe now; undefined: nobody else is up. */
   nextToProbe(): string | undefined {
-    for (let pass = 0; pass < 2; pass++) {
-      while (this.#nextTurn < this.#turns.length) {
-        const name = this.#turns[this.#nextTurn++]!;
-        if (this.#mayBeProbed(name)) return name;
-      }
-      this.#turns = this.pick(Infinity, ({ name }) => this.#mayBeProbed(name)).map(({ name }) => name);
-      this.#nextTurn = 0;
+    return this.#probes.next(this.#isOther, this.#others);
+  }
+
+  /** Whom to tell news now: up to so many, each once. */
+  nextToTell(count: number): string[] {
+    const names = new Set<string>();
+    for (let turn = 0; turn < count; turn++) {
+      const name = this.#tellings.next(this.#isOther, this.#others);
+      if (name !== undefined) names.add(name);
     }
-    return undefined;
+    return [...names];
   }
 
   /** Some of those that fit, in random order. */
-  pick(count: number, fits: (record: NodeRecord) => boolean): NodeRecord[] {
-    const fitting = [...this.#records.values()].filter(fits);
-    const wanted = Math.min(count, fitting.length);
-    for (let at = 0; at < wanted; at++) {
-      const other = at + Math.floor(this.#random() * (fitting.length - at));
-      [fitting[at], fitting[other]] = [fitting[other]!, fitting[at]!];
-    }
-    return fitting.slice(0, wanted);
+  pick(count: number, fits: (record: NodeRecord) => boolean): string[] {
+    const names = [...this.#records.values()].filter(fits).map(({ name }) => name);
+    return shuffled(names, this.#random, count);
   }
 
-  /** Who is new has a turn somewhere in what is left of this pass, or nobody would know when. */
-  #giveTurn(name: string): void {
-    if (name === this.#self || this.#turns.includes(name, this.#nextTurn)) return;
-    const at = this.#nextTurn + Math.floor(this.#random() * (this.#turns.length - this.#nextTurn + 1));
-    this.#turns.splice(at, 0, name);
-  }
-
-  #mayBeProbed(name: string): boolean {
+  readonly #isOther = (name: string): boolean => {
     const record = this.#records.get(name);
     return name !== this.#self && record !== undefined && isUp(record);
-  }
+  };
+
+  readonly #others = (): string[] => [...this.#records.keys()].filter(this.#isOther);
 }

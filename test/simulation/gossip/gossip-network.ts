@@ -28,7 +28,7 @@ export interface NodeOptions {
   readonly member?: number;
   readonly start?: number;
   readonly clusterId?: string;
-  /** Where it listens; default: its name. Whoever came last has an address. */
+  /** Where it listens; default: its name. All that share one hear what is sent there. */
   readonly address?: string;
   readonly zone?: string;
 }
@@ -82,6 +82,8 @@ export class GossipNetwork {
   /** By name; of two runs of one name the later. */
   readonly nodes = new Map<string, SimulatedNode>();
   readonly changes: SeenChange[] = [];
+  /** Told of every message that a node sends. */
+  onSent: ((from: SimulatedNode, message: GossipMessage, bytes: number) => void) | undefined;
   /** `from>to` by names. */
   readonly #cuts = new Set<string>();
   /** By millisecond at which they arrive. */
@@ -174,24 +176,29 @@ export class GossipNetwork {
     for (const { sent } of this.#everybody) Object.assign(sent, { messages: 0, bytes: 0 });
   }
 
-  runFor(durationMs: number, each?: () => void): void {
+  runFor(durationMs: number): void {
     const endMs = this.#nowMs + durationMs;
-    while (this.#nowMs < endMs) {
-      this.#step();
-      each?.();
-    }
+    while (this.#nowMs < endMs) this.#step();
   }
 
   /** Returns how long it took; Error: it has not come to that in time. */
   runUntil(condition: () => boolean, withinMs: number, what: string): number {
     const startMs = this.#nowMs;
-    // What is known changes with a change alone, and to look costs more than to run.
-    for (let looked = -1; looked === this.changes.length || !condition();) {
-      if (this.#nowMs - startMs >= withinMs) throw new Error(`after ${withinMs} ms: not yet ${what}`);
-      looked = this.changes.length;
-      this.#step();
-    }
+    if (!this.hasBecome(condition, withinMs)) throw new Error(`after ${withinMs} ms: not yet ${what}`);
     return this.#nowMs - startMs;
+  }
+
+  /** Runs until a condition holds; false: it does not within that time. */
+  hasBecome(condition: () => boolean, withinMs: number): boolean {
+    const endMs = this.#nowMs + withinMs;
+    // To look costs more than to run: as a rule what is known changes with a change alone.
+    for (let looked = -1; ; this.#step()) {
+      if (looked !== this.changes.length || this.#nowMs % TICK_MS === 0) {
+        if (condition()) return true;
+        looked = this.changes.length;
+      }
+      if (this.#nowMs >= endMs) return false;
+    }
   }
 
   /** A millisecond. */
@@ -205,10 +212,11 @@ export class GossipNetwork {
   }
 
   #arrive(address: string, from: SimulatedNode, bytes: Uint8Array): void {
-    const node = this.#everybody.findLast((one) => one.isUp && one.address === address);
-    if (node === undefined) return;
-    node.inbox.push({ from: from.name, bytes });
-    if (this.#nowMs >= node.stalledUntilMs) this.#read(node);
+    for (const node of this.#everybody) {
+      if (!node.isUp || node.address !== address) continue;
+      node.inbox.push({ from: from.name, bytes });
+      if (this.#nowMs >= node.stalledUntilMs) this.#read(node);
+    }
   }
 
   /** Awake again it ticks first as often as it reads first: whichever is worse. */
@@ -232,6 +240,7 @@ export class GossipNetwork {
       const bytes = encodeGossip(message);
       node.sent.messages++;
       node.sent.bytes += bytes.length;
+      this.onSent?.(node, message, bytes.length);
       this.#transmit(node, to, bytes);
     }
   }
