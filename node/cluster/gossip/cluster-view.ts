@@ -6,8 +6,9 @@
  *     like any other.
  *  2. Only a node itself raises its incarnation: whatever is said of this node that is not so, it
  *     contradicts with an incarnation above.
- *  3. Nobody is dead who was not suspected here, or by those who tell it, for as long as a
- *     suspicion takes.
+ *  3. Nobody is dead who was not suspected here for as long as a suspicion takes at least: a death
+ *     that is told is a suspicion, and the node is asked. Of halves that were apart each has
+ *     buried the other, and who was cut off all others.
  *  4. An unknown node that is not up is not taken in: what was forgotten stays forgotten.
  */
 import { KnownNodes } from './known-nodes.ts';
@@ -54,6 +55,7 @@ export class ClusterView {
   readonly #downMs = new Map<string, number>();
   /** Never forgotten, whatever they are held for. */
   readonly #kept = new Set<string>();
+  readonly #disputed = new Set<string>();
   #nowMs = 0;
   #changes: GossipChange[] = [];
   #newer: Instance | undefined;
@@ -83,8 +85,8 @@ export class ClusterView {
     return changes;
   }
 
-  /** Takes in what somebody tells. */
-  hear(record: NodeRecord): void {
+  /** Takes in what `teller` says. */
+  hear(record: NodeRecord, teller: string): void {
     if (record.name === this.#self.name) return this.#hearOfSelf(record);
     const known = this.nodes.get(record.name);
     if (known === undefined) {
@@ -92,9 +94,12 @@ export class ClusterView {
       if (isUp(record) && hasRoom) this.#take(record);
       return;
     }
+    if (record.state === 'dead' && isUp(known)) return this.#hearOfDeath(known, record, teller);
     const order = compareRecords(record, known);
     if (order > 0) this.#take(record);
     else if (order === 0 && record.state === 'suspect') this.#confirm(known, record.accuser);
+    else if (known.state === 'dead' && isUp(record) && compareVersions(record, known) === 0)
+      this.#disputed.add(record.name);
   }
 
   /** Holds a node that is up for suspect: `accuser` got no answer, or says that it is dead. */
@@ -105,11 +110,24 @@ export class ClusterView {
     else this.#take({ ...known, state: 'suspect', accuser });
   }
 
-  /** Whether somebody tells of the death of a node that is up as far as is known here. */
-  isNewDeath(record: NodeRecord): boolean {
-    const known = this.nodes.get(record.name);
-    if (record.state !== 'dead' || record.name === this.#self.name || known === undefined) return false;
-    return isUp(known) && compareVersions(record, known) >= 0;
+  /** Whether a node is suspected or taken for dead. */
+  isDoubted(name: string): boolean {
+    const state = this.nodes.get(name)?.state;
+    return state === 'suspect' || state === 'dead';
+  }
+
+  /** Those who others and this node hold for up and dead, since the last time: they are to be asked. */
+  takeDisputed(): string[] {
+    const names = [...this.#disputed];
+    this.#disputed.clear();
+    return names;
+  }
+
+  /** Whether a record takes this run for gone that is not. */
+  isWrongOfSelf(record: NodeRecord): boolean {
+    const { name, state } = this.#self;
+    const isMeant = record.name === name && compareInstances(record, this.#self) === 0;
+    return isMeant && state === 'alive' && record.state !== 'alive';
   }
 
   /**
@@ -166,6 +184,17 @@ export class ClusterView {
     }
     for (const [name, sinceMs] of this.#downMs)
       if (nowMs - sinceMs >= this.#settings.reapAfterMs && !this.#kept.has(name)) this.#forget(name);
+  }
+
+  /** Invariant 3. */
+  #hearOfDeath(known: NodeRecord, record: NodeRecord, teller: string): void {
+    if (compareVersions(record, known) < 0) return;
+    const suspect = { ...record, state: 'suspect', accuser: teller } as const;
+    if (compareRecords(suspect, known) > 0) {
+      this.#take(suspect);
+      this.#disputed.add(record.name);
+    }
+    this.#suspicions.get(record.name)?.hasten();
   }
 
   /** Invariant 2. */

@@ -8,10 +8,10 @@
  *     run that has learned of a later one of its own name.
  *  2. A message has news of `maxNewsBytes` at most, and a Sync nodes of `maxSyncBytes`; how many
  *     messages a node sends in a second does not depend on how many nodes there are.
- *  3. Who is suspected or taken for dead is told so in every message to it, before all else.
- *  4. A death that is told by a Sync is a suspicion, and the node in question is asked at once: of
- *     two halves that were apart each takes the other for dead.
- *  5. Time passes by ticks alone, and counts for no more than this node was awake.
+ *  3. Who is suspected or taken for dead is told so in every message to it, before all else; and
+ *     whoever says that of a node that lives is told otherwise by it, though all others have
+ *     stopped telling.
+ *  4. Time passes by ticks alone, and counts for no more than this node was awake.
  */
 import { ClusterView, type ClusterViewOptions, type GossipChange } from './cluster-view.ts';
 import { LivedTime } from './lived-time.ts';
@@ -204,8 +204,12 @@ export class GossipCore {
     if (message.body.type === 'refusal') return this.#view.onNewer(message.body.newer);
     const known = this.#view.nodes.get(from);
     if (known !== undefined && compareInstances(message.from, known) < 0) return this.#refuse(known);
-    for (const record of message.news) this.#view.hear(record);
+    const told = message.body.type === 'sync' ? message.body.nodes : message.news;
+    for (const record of told) this.#view.hear(record, from);
     this.#onBody(from, message.body);
+    if (told.some((record) => this.#view.isWrongOfSelf(record)))
+      this.#send(from, { type: 'notice' }, this.self);
+    for (const name of this.#view.takeDisputed()) this.#send(name, { type: 'notice' });
   }
 
   /** Invariant 1. */
@@ -240,21 +244,12 @@ export class GossipCore {
     else this.#prober.relay(from, number, target, this.#time.ms);
   }
 
-  /** Invariant 4. */
-  #onSync(from: string, { nodes, wantsReply }: Sync): void {
+  #onSync(from: string, { wantsReply }: Sync): void {
     this.#hasJoined = true;
-    for (const record of nodes) {
-      if (!this.#view.isNewDeath(record)) {
-        this.#view.hear(record);
-        continue;
-      }
-      this.#view.hear({ ...record, state: 'suspect', accuser: from });
-      this.#send(record.name, { type: 'notice' });
-    }
     if (wantsReply) this.#sendSync(from, false);
   }
 
-  /** Invariant 5: those that were under way cannot be judged, as the answers may still wait to be read. */
+  /** Invariant 4: those that were under way cannot be judged, as the answers may still wait to be read. */
   #wake(): void {
     this.#health.worse();
     this.#prober.abandon();
@@ -348,11 +343,10 @@ export class GossipCore {
   #send(to: string, body: GossipBody, about?: NodeRecord): void {
     const { maxNewsBytes, retransmits } = this.#settings;
     const { news, nodes } = this.#view;
-    const known = nodes.get(to);
-    // Invariant 3.
-    const isDoubted = known?.state === 'suspect' || known?.state === 'dead';
     const times = timesToTell(retransmits, nodes.upCount);
-    this.#post(to, body, news.take(maxNewsBytes, times, isDoubted ? known : about));
+    // Invariant 3.
+    const first = this.#view.isDoubted(to) ? nodes.get(to) : about;
+    this.#post(to, body, news.take(maxNewsBytes, times, first));
   }
 
   #post(to: string, body: GossipBody, news: readonly NodeRecord[]): void {

@@ -12,6 +12,7 @@ export class Suspicion {
   /** How many confirmations bring it to its shortest. */
   readonly #wanted: number;
   readonly #accusers: Set<string>;
+  #isHastened = false;
 
   /** `nodes`: how many there are, with this one and the suspected one. */
   constructor(settings: GossipSettings, startMs: number, nodes: number, accuser: string) {
@@ -25,9 +26,15 @@ export class Suspicion {
 
   /** When the suspected node is to be held for dead. */
   get deadlineMs(): number {
+    if (this.#isHastened) return this.#startMs + this.#shortestMs;
     const confirmations = Math.min(this.#accusers.size - 1, this.#wanted);
     const share = this.#wanted === 0 ? 0 : Math.log(confirmations + 1) / Math.log(this.#wanted + 1);
     return this.#startMs + this.#longestMs - (this.#longestMs - this.#shortestMs) * share;
+  }
+
+  /** Somebody has waited for long enough already. */
+  hasten(): void {
+    this.#isHastened = true;
   }
 
   /** Somebody finds the same. Returns whether that is worth telling. */

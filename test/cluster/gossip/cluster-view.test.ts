@@ -20,25 +20,26 @@ function begin(name = 'self'): void {
   view.news.drop(name);
 }
 
+const hear = (heard: NodeRecord, teller = 'b') => view.hear(heard, teller);
 const stateOf = (name: string) => view.nodes.get(name)?.state;
 const told = () =>
   view.news.take(100_000, 1).map(({ name, state, accuser }) => `${name} ${state} ${accuser}`.trim());
 
 describe('what is heard', () => {
   test('is taken in and told on if it counts more, and else not', () => {
-    view.hear(record('a', { incarnation: 2 }));
+    hear(record('a', { incarnation: 2 }));
     expect(told()).toEqual(['a alive']);
-    view.hear(record('a', { incarnation: 1, state: 'dead' }));
-    view.hear(record('a', { incarnation: 2 }));
+    hear(record('a', { incarnation: 1, state: 'dead' }));
+    hear(record('a', { incarnation: 2 }));
     expect([stateOf('a'), told()]).toEqual(['alive', []]);
-    view.hear(record('a', { incarnation: 2, state: 'dead' }));
-    expect([stateOf('a'), told()]).toEqual(['dead', ['a dead']]);
+    hear(record('a', { incarnation: 2, state: 'left' }));
+    expect([stateOf('a'), told()]).toEqual(['left', ['a left']]);
   });
 
   test('of an unknown node that is gone is passed over, and what is too many', () => {
-    view.hear(record('a', { state: 'dead' }));
-    view.hear(record('b', { state: 'left' }));
-    for (const name of ['c', 'd', 'e', 'f', 'g']) view.hear(record(name));
+    hear(record('a', { state: 'dead' }));
+    hear(record('b', { state: 'left' }));
+    for (const name of ['c', 'd', 'e', 'f', 'g']) hear(record(name));
     expect([...view.nodes.all].map(({ name }) => name)).toEqual(['self', 'c', 'd', 'e', 'f']);
   });
 
@@ -46,12 +47,12 @@ describe('what is heard', () => {
     const changes = fc.record({
       name: fc.constantFrom('a', 'b'),
       incarnation: fc.nat(2),
-      state: fc.constantFrom('alive' as const, 'suspect' as const, 'dead' as const),
+      state: fc.constantFrom('alive' as const, 'suspect' as const, 'left' as const),
     });
     const known = [record('a'), record('b')];
     const after = (heard: readonly NodeRecord[]) => {
       begin();
-      for (const each of [...known, ...heard]) view.hear(each);
+      for (const each of [...known, ...heard]) hear(each);
       return [...view.nodes.all]
         .map(({ name, incarnation, state }) => `${name} ${incarnation} ${state}`)
         .sort();
@@ -65,8 +66,8 @@ describe('what is heard', () => {
   });
 
   test('says before and after', () => {
-    view.hear(record('a'));
-    view.hear(record('a', { state: 'suspect', accuser: 'b' }));
+    hear(record('a'));
+    hear(record('a', { state: 'suspect', accuser: 'b' }));
     expect(view.takeChanges().map(({ before, after }) => [before?.state, after?.state])).toEqual([
       [undefined, 'alive'],
       ['alive', 'suspect'],
@@ -77,7 +78,7 @@ describe('what is heard', () => {
 
 describe('a suspicion', () => {
   beforeEach(() => {
-    for (const name of ['a', 'b', 'c']) view.hear(record(name));
+    for (const name of ['a', 'b', 'c']) hear(record(name));
     told();
     view.suspect('a', 'self');
   });
@@ -92,55 +93,97 @@ describe('a suspicion', () => {
 
   test('is shorter once others find the same, whether they tell or this node finds it', () => {
     told();
-    view.hear(record('a', { state: 'suspect', accuser: 'b' }));
+    hear(record('a', { state: 'suspect', accuser: 'b' }));
     view.suspect('a', 'self');
     expect(told()).toEqual(['a suspect b']);
-    view.hear(record('a', { state: 'suspect', accuser: 'c' }));
+    hear(record('a', { state: 'suspect', accuser: 'c' }));
     view.tick(4_000);
     expect(stateOf('a')).toBe('dead');
   });
 
   test('is over when the node contradicts', () => {
-    view.hear(record('a', { incarnation: 1 }));
+    hear(record('a', { incarnation: 1 }));
     view.tick(60_000);
     expect(stateOf('a')).toBe('alive');
   });
 
   test('of who is not up, or is this node, is none', () => {
-    view.hear(record('b', { state: 'left' }));
+    hear(record('b', { state: 'left' }));
     for (const name of ['b', 'self', 'unknown']) view.suspect(name, 'c');
     expect([stateOf('b'), stateOf('self'), stateOf('unknown')]).toEqual(['left', 'alive', undefined]);
   });
 });
 
+describe('a death that is told', () => {
+  beforeEach(() => {
+    for (const name of ['a', 'b', 'c']) hear(record(name));
+    view.takeDisputed();
+    hear(record('a', { state: 'dead' }));
+  });
+
+  test('is a suspicion by who tells it, as short as one can be, and the node to be asked', () => {
+    expect(view.nodes.get('a')).toMatchObject({ state: 'suspect', accuser: 'b' });
+    expect([view.takeDisputed(), view.takeDisputed()]).toEqual([['a'], []]);
+    view.tick(3_900);
+    expect(stateOf('a')).toBe('suspect');
+    view.tick(4_000);
+    expect(stateOf('a')).toBe('dead');
+  });
+
+  test('makes a suspicion that there is as short, and begins no other', () => {
+    view.suspect('c', 'self');
+    view.takeDisputed();
+    view.tick(3_000);
+    hear(record('c', { state: 'dead' }));
+    expect(view.takeDisputed()).toEqual([]);
+    view.tick(4_000);
+    expect(stateOf('c')).toBe('dead');
+  });
+
+  test('of an incarnation that is over is none', () => {
+    hear(record('a', { incarnation: 1 }));
+    hear(record('a', { state: 'dead' }));
+    expect(stateOf('a')).toBe('alive');
+  });
+
+  test('and that others do not know of is disputed', () => {
+    view.tick(4_000);
+    view.takeDisputed();
+    hear(record('a', { state: 'dead' }));
+    expect(view.takeDisputed()).toEqual([]);
+    hear(record('a'));
+    expect([stateOf('a'), view.takeDisputed()]).toEqual(['dead', ['a']]);
+  });
+});
+
 describe('what is said of this node', () => {
   test.each(['suspect', 'dead', 'left'] as const)('and is not so (%s) is contradicted', (state) => {
-    view.hear({ ...view.self, incarnation: 4, state });
+    hear({ ...view.self, incarnation: 4, state });
     expect([view.self.state, view.self.incarnation, health.doubt]).toEqual(['alive', 5, 1]);
     expect(told()).toEqual(['self alive']);
   });
 
   test('and is old is not answered', () => {
     view.describe({ zone: 'z' });
-    view.hear({ ...view.self, incarnation: 0, state: 'dead' });
-    view.hear({ ...view.self, start: 1, incarnation: 9, state: 'dead' });
+    hear({ ...view.self, incarnation: 0, state: 'dead' });
+    hear({ ...view.self, start: 1, incarnation: 9, state: 'dead' });
     expect([view.self.incarnation, health.doubt, view.newer]).toEqual([1, 0, undefined]);
   });
 
   test('at an incarnation above which there is none changes nothing', () => {
-    view.hear({ ...view.self, incarnation: MAX_INCARNATION - 1, state: 'dead' });
+    hear({ ...view.self, incarnation: MAX_INCARNATION - 1, state: 'dead' });
     expect(view.self.incarnation).toBe(0);
   });
 
   test('and is of a later run says that this one is over; the latest counts', () => {
-    view.hear(record('self', { member: 4, start: 1 }));
+    hear(record('self', { member: 4, start: 1 }));
     view.onNewer({ member: 3, start: 9 });
     expect(view.newer).toEqual({ member: 4, start: 1 });
   });
 
   test('when it has left does not bring it back', () => {
     view.leave();
-    view.hear({ ...view.self, incarnation: 7, state: 'dead' });
+    hear({ ...view.self, incarnation: 7, state: 'dead' });
     expect([view.self.state, view.self.incarnation]).toEqual(['left', 8]);
   });
 });
@@ -150,24 +193,24 @@ describe('members of the table', () => {
     view.expect('a', 5);
     expect([stateOf('a'), told()]).toEqual(['suspect', []]);
     view.expect('b', 6);
-    view.hear(record('b', { member: 6 }));
+    hear(record('b', { member: 6 }));
     expect(stateOf('b')).toBe('alive');
     view.tick(60_000);
     expect([stateOf('a'), stateOf('b')]).toEqual(['dead', 'alive']);
   });
 
   test('of an older number than is known, or known by the number, change nothing', () => {
-    view.hear(record('a', { member: 6 }));
+    hear(record('a', { member: 6 }));
     for (const member of [5, 6]) view.expect('a', member);
     expect(view.nodes.get('a')).toEqual(record('a', { member: 6 }));
   });
 
   test('that are members no more are not heard again, but under another number', () => {
-    view.hear(record('a', { member: 5 }));
+    hear(record('a', { member: 5 }));
     view.expel('a', 5);
-    view.hear(record('a', { member: 5, start: 99, incarnation: 99 }));
+    hear(record('a', { member: 5, start: 99, incarnation: 99 }));
     expect(stateOf('a')).toBe('left');
-    view.hear(record('a', { member: 6 }));
+    hear(record('a', { member: 6 }));
     expect(stateOf('a')).toBe('alive');
     view.expel('a', 5);
     expect(stateOf('a')).toBe('alive');
@@ -183,8 +226,8 @@ describe('members of the table', () => {
 
 describe('who is gone', () => {
   test('is forgotten in the end, and stays so', () => {
-    view.hear(record('a'));
-    view.hear(record('a', { state: 'left' }));
+    hear(record('a'));
+    hear(record('a', { state: 'left' }));
     view.tick(59_900);
     expect(stateOf('a')).toBe('left');
     view.takeChanges();
@@ -193,19 +236,18 @@ describe('who is gone', () => {
     expect(view.takeChanges().map(({ before, after }) => [before?.state, after])).toEqual([
       ['left', undefined],
     ]);
-    view.hear(record('a', { state: 'left' }));
+    hear(record('a', { state: 'left' }));
     expect(stateOf('a')).toBeUndefined();
   });
 
   test('is counted from when it was gone last', () => {
-    for (const change of [{ state: 'dead' as const }, { incarnation: 1 }]) view.hear(record('a', change));
-    view.hear(record('a'));
-    view.hear(record('a', { state: 'dead' }));
+    hear(record('a'));
+    hear(record('a', { state: 'left' }));
     view.tick(30_000);
-    view.hear(record('a', { incarnation: 1 }));
-    view.hear(record('a', { incarnation: 1, state: 'dead' }));
+    hear(record('a', { incarnation: 1 }));
+    hear(record('a', { incarnation: 1, state: 'left' }));
     view.tick(60_000);
-    expect(stateOf('a')).toBe('dead');
+    expect(stateOf('a')).toBe('left');
     view.tick(90_000);
     expect(stateOf('a')).toBeUndefined();
   });

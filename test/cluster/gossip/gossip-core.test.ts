@@ -64,6 +64,13 @@ function know(...names: string[]): void {
   expect(core.hasToldAll).toBe(true);
 }
 
+/** Has a node die that does not contradict. */
+function bury(name: string): void {
+  from('a', { type: 'notice' }, { news: [{ ...core.get(name)!, state: 'dead' }] });
+  run(4_100);
+  expect(stateOf(name)).toBe('dead');
+}
+
 describe('a question', () => {
   test('to this node is answered, and one to another is not', () => {
     know('a');
@@ -92,6 +99,16 @@ describe('a question', () => {
     expect([answer!.message.body, more]).toEqual([{ type: 'nack', number: 9 }, []]);
     expect(answer!.message.news.map(({ name, state }) => [name, state])).toEqual([['b', 'left']]);
   });
+});
+
+test('who takes this node for gone is told that it is not, whatever it asks', () => {
+  know('a');
+  core.describe({ zone: 'z' });
+  run(5_000);
+  from('a', ping, { news: [{ ...core.self, incarnation: 0, state: 'suspect', accuser: 'a' }] });
+  const messages = sent();
+  expect(shown(messages)).toEqual(['ack>a', 'notice>a']);
+  expect(messages[1]!.message.news).toEqual([core.self]);
 });
 
 describe('strangers', () => {
@@ -175,27 +192,34 @@ describe('joining', () => {
 });
 
 describe('a death', () => {
-  test('that is news is believed', () => {
+  test.each(['news', 'a Sync'])('that is told by %s is a suspicion, and the node is asked', (by) => {
     know('a', 'b');
-    from('a', { type: 'notice' }, { news: [{ ...core.get('b')!, state: 'dead' }] });
-    expect([stateOf('b'), sent()]).toEqual(['dead', []]);
-  });
-
-  test('that a Sync tells is a suspicion, and the node is asked', () => {
-    know('a', 'b');
-    from('a', sync([{ ...core.get('b')!, state: 'dead' }]));
+    const dead = { ...core.get('b')!, state: 'dead' } as const;
+    const tell = () =>
+      by === 'news' ? from('a', { type: 'notice' }, { news: [dead] }) : from('a', sync([dead]));
+    tell();
     expect(core.get('b')).toMatchObject({ state: 'suspect', accuser: 'a' });
     const [question] = sent();
-    expect([question!.to, question!.message.news.map(({ name, state }) => [name, state])]).toEqual([
-      'b',
-      [['b', 'suspect']],
-    ]);
+    expect(shown([question!])).toEqual(['notice>b']);
+    expect(question!.message.news.map(({ name, state }) => [name, state])).toEqual([['b', 'suspect']]);
+    tell();
+    expect([stateOf('b'), shown()]).toEqual(['suspect', []]);
+    run(3_900);
+    expect(stateOf('b')).toBe('suspect');
+    run(200);
+    expect(stateOf('b')).toBe('dead');
+  });
+
+  test('that others do not know of has the node asked', () => {
+    know('a', 'b');
+    bury('b');
+    from('a', sync([{ ...core.get('b')!, state: 'alive' }]));
+    expect([stateOf('b'), shown()]).toEqual(['dead', ['notice>b']]);
   });
 
   test('is asked about again, and an answer followed by a Sync', () => {
     know('b');
-    from('b', { type: 'notice' }, { news: [{ ...core.get('b')!, state: 'dead' }] });
-    core.take();
+    bury('b');
     let question: OutgoingGossip | undefined;
     while (question === undefined) {
       core.tick((nowMs += 100));

@@ -53,6 +53,8 @@ export class SimulatedNode {
   isUp = true;
   /** Until when it does nothing. */
   stalledUntilMs = 0;
+  /** By how much later than to others messages come to it. */
+  lateByMs = 0;
   /** By how much its clock differs from the world's. */
   clockOffsetMs = 0;
   /** What has come and was not read. */
@@ -248,7 +250,8 @@ export class GossipNetwork {
   /** By address: that two nodes listen at one, and which of them, is not the sender's to know. */
   #transmit(from: SimulatedNode, to: string, bytes: Uint8Array): void {
     if (this.#cuts.has(`${from.name}>${to}`) || this.random.chance(this.loss)) return;
-    const atMs = this.#nowMs + 1 + Math.floor(this.random.float() * MAX_DELAY_MS);
+    const lateByMs = this.nodes.get(to)?.lateByMs ?? 0;
+    const atMs = this.#nowMs + 1 + lateByMs + Math.floor(this.random.float() * MAX_DELAY_MS);
     const delivery = { atMs, to, from, bytes };
     const known = this.#deliveries.get(atMs);
     if (known === undefined) this.#deliveries.set(atMs, [delivery]);
