@@ -92,7 +92,7 @@ export const GOSSIP_DEFECTS: readonly WorldDefect[] = [
     find: 'const first = this.#view.isDoubted(to) ? nodes.get(to) : about;',
     replace: 'const first = about;',
     reason: 'who is accused does not hear of it, and cannot contradict',
-    caughtBy: by('false accusation'),
+    caughtBy: by('halves'),
   },
   {
     name: 'believe a death that is told',
@@ -100,15 +100,7 @@ export const GOSSIP_DEFECTS: readonly WorldDefect[] = [
     find: "if (record.state === 'dead' && isUp(known)) return",
     replace: "if (record.state === 'dead' && isUp(known) && known.member < 0) return",
     reason: 'one that was cut off comes back and buries the others',
-    caughtBy: by('one against all'),
-  },
-  {
-    name: 'ask nobody of whom others say otherwise',
-    file: gossip('cluster-view.ts'),
-    find: '      this.#disputed.add(record.name);\n  }\n\n  /** Holds',
-    replace: '      void this.#disputed;\n  }\n\n  /** Holds',
-    reason: 'one that was cut off takes others for dead for as long as nobody suspects them',
-    caughtBy: by('one against all'),
+    caughtBy: by('halves'),
   },
   {
     name: 'end without a word',

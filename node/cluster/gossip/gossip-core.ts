@@ -189,7 +189,7 @@ export class GossipCore {
     this.#prober.tick(nowMs);
     this.#tickNews();
     this.#tickLoad();
-    if (this.#isDue('sync', this.#syncGapMs)) this.#sync();
+    if (this.#time.ms >= this.#due.sync) this.#sync();
     if (!this.#hasJoined && this.#isDue('join', this.#settings.joinIntervalMs)) this.#askSeeds();
     if (this.#isDue('rejoin', this.#settings.rejoinIntervalMs)) this.#askDead();
   }
@@ -207,8 +207,10 @@ export class GossipCore {
     const told = message.body.type === 'sync' ? message.body.nodes : message.news;
     for (const record of told) this.#view.hear(record, from);
     this.#onBody(from, message.body);
-    if (told.some((record) => this.#view.isWrongOfSelf(record)))
-      this.#send(from, { type: 'notice' }, this.self);
+    const wrong = told.filter((record) => this.#view.isWrongOfSelf(record));
+    if (wrong.length > 0) this.#send(from, { type: 'notice' }, this.self);
+    // Whoever was buried was away, and has buried others.
+    if (wrong.some(({ state }) => state === 'dead')) this.#syncSoon();
     for (const name of this.#view.takeDisputed()) this.#send(name, { type: 'notice' });
   }
 
@@ -285,9 +287,13 @@ export class GossipCore {
 
   /** One who was dead answers, so there may be others. */
   #onFound(name: string): void {
-    this.#syncGapMs = this.#settings.joinIntervalMs;
-    this.#due.sync = this.#time.ms + this.#syncGapMs;
+    this.#syncSoon();
     this.#sendSync(name, true);
+  }
+
+  #syncSoon(): void {
+    this.#syncGapMs = this.#settings.joinIntervalMs;
+    this.#due.sync = Math.min(this.#due.sync, this.#time.ms + this.#syncGapMs);
   }
 
   /**
@@ -298,6 +304,8 @@ export class GossipCore {
     const { syncIntervalMs } = this.#settings;
     const longestMs = syncIntervalMs * Math.max(1, this.#view.nodes.upCount / FEW_NODES);
     this.#syncGapMs = Math.min(2 * this.#syncGapMs, longestMs);
+    // Nodes that began together are not to go on together.
+    this.#due.sync = this.#time.ms + this.#syncGapMs * (0.75 + 0.5 * this.#random());
     for (const name of this.#others(1)) this.#sendSync(name, true);
   }
 
@@ -363,7 +371,7 @@ export class GossipCore {
     );
   }
 
-  #isDue(what: 'news' | 'sync' | 'join' | 'rejoin', intervalMs: number): boolean {
+  #isDue(what: 'news' | 'join' | 'rejoin', intervalMs: number): boolean {
     if (this.#time.ms < this.#due[what]) return false;
     this.#due[what] = this.#time.ms + intervalMs;
     return true;
