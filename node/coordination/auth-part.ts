@@ -53,6 +53,8 @@ export class AuthPart implements MachinePart {
   /** What users may do at `#usesRevision`, as far as somebody has asked. */
   readonly #uses = new Map<string, Uses>();
   #usesRevision = 0;
+  /** Set while there is no row, which nobody has to look for again. */
+  #none: AuthState | undefined;
 
   /** `prefix`: of the group. `onChange`: permissions have changed. */
   constructor(rows: PartRows, prefix: RowKey, onChange: () => void) {
@@ -108,6 +110,7 @@ export class AuthPart implements MachinePart {
     if (result) {
       state.revision++; // invariant 1
       this.#rows.putLive(this.#row, state);
+      this.#none = undefined;
       this.#onChange();
     }
     return new ByteWriter(8).u64(state.revision).finish();
@@ -142,7 +145,7 @@ export class AuthPart implements MachinePart {
   }
 
   get #state(): AuthState {
-    return this.#rows.live(this.#row, AuthState.decode) ?? new AuthState();
+    return this.#none ?? this.#rows.live(this.#row, AuthState.decode) ?? (this.#none = new AuthState());
   }
 
   #usesOf(name: string): Uses {

@@ -118,13 +118,19 @@ export class CallEdge {
       MAX_TIMEOUT_MS,
     );
     const requestId = call.requestId ?? Buffer.from(random.bytes(8)).toString('hex');
-    const controller = new AbortController();
+    // Made for who asks: most calls end without a look at it.
+    let controller: AbortController | undefined;
     this.#inFlight++;
+    let isCancelled = false;
     let ended = false;
     return {
       context: {
         deadlineMs: startedMs + timeoutMs,
-        signal: controller.signal,
+        get signal() {
+          controller ??= new AbortController();
+          if (isCancelled && !controller.signal.aborted) controller.abort(cancelled());
+          return controller.signal;
+        },
         isRouted: call.routes === '1',
         principal: access.name,
         access,
@@ -134,7 +140,11 @@ export class CallEdge {
         traceparent: call.traceparent,
         budget,
       },
-      cancel: () => controller.abort(cancelled()),
+      cancel: () => {
+        if (ended) return; // told of every call that is over
+        isCancelled = true;
+        controller?.abort(cancelled());
+      },
       end: (code, responseBytes) => {
         if (ended) return;
         ended = true;
