@@ -18,6 +18,12 @@ export const python: Tool = firstThat(
   (path) => spawnSync(path, ['-c', 'import grpc, google.protobuf']).status === 0,
   'no python3 with grpc (Debian: python3-grpcio)',
 );
+/** A Python that has the package etcd3. */
+export const pythonEtcd: Tool = firstThat(
+  ['/usr/bin/python3', ...onPath('python3')],
+  (path) => spawnSync(path, ['-c', 'import etcd3']).status === 0,
+  'no python3 with etcd3 (Debian: python3-etcd3)',
+);
 /** A Python with nothing but its standard library. */
 export const barePython: Tool = firstThat(onPath('python3'), runs, 'no python3');
 /** A protoc that finds the types that come with it, which Debian packs by themselves. */
