@@ -39,6 +39,7 @@ const REPLACED: readonly (readonly [RegExp, string])[] = [
   [/\bremaining\(\d+s\)/g, 'remaining(<time>)'],
   // Which of its keys a lease names first is chance.
   [/("keys":)\[[^\]]*\]/g, '$1<keys>'],
+  [/attached keys\(\[[^\]]+\]\)/g, 'attached keys(<keys>)'],
   [/(?<=, |\| )\d+(?:\.\d+)? [kM]?B(?=,| \|)/g, '<bytes>'],
   [/("(?:ttl|TTL)" ?: ?)59\d\b/g, '$1<time>'],
   [/\b\d+(?:\.\d+)?(?:µs|ms|s)\b(?=$| \|)/g, '<time>'],

@@ -67,7 +67,8 @@ leading() { candidate "$1" "$2"; eventually has_lines 2 "$WORK/elected.$2"; }
 follows() { eventually has_lines 2 "$WORK/elected.$2" || cat "$WORK/elected.$2";  lines 2 etcdctl elect "$1" -l; }
 retire() { kill -TERM $CANDIDATES 2>/dev/null; wait $CANDIDATES 2>/dev/null; CANDIDATES=; }
 
-mirror() { etcdctl make-mirror "$@" "$ENDPOINT" >/dev/null 2>"$WORK/mirror" </dev/null & MIRROR=$!; }
+# mirroring COMMAND…: runs it to this cluster itself, until `stop_mirror`.
+mirroring() { "$@" "$ENDPOINT" >/dev/null 2>"$WORK/mirror" </dev/null & MIRROR=$!; }
 stop_mirror() { kill -TERM "$MIRROR" 2>/dev/null; wait "$MIRROR" 2>/dev/null; cat "$WORK/mirror" >&2; }
 
 # trailer FILE: whether what is behind the last whole block is the SHA-256 of all before.
