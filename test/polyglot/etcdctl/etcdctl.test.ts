@@ -19,9 +19,26 @@ const LEAST_OF_EACH = 10;
 
 /** What etcdctl can be told to do, of what a server has a part in. */
 const SUBCOMMANDS = [
-  ...['put', 'get', 'del', 'txn', 'watch', 'lease', 'lock', 'elect', 'compaction', 'member list'],
-  ...['endpoint status', 'endpoint health', 'endpoint hashkv', 'alarm', 'snapshot save', 'check perf'],
-  ...['make-mirror', 'user', 'role', 'auth'],
+  'put',
+  'get',
+  'del',
+  'txn',
+  'watch',
+  'lease',
+  'lock',
+  'elect',
+  'compaction',
+  'member list',
+  'endpoint status',
+  'endpoint health',
+  'endpoint hashkv',
+  'alarm',
+  'snapshot save',
+  'check perf',
+  'make-mirror',
+  'user',
+  'role',
+  'auth',
 ];
 
 const steps = readScript().flatMap((part) => part.steps);

@@ -78,8 +78,8 @@ trailer() {
   [ "$(head -c "$size" "$1" | sha256sum | cut -d' ' -f1)" = "$(tail -c 32 "$1" | od -An -tx1 | tr -d ' \n')" ] && echo matches
 }
 
-# verdicts: of what `check perf` says, whether enough was done; how fast each was is the machine's.
-verdicts() { tr '\r' '\n' | grep -o 'PASS: Throughput'; }
+# verdicts: of what `check perf` says, that it was judged, and what failed; how fast it was is the machine's.
+verdicts() { tr '\r' '\n' | grep -oE 'Throughput|ERROR\(.*\)|too many errors' | sort -u; }
 
 # names: of members in JSON, in the order of their names.
 names() { tr -d ']}' | tr '{' '\n' | sed 's/,$//' | sort -t'"' -k6; }
