@@ -25,6 +25,8 @@ const REPLACED: readonly (readonly [RegExp, string])[] = [
     '$1<id>',
   ],
   [/\b[0-9a-f]{13,16}\b/g, '<id>'],
+  // Some are put into a column of 16.
+  [/ +(?=<id>)/g, ' '],
   [/("(?:revision|Revision)" ?: ?)[1-9]\d*/g, '$1<revision>'],
   [/\bcompacted revision \d+/g, 'compacted revision <revision>'],
   [/("(?:compact_revision|CompactRevision)" ?: ?)-?[1-9]\d*/g, '$1<revision>'],

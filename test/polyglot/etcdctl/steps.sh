@@ -84,6 +84,8 @@ verdicts() { tr '\r' '\n' | grep -oE 'Throughput|ERROR\(.*\)|too many errors' | 
 # names: of members in JSON, in the order of their names.
 names() { tr -d ']}' | tr '{' '\n' | sed 's/,$//' | sort -t'"' -k6; }
 
+# Who leads is asked of one node after the other, and may have changed in between.
+one_leads() { [ "$(etcdctl endpoint status 2>/dev/null | cut -d, -f5 | grep -c true)" -eq 1 ]; }
 status_of() { etcdctl endpoint status | awk -F', ' -v leads="$1" '$5 == leads' | head -1; }
 follower() { status_of false | cut -d, -f1; }
 follower_id() { status_of false | cut -d' ' -f2 | tr -d ,; }
