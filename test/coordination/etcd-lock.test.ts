@@ -219,11 +219,12 @@ describe('whoever waits', () => {
     expect(second.answer).toBeDefined();
   });
 
-  test('is sent elsewhere when the node stops', async () => {
+  test('is sent elsewhere when the node stops, and keeps its place', async () => {
     const [, second] = await three();
     etcd.rig.stopping.abort(new HoldfastError({ reason: 'SHUTTING_DOWN', message: 'stopping' }));
     await settled();
     expect(second.failure).toBe('UNAVAILABLE etcdserver: server stopped');
+    expect(await keys()).toEqual([keyOf(1n), keyOf(2n), keyOf(3n)]); // they keep their places
   });
 });
 

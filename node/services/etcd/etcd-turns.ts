@@ -6,9 +6,11 @@
  *  1. A turn comes in the order in which the keys came into being.
  *  2. It has come only if the own key was there, and none older, as of one confirmed read.
  *  3. Who waits follows the key before its own, and its own: one that leaves wakes one.
- *  4. Who gives up takes its key away; if that cannot be had, the lease does.
+ *  4. The key of whoever gives up is taken away; if that cannot be had, the lease does. Whoever
+ *     is only sent to another node keeps its place.
  */
 import { create } from '@bufbuild/protobuf';
+import { HoldfastError } from '@holdfast/client/error';
 import { PutRequestSchema } from '@holdfast/proto/etcd/rpc';
 import {
   ConfigComparator,
@@ -95,6 +97,7 @@ export class EtcdTurns {
       context.access.confirm(); // who may wait no more does not get it
       return revision;
     } catch (error) {
+      if (!context.signal.aborted && isUnavailable(error)) throw error;
       // The node takes away what it has put: the caller may not be let in any more. Invariant 4.
       const terms = { ...this.#inTime(context), grant: this.#ownGrant };
       void this.leave(place, terms).catch(() => undefined);
@@ -212,6 +215,11 @@ export class EtcdTurns {
     const deadlineMs = this.#options.clock.monotonicMs() + STEP_MS;
     return { ...context, isRouted: false, deadlineMs };
   }
+}
+
+/** Another node may know more. */
+function isUnavailable(error: unknown): boolean {
+  return error instanceof HoldfastError && error.code === 'UNAVAILABLE';
 }
 
 /** What the keys at a name begin with. */
