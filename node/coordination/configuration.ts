@@ -10,6 +10,9 @@ import type { CallTerms, Coordination } from './coordination.ts';
 import type { WriteIdentity } from './coordination-command.ts';
 import { WatchHub } from './watch-hub.ts';
 
+/** Part of the quota. */
+const FULL = 0.99;
+
 /** How a transaction is applied. */
 export interface TransactTerms extends CallTerms {
   /** Whether it may add data. */
@@ -48,6 +51,8 @@ export class Configuration {
   readonly watches: WatchHub;
   readonly #coordination: Coordination;
   readonly #quotaBytes: number;
+  /** What there was when something did not fit; undefined: everything has. */
+  #fullAt: number | undefined;
 
   /** Before anything is applied, so that nothing is missed. */
   constructor(coordination: Coordination, clock: Clock, quotaBytes: number) {
@@ -69,6 +74,13 @@ export class Configuration {
     return { revision, compactRevision, keys, bytes, quotaBytes: this.#quotaBytes, watches };
   }
 
+  /** Whether something that this node was asked to put did not fit and nothing has gone since, or 1 % of the quota is left. */
+  get isFull(): boolean {
+    const { bytes, quotaBytes } = this.figures;
+    if (this.#fullAt !== undefined && bytes < this.#fullAt) this.#fullAt = undefined;
+    return this.#fullAt !== undefined || bytes > FULL * quotaBytes;
+  }
+
   /** Resolves when everything that was acknowledged before is applied on this node. Errors: NOT_LEADER, NO_LEADER. */
   awaitRead({ deadlineMs, isRouted }: CallTerms): Promise<void> {
     return this.#coordination.awaitRead({ deadlineMs, isRouted });
@@ -85,6 +97,8 @@ export class Configuration {
       return outcome;
     } catch (error) {
       this.counts[isRefusedByTree(error) ? 'refused' : 'failed']++;
+      if (error instanceof HoldfastError && error.reason === 'QUOTA_REACHED')
+        this.#fullAt = this.figures.bytes;
       throw error;
     }
   }

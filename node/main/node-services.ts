@@ -3,7 +3,9 @@ import type { Clock } from '@holdfast/client/clock';
 import { AuthService } from '@holdfast/proto/auth/v1/auth';
 import { BackupService } from '@holdfast/proto/cluster/v1/backup';
 import { ConfigService } from '@holdfast/proto/config/v1/config';
-import { Auth, KV, Lease, Watch } from '@holdfast/proto/etcd/rpc';
+import { Auth, Cluster, KV, Lease, Maintenance, Watch } from '@holdfast/proto/etcd/rpc';
+import { Election } from '@holdfast/proto/etcd/v3election';
+import { Lock } from '@holdfast/proto/etcd/v3lock';
 import { ElectionService } from '@holdfast/proto/election/v1/election';
 import { IdService } from '@holdfast/proto/id/v1/id';
 import { KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
@@ -16,10 +18,15 @@ import { backupService } from '../services/backup-service.ts';
 import { configService } from '../services/config-service.ts';
 import { deferredService } from '../services/deferred-service.ts';
 import { etcdAuthService } from '../services/etcd/etcd-auth.ts';
+import { etcdClusterService } from '../services/etcd/etcd-cluster.ts';
+import { etcdElectionService } from '../services/etcd/etcd-election.ts';
 import { etcdHeader } from '../services/etcd/etcd-header.ts';
 import { etcdKvService } from '../services/etcd/etcd-kv.ts';
 import { etcdLeaseService } from '../services/etcd/etcd-lease.ts';
 import { DEFAULT_ETCD_LIMITS, type EtcdLimits } from '../services/etcd/etcd-limits.ts';
+import { etcdLockService } from '../services/etcd/etcd-lock.ts';
+import { etcdMaintenanceService } from '../services/etcd/etcd-maintenance.ts';
+import { EtcdTurns } from '../services/etcd/etcd-turns.ts';
 import { etcdWatchService } from '../services/etcd/etcd-watch.ts';
 import { electionService } from '../services/election-service.ts';
 import type { ServedService } from '../services/handler.ts';
@@ -43,11 +50,13 @@ export interface ServiceSurroundings {
   readonly observe: (operation: string, code: string, durationMs: number) => void;
   /** Bounds of etcd's API; default: etcd's. */
   readonly etcd?: EtcdLimits;
+  /** Whether the node's ports speak TLS; default: they do not. */
+  readonly hasTls?: boolean;
 }
 
 /** The services; calls are let in when there is an engine. */
 export function engineServices(engine: () => Engine, surroundings: ServiceSurroundings): ServedService[] {
-  const { clock, stopping, etcd = DEFAULT_ETCD_LIMITS } = surroundings;
+  const { clock, stopping, etcd = DEFAULT_ETCD_LIMITS, hasTls = false } = surroundings;
   return [
     deferredService(KvService, () => kvService({ ...engine(), ...surroundings })),
     deferredService(KeyspaceService, () => keyspaceService(engine().keyspaces)),
@@ -79,6 +88,17 @@ export function engineServices(engine: () => Engine, surroundings: ServiceSurrou
       const { coordination, configuration } = engine();
       const header = etcdHeader(engine());
       return etcdWatchService({ coordination, configuration, header, clock, stopping });
+    }),
+    deferredService(Cluster, () => etcdClusterService({ ...engine(), header: etcdHeader(engine()), hasTls })),
+    deferredService(Maintenance, () => etcdMaintenanceService({ ...engine(), header: etcdHeader(engine()) })),
+    deferredService(Lock, () => {
+      const { configuration } = engine();
+      const turns = new EtcdTurns({ ...engine(), clock, stopping });
+      return etcdLockService({ configuration, turns, header: etcdHeader(engine()) });
+    }),
+    deferredService(Election, () => {
+      const turns = new EtcdTurns({ ...engine(), clock, stopping });
+      return etcdElectionService({ turns, header: etcdHeader(engine()) });
     }),
     deferredService(IdService, () => idService(engine())),
     deferredService(BackupService, () => {

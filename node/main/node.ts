@@ -404,7 +404,13 @@ class Node implements RunningNode {
       this.#metrics.pipelineOperation(operation, code, durationMs);
     const stopping = this.#stopping.signal;
     return [
-      ...engineServices(engine, { clock, observe, stopping, etcd: this.#options.config.etcd }),
+      ...engineServices(engine, {
+        clock,
+        observe,
+        stopping,
+        etcd: this.#options.config.etcd,
+        hasTls: this.#settings.tls !== undefined,
+      }),
       clusterService({
         status: statusSource(() => this.#engine, facts, identity),
         members: () => this.#engine!.changes,

@@ -1,7 +1,7 @@
 /** Services whose callers are asked whether they may, before a handler hears of the call. */
 import type { DescMessage, DescMethod, DescService, Message, MessageShape } from '@bufbuild/protobuf';
 import { HoldfastError } from '@holdfast/client/error';
-import type { Needs } from './access.ts';
+import type { Access, Needs } from './access.ts';
 import type { CallContext, MessageStream, ServedService } from './handler.ts';
 
 /** What a method needs. */
@@ -131,7 +131,7 @@ class Guard {
     const needed = () => this.#rule.needs(request as never);
     try {
       if (access.isAhead && needed() !== 'nothing') await access.settle(deadlineMs);
-      access.require(needed);
+      await requireNow(access, needed, deadlineMs);
     } catch (error) {
       throw this.#words(error);
     }
@@ -153,6 +153,20 @@ class Guard {
     } catch (error) {
       throw this.#words(error);
     }
+  }
+}
+
+/** Whoever is refused by permissions that this node has not yet seen replaced is let in by those that are. */
+async function requireNow(access: Access, needs: () => Needs, deadlineMs: number): Promise<void> {
+  try {
+    access.require(needs);
+  } catch (error) {
+    try {
+      await access.settle(deadlineMs);
+    } catch {
+      throw error; // what is known here is all that there is to go by
+    }
+    access.require(needs);
   }
 }
 

@@ -18,7 +18,7 @@ import { accessRules } from '../../node/services/access-rules.ts';
 import { Access } from '../../node/services/access.ts';
 import { guardedService } from '../../node/services/guarded-service.ts';
 import type { CallContext, ServedService } from '../../node/services/handler.ts';
-import { SimulatedNode } from '../simulation/simulated-node.ts';
+import { SimulatedNode, type NodeSettings } from '../simulation/simulated-node.ts';
 
 export const ROOT_PASSWORD = 'the password of root';
 
@@ -40,9 +40,10 @@ export class AuthRig {
   }
 
   /** Permissions are not asked for yet. */
-  static async open(auth?: AuthSettings): Promise<AuthRig> {
+  static async open(auth?: AuthSettings, settings: NodeSettings = {}): Promise<AuthRig> {
     const hashed: AuthRig['hashed'] = [];
     const node: SimulatedNode = new SimulatedNode('auth', {
+      ...settings,
       ...(auth && { auth }),
       passwordHash: async (password, salt, cost, bytes) => {
         hashed.push({ salt: Buffer.from(salt).toString('hex'), cost: JSON.stringify(cost) });

@@ -25,6 +25,7 @@ import {
 import { expect } from 'vitest';
 import { HoldfastError } from '../../client/error.ts';
 import type { MessageStream } from '../../node/services/handler.ts';
+import type { NodeSettings } from '../simulation/simulated-node.ts';
 import { AuthRig } from './auth-rig.ts';
 
 export const kv = KV.method;
@@ -106,8 +107,8 @@ export class EtcdRig {
     this.rig = rig;
   }
 
-  static async open(): Promise<EtcdRig> {
-    return new EtcdRig(await AuthRig.open());
+  static async open(settings: NodeSettings = {}): Promise<EtcdRig> {
+    return new EtcdRig(await AuthRig.open(undefined, settings));
   }
 
   call<I extends DescMessage, O extends DescMessage>(

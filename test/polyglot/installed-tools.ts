@@ -49,6 +49,19 @@ export const reflectionProtos: Tool = firstThat(
   'no gRPC contracts (Debian: grpc-proto)',
 );
 
+/** The release of etcd that Holdfast is compared with; others say some things in other words. */
+const ETCD_RELEASE = /\b3\.4\.\d/;
+export const etcd: Tool = firstThat(
+  onPath('etcd'),
+  (path) => ETCD_RELEASE.test(said(path, '--version')),
+  'no etcd 3.4 (Debian: etcd-server)',
+);
+export const etcdctl: Tool = firstThat(
+  onPath('etcdctl'),
+  (path) => ETCD_RELEASE.test(said(path, 'version')),
+  'no etcdctl 3.4 (Debian: etcd-client)',
+);
+
 /** `describe` that is skipped, with the reason in its title, when a tool is missing. */
 export function describeWith(tools: readonly Tool[], title: string, tests: () => void): void {
   const missing = tools.flatMap((tool) => ('missing' in tool ? [tool.missing] : []));
@@ -74,6 +87,10 @@ export function onPath(name: string): string[] {
 function firstThat(paths: readonly string[], works: (path: string) => boolean, missing: string): Tool {
   const path = paths.find((one) => existsSync(one) && works(one));
   return path === undefined ? { missing } : { path };
+}
+
+function said(path: string, argument: string): string {
+  return String(spawnSync(path, [argument], { env: { ETCDCTL_API: '3' } }).stdout);
 }
 
 function runs(path: string): boolean {

@@ -34,9 +34,10 @@ const TEXTS: Readonly<Record<string, Text>> = {
 
 /** An error whose text is what it is: without its reason in brackets. */
 export class EtcdError extends HoldfastError {
-  constructor(init: HoldfastErrorInit, code: StatusName, text: string) {
+  /** `speaker`: what the text begins with. */
+  constructor(init: HoldfastErrorInit, code: StatusName, text: string, speaker = 'etcdserver: ') {
     super({ ...init, message: text });
-    this.message = `etcdserver: ${text}`;
+    this.message = `${speaker}${text}`;
     Object.defineProperty(this, 'code', { value: code, enumerable: true });
   }
 }
@@ -54,6 +55,11 @@ export function leaseUnknown(lease: bigint): EtcdError {
     'NOT_FOUND',
     text,
   );
+}
+
+/** What etcd's server passes on as its libraries say it: without a status of its own. */
+export function unnamed(reason: string, text: string): EtcdError {
+  return new EtcdError({ reason, message: text, outcome: 'NOT_APPLIED' }, 'UNKNOWN', text, '');
 }
 
 /** The same error, as etcd says it. */

@@ -309,7 +309,7 @@ export class EtcdWatchStream implements WatchSink, ServedStream {
 
   #sayCompacted(watchId: bigint, compactRevision: number): void {
     const compacted = { watchId, canceled: true, compactRevision: BigInt(compactRevision) };
-    this.#say({ header: this.#node.header(), ...compacted });
+    this.#say({ header: this.#node.header(0), ...compacted }); // of no revision, as etcd has it
   }
 
   #cancel(watchId: bigint, error: unknown): void {
