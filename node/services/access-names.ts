@@ -12,7 +12,7 @@ import { keySpan, type KeySpan } from '../coordination/config-command.ts';
 import { RESERVED_PREFIX } from '../coordination/config-limits.ts';
 import type { Sessions } from '../coordination/sessions.ts';
 import { binaryString, prefixEnd } from '../storage/row-key.ts';
-import type { KeyNeed } from './access.ts';
+import type { LeaseNeed } from './access.ts';
 
 export type NamedKind = 'lock' | 'election' | 'sequence';
 
@@ -38,15 +38,18 @@ export function kvRange(keyspace: string, start: string, end: string | undefined
 }
 
 /** All that hangs on a lease, as applied here, for who uses all of it at once. */
-export function leasedNeeds({ group }: Sessions, lease: bigint, use: KeyUse): KeyNeed[] {
+export function leasedNeeds(sessions: Sessions, lease: bigint, use: KeyUse): LeaseNeed {
+  return { use, lease, spans: () => spansOf(sessions, lease) };
+}
+
+function spansOf({ group }: Sessions, lease: bigint): KeySpan[] {
   const row = lease < 1n ? undefined : group.state.leases.get(lease);
   if (row === undefined) return [];
-  const spans = [
+  return [
     ...group.keysOf(lease, row.keys).map((key) => keySpan(binaryString(key))),
     ...[...row.locks].map((name) => namedSpan('lock', name)),
     ...[...row.elections].map((name) => namedSpan('election', name)),
   ];
-  return spans.map((span) => ({ use, span }));
 }
 
 function kvBase(keyspace: string): string {

@@ -105,8 +105,8 @@ function leaseRules(leased: LeasedNeeds): MethodRules<typeof LeaseService> {
   return {
     grant: { ...USERS, kind: 'write' },
     keepAlive: { ...USERS, kind: 'write' },
-    revoke: writes(({ lease }) => leased(lease, 'write')),
-    describe: reads(({ lease }) => leased(lease, 'read')),
+    revoke: writes(({ lease }) => [leased(lease, 'write')]),
+    describe: reads(({ lease }) => [leased(lease, 'read')]),
     list: USERS,
   };
 }

@@ -22,6 +22,13 @@ export interface KeyNeed {
   readonly span: KeySpan;
 }
 
+/** Everything that hangs on a lease. Looked up only for whom it is asked of, and once a call: it may be much. */
+export interface LeaseNeed {
+  readonly use: KeyUse;
+  readonly lease: bigint;
+  readonly spans: () => readonly KeySpan[];
+}
+
 /** Somebody's own: the user itself, who has the role, or root. Names are binary. */
 export type OwnNeed = { readonly user: string } | { readonly role: string };
 
@@ -29,7 +36,7 @@ export type OwnNeed = { readonly user: string } | { readonly role: string };
  * What a call needs. `nothing`: anybody may; `login`: any user may; `root`: who has the role
  * root; `node`: another node of the cluster. Keys: all of them, and a user.
  */
-export type Needs = 'nothing' | 'login' | 'root' | 'node' | OwnNeed | readonly KeyNeed[];
+export type Needs = 'nothing' | 'login' | 'root' | 'node' | OwnNeed | readonly (KeyNeed | LeaseNeed)[];
 
 /** What is asked of the permissions; Auth as a caller's access sees it. */
 export type Gate = Pick<Auth, 'part' | 'callerOf' | 'awaitRead'>;
@@ -40,6 +47,8 @@ export class Access implements Grant {
   #caller: Caller;
   #revision: number;
   #needs: () => Needs = () => 'nothing';
+  /** Whether all that hangs on a lease may be used, of calls that come together. */
+  #leases: Map<string, boolean> | undefined;
 
   /** `gate` undefined: nobody is asked. */
   constructor(gate: Gate | undefined, token: string | undefined) {
@@ -83,6 +92,7 @@ export class Access implements Grant {
 
   /** Invariant 3. */
   renew(): void {
+    this.#leases = undefined;
     this.#look();
     this.#check();
   }
@@ -95,7 +105,15 @@ export class Access implements Grant {
   /** The same caller's for one of several things that come together, which is let in by itself. Errors: as `require`. */
   of(needs: () => Needs): Access {
     const access = new Access(this.#gate, this.#token);
+    access.#leases = this.#leases;
     access.require(needs);
+    return access;
+  }
+
+  /** The same caller's for things that come together and are let in, with `of`, before anything else happens. */
+  together(): Access {
+    const access = new Access(this.#gate, this.#token);
+    access.#leases = new Map();
     return access;
   }
 
@@ -137,7 +155,18 @@ export class Access implements Grant {
     if (needs === 'root') return part.isRoot(name);
     if (isOwn(needs) && 'user' in needs) return needs.user === name || part.isRoot(name);
     if (isOwn(needs)) return part.hasRole(name, needs.role) || part.isRoot(name);
-    return needs.every(({ use, span }) => part.allows(name, use, span));
+    const leases = this.#leases ?? new Map<string, boolean>();
+    return needs.every((need) => {
+      const { use } = need;
+      if ('span' in need) return part.allows(name, use, need.span);
+      const asked = `${use} ${need.lease}`;
+      let isAllowed = leases.get(asked);
+      if (isAllowed === undefined) {
+        isAllowed = part.isRoot(name) || need.spans().every((span) => part.allows(name, use, span));
+        leases.set(asked, isAllowed);
+      }
+      return isAllowed;
+    });
   }
 
   #look(): void {
@@ -151,7 +180,7 @@ export class Access implements Grant {
   }
 }
 
-function isOwn(needs: OwnNeed | readonly KeyNeed[]): needs is OwnNeed {
+function isOwn(needs: OwnNeed | readonly (KeyNeed | LeaseNeed)[]): needs is OwnNeed {
   return !Array.isArray(needs);
 }
 

@@ -164,12 +164,14 @@ class ConfigCalls {
 
   /** All in one turn, so that writes go into the log together and reads share one question to the majority. */
   async batch(calls: readonly Call[], context: BatchContext): Promise<CallResult[]> {
-    const answers = new BatchAnswers(context.budget);
+    const { deadlineMs, isRouted, budget } = context;
+    const answers = new BatchAnswers(budget);
+    const batch = { deadlineMs, isRouted, budget, access: context.access.together() };
     let ready: Promise<void> | undefined;
     const upToDate = () => (ready ??= this.#configuration.awaitRead(context));
     try {
       const results = await Promise.all(
-        calls.map((call) => this.#call(call, context, { answers, upToDate }).catch(errorResult)),
+        calls.map((call) => this.#call(call, batch, { answers, upToDate }).catch(errorResult)),
       );
       return results.map((result) => create(CallResultSchema, { result }));
     } finally {

@@ -2,16 +2,18 @@
 import type { Call } from '@holdfast/proto/config/v1/config';
 import type { KeyUse } from '../coordination/auth-permission.ts';
 import { keySpan, type ConfigOperation, type ConfigTransaction } from '../coordination/config-command.ts';
-import type { KeyNeed } from './access.ts';
+import type { KeyNeed, LeaseNeed } from './access.ts';
 import { deleteOperation, putOperation } from './config-messages.ts';
 import { checkedTransaction } from './config-transaction-messages.ts';
 import { configKey } from './key-selection.ts';
 
 /** What whoever uses all that hangs on a lease needs. */
-export type LeasedNeeds = (lease: bigint, use: KeyUse) => readonly KeyNeed[];
+export type LeasedNeeds = (lease: bigint, use: KeyUse) => LeaseNeed;
+
+type AnyNeed = KeyNeed | LeaseNeed;
 
 /** Of one call of several. */
-export function callNeeds({ call }: Call, leased: LeasedNeeds): readonly KeyNeed[] {
+export function callNeeds({ call }: Call, leased: LeasedNeeds): readonly AnyNeed[] {
   switch (call.case) {
     case 'get':
       return [{ use: 'read', span: keySpan(configKey(call.value.key)) }];
@@ -30,7 +32,7 @@ export function callNeeds({ call }: Call, leased: LeasedNeeds): readonly KeyNeed
 export function transactionNeeds(
   { comparisons, thenOperations, elseOperations }: ConfigTransaction,
   leased: LeasedNeeds,
-): KeyNeed[] {
+): AnyNeed[] {
   return [
     ...comparisons.map(({ span }): KeyNeed => ({ use: 'read', span })),
     ...[...thenOperations, ...elseOperations].flatMap((one) => operationNeeds(one, leased)),
@@ -41,7 +43,7 @@ export function transactionNeeds(
  * A condition on what is there, or what was there as an answer, is a read. Who puts a key on a
  * lease may write all keys that are on it, or it could not revoke what it has used.
  */
-export function operationNeeds(operation: ConfigOperation, leased: LeasedNeeds): KeyNeed[] {
+export function operationNeeds(operation: ConfigOperation, leased: LeasedNeeds): AnyNeed[] {
   switch (operation.case) {
     case 'list':
       return [{ use: 'read', span: operation.span }];
@@ -49,7 +51,7 @@ export function operationNeeds(operation: ConfigOperation, leased: LeasedNeeds):
       const span = keySpan(operation.key);
       const needs: KeyNeed[] = [{ use: 'write', span }];
       if (tells(operation)) needs.push({ use: 'read', span });
-      return operation.lease === 0n ? needs : [...needs, ...leased(operation.lease, 'write')];
+      return operation.lease === 0n ? needs : [...needs, leased(operation.lease, 'write')];
     }
     case 'delete': {
       const { span } = operation;

@@ -39,7 +39,11 @@ async function begin(settings: NodeSettings = {}): Promise<void> {
   const { configuration } = await node.run(node.start());
   const stopping = new AbortController().signal;
   const options = { configuration, clock: node.clock, stopping, observe: () => undefined };
-  service = configService({ ...options, watch: () => undefined, leased: () => [] }).handlers as Service;
+  service = configService({
+    ...options,
+    watch: () => undefined,
+    leased: (lease, use) => ({ use, lease, spans: () => [] }),
+  }).handlers as Service;
 }
 
 beforeEach(() => begin());

@@ -59,6 +59,7 @@ it(
   async () => {
     await client.put('tx/a').value('1');
     const swap = (from: string, to: string) =>
+      // oxlint-disable-next-line promise/valid-params -- no promise
       client
         .if('tx/a', 'Value', '==', from)
         .and('tx/none', 'Version', '==', 0)

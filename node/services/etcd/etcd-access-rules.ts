@@ -57,9 +57,9 @@ function kvRules(leased: LeasedNeeds): MethodRules<typeof KV> {
 function leaseRules(leased: LeasedNeeds): MethodRules<typeof Lease> {
   return {
     leaseGrant: { ...USERS, kind: 'write' },
-    leaseRevoke: writes(({ ID }) => leased(ID, 'write')),
+    leaseRevoke: writes(({ ID }) => [leased(ID, 'write')]),
     leaseKeepAlive: EACH,
-    leaseTimeToLive: reads(({ ID, keys }) => (keys ? leased(ID, 'read') : 'login')),
+    leaseTimeToLive: reads(({ ID, keys }) => (keys ? [leased(ID, 'read')] : 'login')),
     leaseLeases: USERS,
   };
 }
