@@ -9,4 +9,12 @@ const requireAsEtcd3 = createRequire(fileURLToPath(import.meta.resolve('etcd3'))
 const { default: Long } = requireAsEtcd3('long') as { default: unknown };
 Object.assign(globalThis, { Long });
 
-export const { Etcd3 } = await import('etcd3');
+export const {
+  Etcd3,
+  EtcdAuthenticationFailedError,
+  EtcdLeaseInvalidError,
+  EtcdLockFailedError,
+  EtcdPermissionDeniedError,
+  GRPCUnavailableError,
+  Range,
+} = await import('etcd3');

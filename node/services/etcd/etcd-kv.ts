@@ -63,8 +63,11 @@ class EtcdKv {
   /** The header has the revision that the range was read at, so that a watch can begin right behind it; of a former one, the present. */
   async range(request: RangeRequest, context: CallContext): Promise<RangeResponse> {
     const range = new EtcdRange(request);
-    if (!request.serializable) await this.#configuration.awaitRead(context);
-    const { entries, count, revision } = await readRange(this.#configuration.reads, range, context.signal);
+    const { reads } = this.#configuration;
+    // A revision that is not here yet may be one that another node has told.
+    if (!request.serializable || range.revision > reads.revision)
+      await this.#configuration.awaitRead(context);
+    const { entries, count, revision } = await readRange(reads, range, context.signal);
     const header = this.#header(range.revision === 0 ? revision : undefined);
     return range.response(header, entries, count);
   }
