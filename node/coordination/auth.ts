@@ -4,7 +4,13 @@ import { HoldfastError } from '@holdfast/client/error';
 import type { Random } from '@holdfast/client/random';
 import type { PasswordHash } from '../runtime/scrypt.ts';
 import { ByteReader } from '../storage/byte-codec.ts';
-import { AuthKind, TOKEN_SECRET_BYTES, writeAuthCommand, type AuthCommand } from './auth-command.ts';
+import {
+  AuthKind,
+  MAX_AUTH_NAME_BYTES,
+  TOKEN_SECRET_BYTES,
+  writeAuthCommand,
+  type AuthCommand,
+} from './auth-command.ts';
 import type { AuthPart } from './auth-part.ts';
 import { encodeCommand } from './coordination-command.ts';
 import type { CallTerms, Coordination } from './coordination.ts';
@@ -112,17 +118,19 @@ export class Auth {
   }
 
   /**
-   * A token for who knows the password of a user. `peer`: where the call comes from. Errors:
+   * A token for who knows the password of the user `given`. `peer`: where the call comes from. Errors:
    * AUTH_NOT_ENABLED, LOGIN_FAILED, LOGIN_DELAYED, OVERLOADED.
    */
   async login(
-    name: string,
+    given: string,
     password: Uint8Array,
     peer: string,
     { deadlineMs, signal }: { readonly deadlineMs: number; readonly signal?: AbortSignal },
   ): Promise<string> {
     await this.awaitRead(deadlineMs);
     if (!this.part.state.isEnabled) throw notEnabled();
+    // No user has a longer name, and what was tried is remembered.
+    const name = given.slice(0, MAX_AUTH_NAME_BYTES + 1);
     await this.#awaitPlace(name, peer, deadlineMs, signal);
     const { clock, tokens, tokenTtlMs } = this.#options;
     const { state } = this.part;

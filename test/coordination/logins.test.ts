@@ -89,6 +89,16 @@ describe('those who guess', () => {
     expect(waits[1]).toEqual(waits[0]);
   });
 
+  test('are not remembered by more of a name than a user can have', async () => {
+    const rig = await AuthRig.enabled();
+    const guess = (end: string, times: number) =>
+      reasonOf(rig.login('x'.repeat(900_000) + end, 'guess', `10.0.2.${times}`));
+    for (let times = 0; times < 8; times++) expect(await guess('a', times)).toBe('LOGIN_FAILED');
+    const startMs = rig.node.clock.monotonicMs();
+    expect(await guess('b', 9)).toBe('LOGIN_FAILED');
+    expect(rig.node.clock.monotonicMs() - startMs).toBeGreaterThan(300); // as if it had been the same
+  });
+
   test('are slowed down by their address, whatever users they try', async () => {
     const rig = await AuthRig.enabled();
     const startMs = rig.node.clock.monotonicMs();
