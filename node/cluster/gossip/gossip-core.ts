@@ -212,6 +212,14 @@ export class GossipCore {
     // Whoever was buried was away, and has buried others.
     if (wrong.some(({ state }) => state === 'dead')) this.#syncSoon();
     for (const name of this.#view.takeDisputed()) this.#send(name, { type: 'notice' });
+    this.#meet(from, message);
+  }
+
+  /** Of a run that is there and that the news has missed, one Sync tells. */
+  #meet(from: string, { from: run, body }: GossipMessage): void {
+    const known = this.#view.nodes.get(from);
+    const isKnown = known !== undefined && compareInstances(run, known) <= 0;
+    if (!isKnown && body.type === 'ping') this.#sendSync(from, true);
   }
 
   /** Invariant 1. */

@@ -160,6 +160,16 @@ describe('joining', () => {
     expect(types).not.toContain('sync');
   });
 
+  test('who is asked by a node that the news has missed, or by a later run, asks it in turn', () => {
+    know('a');
+    from('x', ping);
+    expect(shown()).toEqual(['ack>x', 'sync>x']);
+    from('a', ping, { from: { member: 1, start: 2 } });
+    expect(shown()).toEqual(['ack>a', 'sync>a']);
+    from('a', ping);
+    expect(shown()).toEqual(['ack>a']);
+  });
+
   test('a Sync that wants a reply gets all that is known', () => {
     know('a', 'b');
     from('c', sync([record('c')], true));
