@@ -137,9 +137,14 @@ export class Auth {
     const { revision, secret } = state;
     const user = state.users.get(name);
     const record = user === undefined || user.password.byteLength === 0 ? undefined : user.password;
-    if (!(await this.#passwords.isRight(password, record, clock.monotonicMs()))) {
+    let isRight = false;
+    try {
+      isRight = await this.#passwords.isRight(password, record, clock.monotonicMs());
+    } finally {
+      this.#throttle.judged(name, peer, clock.monotonicMs(), isRight);
+    }
+    if (!isRight) {
       this.logins.failed++;
-      this.#throttle.failed(name, peer, clock.monotonicMs());
       throw loginFailed();
     }
     if (!tokens.canMake) throw makesNone();
@@ -188,7 +193,12 @@ export class Auth {
     if (heldMs === 0) return;
     this.logins.delayed++;
     if (heldMs === undefined) throw delayed(this.#throttle.waitMs(name, peer, nowMs));
-    await sleep(clock, heldMs, signal);
+    try {
+      await sleep(clock, heldMs, signal);
+    } catch (error) {
+      this.#throttle.judged(name, peer, clock.monotonicMs(), false);
+      throw error;
+    }
   }
 
   #claimed(token: string): TokenClaims | undefined {
