@@ -40,6 +40,8 @@ interface Tries {
   nextMs: number;
 }
 
+type Judged = [Tries, Slowing];
+
 export class LoginThrottle {
   readonly #users = new Map<string, Tries>();
   readonly #peers = new Map<string, Tries>();
@@ -53,8 +55,9 @@ export class LoginThrottle {
   place(user: string, peer: string, nowMs: number, mostMs: number): number | undefined {
     const all = this.#of(user, peer, nowMs);
     const atMs = Math.max(nowMs, ...all.map(([{ nextMs }]) => nextMs));
-    const ofUserMs = Math.max(nowMs, all[0]![0].nextMs);
-    if (atMs - nowMs > mostMs || atMs - ofUserMs > MAX_GAP_MS) return undefined;
+    const [[ofUser], [ofPeer]] = all;
+    const isOwnReason = atMs > Math.max(nowMs, ofUser.nextMs, ofPeer.nextMs);
+    if (atMs - nowMs > mostMs || isOwnReason) return undefined;
     for (const [tries, slowing] of all) {
       tries.pending++;
       tries.nextMs = atMs + gapMs(tries, slowing);
@@ -78,7 +81,7 @@ export class LoginThrottle {
     return Math.max(0, ...known.map((tries) => (tries?.nextMs ?? nowMs) - nowMs));
   }
 
-  #of(user: string, peer: string, nowMs: number): [Tries, Slowing][] {
+  #of(user: string, peer: string, nowMs: number): [ofUser: Judged, ofPeer: Judged, ofPair: Judged] {
     return [
       [triesOf(this.#users, user, nowMs), OF_USER],
       [triesOf(this.#peers, peer, nowMs), OF_PEER],
