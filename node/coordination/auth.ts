@@ -88,8 +88,8 @@ export class Auth {
     return this.#options.coordination.machine.auth;
   }
 
-  /** Who a caller is by the token it shows, as far as is known here. */
-  callerOf(token: string | undefined): Caller {
+  /** Who a caller is by the token it shows, as far as is known here; `atAnyTime`: also when its time is over. */
+  callerOf(token: string | undefined, atAnyTime = false): Caller {
     const { isEnabled, revision } = this.part.state;
     if (token === undefined || token === '') return isEnabled ? NOBODY : ANYONE;
     const claims = this.#verifiedClaims(token);
@@ -98,7 +98,8 @@ export class Auth {
     if (!isEnabled) return ANYONE;
     if (claims === undefined) return REFUSED;
     const nowMs = this.#options.clock.wallMs();
-    if (nowMs >= claims.expiresMs || nowMs < (claims.notBeforeMs ?? 0)) return REFUSED;
+    const isInTime = nowMs < claims.expiresMs && nowMs >= (claims.notBeforeMs ?? 0);
+    if (!isInTime && !atAnyTime) return REFUSED;
     if (claims.isNode) return madeAt >= this.part.state.tokensSince ? NODE : REFUSED;
     const isKnown = this.part.userOf(claims.name, claims.madeAt ?? revision) !== undefined;
     return isKnown ? { case: 'user', name: claims.name } : REFUSED;

@@ -129,13 +129,22 @@ export class Access implements Grant {
 
   /** Checks that the caller is still one, of a stream that goes on for long. Errors: UNAUTHENTICATED, TOKEN_INVALID. */
   requireLogin(): void {
-    if (this.#now !== this.#revision) this.#look(); // invariant 1
+    this.#look(); // invariant 1, and its time may be over
     if (this.#caller.case !== 'anyone') this.#checkNeeds('login');
   }
 
   /** Checks one thing more, of a stream. Errors: as `require`. */
   requireKeys(use: KeyUse, span: () => KeySpan): void {
-    if (this.#now !== this.#revision) this.#look(); // invariant 1
+    this.#look(); // invariant 1, and its time may be over
+    if (this.#caller.case !== 'anyone') this.#checkNeeds([{ use, span: span() }]);
+  }
+
+  /** Checks what was begun on a stream when permissions have changed: it goes on after the token's time. Errors: as `require`. */
+  keepKeys(use: KeyUse, span: () => KeySpan): void {
+    if (this.#gate !== undefined) {
+      this.#revision = this.#now;
+      this.#caller = this.#gate.callerOf(this.#token, true);
+    }
     if (this.#caller.case !== 'anyone') this.#checkNeeds([{ use, span: span() }]);
   }
 
