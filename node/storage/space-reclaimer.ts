@@ -48,9 +48,7 @@ export class SpaceReclaimer {
 
   #schedule(afterMs: number): void {
     this.#timer?.cancel();
-    this.#timer = this.#clock.setTimer(afterMs, () =>
-      this.#start(this.#rows.reclaim(this.#stopped.promise)),
-    );
+    this.#timer = this.#clock.setTimer(afterMs, () => this.#start(this.#rows.reclaim(this.#stopped.promise)));
   }
 
   #start(pass: Promise<void>): void {

@@ -33,8 +33,7 @@ async function openRows(count: number) {
     rows.startFlush();
     await rows.flushed();
   };
-  const usedBytes = () =>
-    readdirSync(path).reduce((sum, file) => sum + statSync(join(path, file)).size, 0);
+  const usedBytes = () => readdirSync(path).reduce((sum, file) => sum + statSync(join(path, file)).size, 0);
   const close = async () => {
     await store.close();
     rmSync(directory, { recursive: true });
@@ -71,7 +70,7 @@ test.each([200, 1_000, 1_600])('so do %d that somebody reads, as soon as that is
   for (let row = 0; row < count; row++) rows.delete(rowKey(row));
   await flush();
   const reclaimed = rows.reclaim(NEVER);
-  for (let seen = 0; seen < count; ) {
+  for (let seen = 0; seen < count;) {
     const next = await reader.next(100);
     expect(next.length).toBeGreaterThan(0);
     seen += next.length;
