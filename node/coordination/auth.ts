@@ -4,7 +4,13 @@ import { HoldfastError } from '@holdfast/client/error';
 import type { Random } from '@holdfast/client/random';
 import type { PasswordHash } from '../runtime/scrypt.ts';
 import { ByteReader } from '../storage/byte-codec.ts';
-import { AuthKind, TOKEN_SECRET_BYTES, writeAuthCommand, type AuthCommand } from './auth-command.ts';
+import {
+  AuthKind,
+  MAX_AUTH_NAME_BYTES,
+  TOKEN_SECRET_BYTES,
+  writeAuthCommand,
+  type AuthCommand,
+} from './auth-command.ts';
 import type { AuthPart } from './auth-part.ts';
 import { encodeCommand } from './coordination-command.ts';
 import type { CallTerms, Coordination } from './coordination.ts';
@@ -82,8 +88,8 @@ export class Auth {
     return this.#options.coordination.machine.auth;
   }
 
-  /** Who a caller is by the token it shows, as far as is known here. */
-  callerOf(token: string | undefined): Caller {
+  /** Who a caller is by the token it shows, as far as is known here; `atAnyTime`: also when its time is over. */
+  callerOf(token: string | undefined, atAnyTime = false): Caller {
     const { isEnabled, revision } = this.part.state;
     if (token === undefined || token === '') return isEnabled ? NOBODY : ANYONE;
     const claims = this.#verifiedClaims(token);
@@ -92,7 +98,8 @@ export class Auth {
     if (!isEnabled) return ANYONE;
     if (claims === undefined) return REFUSED;
     const nowMs = this.#options.clock.wallMs();
-    if (nowMs >= claims.expiresMs || nowMs < (claims.notBeforeMs ?? 0)) return REFUSED;
+    const isInTime = nowMs < claims.expiresMs && nowMs >= (claims.notBeforeMs ?? 0);
+    if (!isInTime && !atAnyTime) return REFUSED;
     if (claims.isNode) return madeAt >= this.part.state.tokensSince ? NODE : REFUSED;
     const isKnown = this.part.userOf(claims.name, claims.madeAt ?? revision) !== undefined;
     return isKnown ? { case: 'user', name: claims.name } : REFUSED;
@@ -112,26 +119,33 @@ export class Auth {
   }
 
   /**
-   * A token for who knows the password of a user. `peer`: where the call comes from. Errors:
+   * A token for who knows the password of the user `given`. `peer`: where the call comes from. Errors:
    * AUTH_NOT_ENABLED, LOGIN_FAILED, LOGIN_DELAYED, OVERLOADED.
    */
   async login(
-    name: string,
+    given: string,
     password: Uint8Array,
     peer: string,
     { deadlineMs, signal }: { readonly deadlineMs: number; readonly signal?: AbortSignal },
   ): Promise<string> {
     await this.awaitRead(deadlineMs);
     if (!this.part.state.isEnabled) throw notEnabled();
+    // No user has a longer name, and what was tried is remembered.
+    const name = given.slice(0, MAX_AUTH_NAME_BYTES + 1);
     await this.#awaitPlace(name, peer, deadlineMs, signal);
     const { clock, tokens, tokenTtlMs } = this.#options;
     const { state } = this.part;
     const { revision, secret } = state;
     const user = state.users.get(name);
     const record = user === undefined || user.password.byteLength === 0 ? undefined : user.password;
-    if (!(await this.#passwords.isRight(password, record, clock.monotonicMs()))) {
+    let isRight = false;
+    try {
+      isRight = await this.#passwords.isRight(password, record, clock.monotonicMs());
+    } finally {
+      this.#throttle.judged(name, peer, clock.monotonicMs(), isRight);
+    }
+    if (!isRight) {
       this.logins.failed++;
-      this.#throttle.failed(name, peer, clock.monotonicMs());
       throw loginFailed();
     }
     if (!tokens.canMake) throw makesNone();
@@ -180,7 +194,12 @@ export class Auth {
     if (heldMs === 0) return;
     this.logins.delayed++;
     if (heldMs === undefined) throw delayed(this.#throttle.waitMs(name, peer, nowMs));
-    await sleep(clock, heldMs, signal);
+    try {
+      await sleep(clock, heldMs, signal);
+    } catch (error) {
+      this.#throttle.judged(name, peer, clock.monotonicMs(), false);
+      throw error;
+    }
   }
 
   #claimed(token: string): TokenClaims | undefined {

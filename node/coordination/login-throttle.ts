@@ -1,65 +1,103 @@
 /**
- * Slows down who guesses passwords: attempts for one user, and attempts from one address, come
- * one after another, the further apart the more of them failed lately. Pure.
+ * Slows down who guesses passwords: attempts for one user, from one address, and for one user
+ * from one address come one after another, the further apart the more of them failed lately. Pure.
  *
  *  1. A user that does not exist is slowed down as one that does.
- *  2. Nobody is locked out: attempts are at most `MAX_GAP_MS` apart, as long as nobody else tries.
+ *  2. Nobody is locked out by another address: attempts for a user are at most `MAX_GAP_MS` apart,
+ *     and one address gets few of them.
  *  3. Memory is bounded; what was quiet for longest is forgotten first.
+ *  4. What was not judged yet may fail as well: many attempts at once keep a distance, too.
  */
 
-/** Failures that cost nothing: people mistype. Many come from one address, of a proxy for instance. */
-const FREE_OF_USER = 5;
-const FREE_OF_PEER = 20;
-const FIRST_GAP_MS = 100;
+/** How attempts are slowed down that have something in common. */
+interface Slowing {
+  /** Failures that cost nothing: people mistype. As many attempts at once need no distance. */
+  readonly free: number;
+  readonly maxGapMs: number;
+}
+
+/** Longest distance of attempts for one user. */
 export const MAX_GAP_MS = 5_000;
+/** Of attempts for one user from one address: who goes on guessing leaves most places to others. */
+export const MAX_GAP_OF_PAIR_MS = 30_000;
+const OF_USER: Slowing = { free: 5, maxGapMs: MAX_GAP_MS };
+/** Many come from one address, of a proxy for instance. */
+const OF_PEER: Slowing = { free: 20, maxGapMs: MAX_GAP_MS };
+const OF_PAIR: Slowing = { free: 5, maxGapMs: MAX_GAP_OF_PAIR_MS };
+const FIRST_GAP_MS = 100;
 /** In this time half of the failures are forgotten. */
 const HALF_LIFE_MS = 60_000;
 const MAX_REMEMBERED = 10_000;
 
-/** What is known of a user or an address. */
+/** What is known of a user, an address, or both together. */
 interface Tries {
   failures: number;
+  /** Attempts that have a place and are not judged yet. */
+  pending: number;
   /** As of which time `failures` is. */
   atMs: number;
   /** When the next one may be made. */
   nextMs: number;
 }
 
+type Judged = [Tries, Slowing];
+
 export class LoginThrottle {
   readonly #users = new Map<string, Tries>();
   readonly #peers = new Map<string, Tries>();
+  readonly #pairs = new Map<string, Tries>();
 
   /**
-   * Takes a place for an attempt: how long to wait for it; undefined: longer than `mostMs`, and
-   * none is taken.
+   * Takes a place for an attempt, which is followed by `judged`: how long to wait for it;
+   * undefined: longer than `mostMs`, or so long for reasons of its own that it would keep a
+   * place from others meanwhile, and none is taken.
    */
   place(user: string, peer: string, nowMs: number, mostMs: number): number | undefined {
-    const ofUser = triesOf(this.#users, user, nowMs);
-    const ofPeer = triesOf(this.#peers, peer, nowMs);
-    const atMs = Math.max(nowMs, ofUser.nextMs, ofPeer.nextMs);
-    if (atMs - nowMs > mostMs) return undefined;
-    ofUser.nextMs = atMs + gapMs(ofUser.failures, FREE_OF_USER);
-    ofPeer.nextMs = atMs + gapMs(ofPeer.failures, FREE_OF_PEER);
+    const all = this.#of(user, peer, nowMs);
+    const atMs = Math.max(nowMs, ...all.map(([{ nextMs }]) => nextMs));
+    const [[ofUser], [ofPeer]] = all;
+    const isOwnReason = atMs > Math.max(nowMs, ofUser.nextMs, ofPeer.nextMs);
+    if (atMs - nowMs > mostMs || isOwnReason) return undefined;
+    for (const [tries, slowing] of all) {
+      tries.pending++;
+      tries.nextMs = atMs + gapMs(tries, slowing);
+    }
     return atMs - nowMs;
   }
 
-  /** An attempt failed. One that succeeds changes nothing: whoever guesses may have an account as well. */
-  failed(user: string, peer: string, nowMs: number): void {
-    fail(triesOf(this.#users, user, nowMs), FREE_OF_USER, nowMs);
-    fail(triesOf(this.#peers, peer, nowMs), FREE_OF_PEER, nowMs);
+  /** An attempt ended. That it was right changes nothing: whoever guesses may have an account as well. */
+  judged(user: string, peer: string, nowMs: number, wasRight: boolean): void {
+    for (const [tries, slowing] of this.#of(user, peer, nowMs)) {
+      tries.pending = Math.max(0, tries.pending - 1);
+      if (wasRight) continue;
+      tries.failures++;
+      tries.nextMs = Math.max(tries.nextMs, nowMs + gapMs(tries, slowing));
+    }
   }
 
   /** When an attempt would be let in. */
   waitMs(user: string, peer: string, nowMs: number): number {
-    const nextMs = (tries: Tries | undefined) => tries?.nextMs ?? nowMs;
-    return Math.max(0, nextMs(this.#users.get(user)) - nowMs, nextMs(this.#peers.get(peer)) - nowMs);
+    const known = [this.#users.get(user), this.#peers.get(peer), this.#pairs.get(pairOf(user, peer))];
+    return Math.max(0, ...known.map((tries) => (tries?.nextMs ?? nowMs) - nowMs));
   }
+
+  #of(user: string, peer: string, nowMs: number): [ofUser: Judged, ofPeer: Judged, ofPair: Judged] {
+    return [
+      [triesOf(this.#users, user, nowMs), OF_USER],
+      [triesOf(this.#peers, peer, nowMs), OF_PEER],
+      [triesOf(this.#pairs, pairOf(user, peer), nowMs), OF_PAIR],
+    ];
+  }
+}
+
+function pairOf(user: string, peer: string): string {
+  return `${peer} ${user}`;
 }
 
 /** As of now, and the last that was asked for. Invariant 3. */
 function triesOf(all: Map<string, Tries>, name: string, nowMs: number): Tries {
   const known = all.get(name);
-  const tries = known ?? { failures: 0, atMs: nowMs, nextMs: 0 };
+  const tries = known ?? { failures: 0, pending: 0, atMs: nowMs, nextMs: 0 };
   tries.failures *= 0.5 ** ((nowMs - tries.atMs) / HALF_LIFE_MS);
   tries.atMs = nowMs;
   if (known !== undefined) all.delete(name);
@@ -68,12 +106,8 @@ function triesOf(all: Map<string, Tries>, name: string, nowMs: number): Tries {
   return tries;
 }
 
-function fail(tries: Tries, free: number, nowMs: number): void {
-  tries.failures++;
-  tries.nextMs = Math.max(tries.nextMs, nowMs + gapMs(tries.failures, free));
-}
-
-/** Invariant 2. */
-function gapMs(failures: number, free: number): number {
-  return failures < free ? 0 : Math.min(MAX_GAP_MS, FIRST_GAP_MS * 2 ** Math.floor(failures - free));
+/** Invariants 2 and 4. */
+function gapMs({ failures, pending }: Tries, { free, maxGapMs }: Slowing): number {
+  if (failures >= free) return Math.min(maxGapMs, FIRST_GAP_MS * 2 ** Math.floor(failures - free));
+  return pending > free ? FIRST_GAP_MS : 0;
 }

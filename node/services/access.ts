@@ -47,6 +47,7 @@ export class Access implements Grant {
   #caller: Caller;
   #revision: number;
   #needs: () => Needs = () => 'nothing';
+  #hasAskedLeases = false;
   /** Whether all that hangs on a lease may be used, of calls that come together. */
   #leases: Map<string, boolean> | undefined;
 
@@ -81,7 +82,16 @@ export class Access implements Grant {
   /** Waits until the permissions that the token was made by are applied here. */
   async settle(deadlineMs: number): Promise<void> {
     await this.#gate!.awaitRead(deadlineMs);
+    this.#leases = undefined;
     this.#look();
+  }
+
+  /**
+   * Whether it was looked what hangs on a lease. This node may not have applied what others were
+   * told of, and an empty lease is anybody's: `settle` and `require` again, or `renew` after a read.
+   */
+  get hasAskedLeases(): boolean {
+    return this.#hasAskedLeases;
   }
 
   /** Checks what the call needs, now and whenever it is looked at again. Errors: UNAUTHENTICATED, TOKEN_INVALID, PERMISSION_DENIED. */
@@ -119,13 +129,22 @@ export class Access implements Grant {
 
   /** Checks that the caller is still one, of a stream that goes on for long. Errors: UNAUTHENTICATED, TOKEN_INVALID. */
   requireLogin(): void {
-    if (this.#now !== this.#revision) this.#look(); // invariant 1
+    this.#look(); // invariant 1, and its time may be over
     if (this.#caller.case !== 'anyone') this.#checkNeeds('login');
   }
 
   /** Checks one thing more, of a stream. Errors: as `require`. */
   requireKeys(use: KeyUse, span: () => KeySpan): void {
-    if (this.#now !== this.#revision) this.#look(); // invariant 1
+    this.#look(); // invariant 1, and its time may be over
+    if (this.#caller.case !== 'anyone') this.#checkNeeds([{ use, span: span() }]);
+  }
+
+  /** Checks what was begun on a stream when permissions have changed: it goes on after the token's time. Errors: as `require`. */
+  keepKeys(use: KeyUse, span: () => KeySpan): void {
+    if (this.#gate !== undefined) {
+      this.#revision = this.#now;
+      this.#caller = this.#gate.callerOf(this.#token, true);
+    }
     if (this.#caller.case !== 'anyone') this.#checkNeeds([{ use, span: span() }]);
   }
 
@@ -161,6 +180,7 @@ export class Access implements Grant {
       if ('span' in need) return part.allows(name, use, need.span);
       const asked = `${use} ${need.lease}`;
       let isAllowed = leases.get(asked);
+      this.#hasAskedLeases = true;
       if (isAllowed === undefined) {
         isAllowed = part.isRoot(name) || need.spans().every((span) => part.allows(name, use, span));
         leases.set(asked, isAllowed);

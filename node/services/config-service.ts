@@ -188,6 +188,10 @@ class ConfigCalls {
     const { call } = of;
     const grant = batch.access.of(() => callNeeds(of, this.#leased));
     const terms = { deadlineMs: batch.deadlineMs, isRouted: batch.isRouted, grant, answers };
+    if (grant.hasAskedLeases) {
+      await upToDate();
+      grant.renew();
+    }
     switch (call.case) {
       case 'get': {
         const key = configKey(call.value.key);

@@ -132,6 +132,9 @@ class Guard {
     try {
       if (access.isAhead && needed() !== 'nothing') await access.settle(deadlineMs);
       await requireNow(access, needed, deadlineMs);
+      if (!access.hasAskedLeases) return;
+      await access.settle(deadlineMs);
+      access.require(needed);
     } catch (error) {
       throw this.#words(error);
     }

@@ -164,7 +164,7 @@ export class WatchStream implements WatchSink, ServedStream {
 
   #lost({ terms }: Followed): HoldfastError | undefined {
     try {
-      this.#access.requireKeys('read', () => terms.span);
+      this.#access.keepKeys('read', () => terms.span);
       return undefined;
     } catch (error) {
       return asHoldfastError(error);

@@ -1,7 +1,12 @@
 /** What is asked about all that hangs on a lease: of users only, and once. */
+import { LeaseService } from '@holdfast/proto/lease/v1/lease';
 import { expect, test } from 'vitest';
 import { keySpan } from '../../node/coordination/config-command.ts';
 import { Access, type Gate, type LeaseNeed } from '../../node/services/access.ts';
+import { AccessRules, guardedService, type MethodRules } from '../../node/services/guarded-service.ts';
+import type { ServedService } from '../../node/services/handler.ts';
+
+const OPEN = { kind: 'write', needs: () => 'nothing' } as const;
 
 /** A caller, and how often somebody looked what is on the lease. */
 function caller(who: { case: 'user'; name: string } | { case: 'nobody' }, allowed = ['a', 'b']) {
@@ -55,4 +60,30 @@ test('for who has not logged in nobody looks', () => {
   const { access, looks, need } = caller({ case: 'nobody' });
   expect(() => access.require(() => [need(7n)])).toThrow(/shows no token/);
   expect(looks.count).toBe(0);
+});
+
+test('what is known here may be old: it is looked again at what others were told of', async () => {
+  const hanging = [keySpan('a')];
+  const { access } = caller(USER, ['a']);
+  const gate = { reads: 0 };
+  const settle = access.settle.bind(access);
+  Object.assign(access, {
+    settle: async (deadlineMs: number) => {
+      gate.reads++;
+      hanging.push(keySpan('of somebody else'));
+      await settle(deadlineMs);
+    },
+  });
+  const rules = new AccessRules().add(LeaseService, {
+    ...Object.fromEntries(LeaseService.methods.map(({ localName }) => [localName, OPEN])),
+    revoke: { kind: 'write', needs: () => [{ use: 'write', lease: 7n, spans: () => hanging }] },
+  } as unknown as MethodRules<typeof LeaseService>);
+  let calls = 0;
+  const handlers = Object.fromEntries(
+    LeaseService.methods.map(({ localName }) => [localName, async () => void calls++]),
+  );
+  const guarded = guardedService({ service: LeaseService, handlers } as unknown as ServedService, rules);
+  const revoke = guarded.handlers['revoke'] as (context: object, request: object) => Promise<unknown>;
+  await expect(revoke({ access, deadlineMs: 1_000 }, {})).rejects.toThrow(/no role of the user/);
+  expect([calls, gate.reads > 0]).toEqual([0, true]);
 });

@@ -4,6 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { HoldfastError } from '../../client/error.ts';
 import { AuthKind } from '../../node/coordination/auth-command.ts';
 import { DEFAULT_TOKEN_TTL_MS } from '../../node/coordination/auth.ts';
+import { keySpan } from '../../node/coordination/config-command.ts';
+import { Access } from '../../node/services/access.ts';
 import { JwtTokens, SIMPLE_TOKENS } from '../../node/coordination/tokens.ts';
 import { JwtKeys } from '../../node/runtime/signatures.ts';
 import { AuthRig, ROOT_PASSWORD, reasonOf } from './auth-rig.ts';
@@ -89,6 +91,16 @@ describe('those who guess', () => {
     expect(waits[1]).toEqual(waits[0]);
   });
 
+  test('are not remembered by more of a name than a user can have', async () => {
+    const rig = await AuthRig.enabled();
+    const guess = (end: string, times: number) =>
+      reasonOf(rig.login('x'.repeat(900_000) + end, 'guess', `10.0.2.${times}`));
+    for (let times = 0; times < 8; times++) expect(await guess('a', times)).toBe('LOGIN_FAILED');
+    const startMs = rig.node.clock.monotonicMs();
+    expect(await guess('b', 9)).toBe('LOGIN_FAILED');
+    expect(rig.node.clock.monotonicMs() - startMs).toBeGreaterThan(300); // as if it had been the same
+  });
+
   test('are slowed down by their address, whatever users they try', async () => {
     const rig = await AuthRig.enabled();
     const startMs = rig.node.clock.monotonicMs();
@@ -129,6 +141,21 @@ describe('tokens', () => {
     expect(rig.engine.auth.callerOf(token).case).toBe('user');
     await rig.pass(1_001);
     expect(rig.engine.auth.callerOf(token).case).toBe('refused');
+  });
+
+  test('whose time is over begin nothing on a stream, and what was begun goes on', async () => {
+    const rig = await AuthRig.enabled();
+    const token = await rig.login('root', ROOT_PASSWORD);
+    const access = new Access(rig.engine.auth, token);
+    const span = () => keySpan('a');
+    access.requireKeys('read', span);
+    await rig.pass(rig.engine.auth.tokenTtlMs + 1_000);
+    expect(() => access.requireKeys('read', span)).toThrow(/has expired/);
+    expect(() => access.requireLogin()).toThrow(/has expired/);
+    access.keepKeys('read', span);
+    await rig.addUser('alice', 'hers'); // permissions have changed, not hers
+    access.keepKeys('read', span);
+    expect(() => new Access(rig.engine.auth, 'abc').keepKeys('read', span)).toThrow(/has expired/);
   });
 
   test('that are forged are not taken', async () => {

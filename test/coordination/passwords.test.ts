@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { LoginThrottle, MAX_GAP_MS } from '../../node/coordination/login-throttle.ts';
+import { LoginThrottle, MAX_GAP_MS, MAX_GAP_OF_PAIR_MS } from '../../node/coordination/login-throttle.ts';
 import {
   HASH_COST,
   isPassword,
@@ -59,32 +59,86 @@ test('attempts after failures keep their distance, and nobody waits for longer t
       let nowMs = 0;
       for (const [user, peer, laterMs, fails] of attempts) {
         nowMs += laterMs;
-        const waitMs = throttle.place(user, peer, nowMs, Infinity)!;
+        let waitMs = throttle.place(user, peer, nowMs, Infinity);
+        const ofPair = failures.get(`${user} ${peer}`) ?? 0;
+        if (waitMs === undefined) {
+          expect(ofPair).toBeGreaterThanOrEqual(5);
+          const laterMs = throttle.waitMs(user, peer, nowMs);
+          expect(laterMs).toBeLessThanOrEqual(MAX_GAP_OF_PAIR_MS);
+          nowMs += laterMs;
+          waitMs = throttle.place(user, peer, nowMs, Infinity)!;
+        }
         // One at a time: each waits for its own place alone.
         expect(waitMs).toBeLessThanOrEqual(MAX_GAP_MS);
         if ((failures.get(`u${user}`) ?? 0) < 5 && (failures.get(`p${peer}`) ?? 0) < 20)
           expect(waitMs).toBe(0);
         nowMs += waitMs;
+        throttle.judged(user, peer, nowMs, !fails);
         if (!fails) continue;
-        throttle.failed(user, peer, nowMs);
-        for (const one of [`u${user}`, `p${peer}`]) failures.set(one, (failures.get(one) ?? 0) + 1);
+        for (const one of [`u${user}`, `p${peer}`, `${user} ${peer}`])
+          failures.set(one, (failures.get(one) ?? 0) + 1);
       }
     }),
   );
 });
 
+/** An attempt that takes no time and is wrong. */
+function fail(throttle: LoginThrottle, user: string, peer: string, nowMs = 0): void {
+  throttle.place(user, peer, nowMs, Infinity);
+  throttle.judged(user, peer, nowMs, false);
+}
+
 test('places for attempts at once are one behind the other, and beyond a bound there are none', () => {
   const throttle = new LoginThrottle();
-  for (let times = 0; times < 20; times++) throttle.failed('a', 'p', 0);
-  const waits = Array.from({ length: 5 }, () => throttle.place('a', 'p', 0, 12_000));
-  expect(waits).toEqual([5_000, 10_000, undefined, undefined, undefined]);
-  expect(throttle.waitMs('a', 'p', 0)).toBe(15_000);
+  for (let times = 0; times < 20; times++) fail(throttle, 'a', `p${times}`);
+  const first = throttle.waitMs('a', 'new', 0);
+  const waits = Array.from({ length: 5 }, (_, at) => throttle.place('a', `q${at}`, 0, first + 7_000));
+  expect(waits).toEqual([first, first + 5_000, undefined, undefined, undefined]);
+  expect(throttle.waitMs('a', 'new', 0)).toBe(first + 10_000);
   expect(throttle.place('b', 'q', 0, 0)).toBe(0);
+});
+
+test('attempts at once that nobody has judged yet keep a distance', () => {
+  const throttle = new LoginThrottle();
+  const waits = Array.from({ length: 250 }, () => throttle.place('a', 'p', 0, 10_000));
+  expect(waits.slice(0, 6)).toEqual([0, 0, 0, 0, 0, 0]);
+  expect(waits.slice(6, 9)).toEqual([100, 200, 300]);
+  expect(waits.filter((ms) => ms !== undefined).length).toBeLessThan(110);
+  for (let times = 0; times < 106; times++) throttle.judged('a', 'p', 10_000, true);
+  expect(throttle.place('a', 'p', 20_000, 0)).toBe(0); // all were right: nothing stays
+});
+
+test('who goes on guessing from one address leaves places to others', () => {
+  const throttle = new LoginThrottle();
+  const guesses: number[] = [];
+  const takeAll = (nowMs: number) => {
+    for (let loops = 0; loops < 20; loops++) {
+      const waitMs = throttle.place('root', 'guesser', nowMs, 10_000);
+      if (waitMs !== undefined) guesses.push(nowMs + waitMs);
+    }
+    for (const atMs of guesses.filter((at) => at <= nowMs)) {
+      throttle.judged('root', 'guesser', atMs, false);
+      guesses.splice(guesses.indexOf(atMs), 1);
+    }
+  };
+  let served = 0;
+  let isRefused = false;
+  for (let nowMs = 0; nowMs < 300_000; nowMs += 50) {
+    takeAll(nowMs);
+    if (nowMs % 10_000 !== 5_000) continue;
+    const wasRefused = isRefused;
+    isRefused = throttle.place('root', 'owner', nowMs, 10_000) === undefined;
+    expect(isRefused && wasRefused).toBe(false);
+    if (isRefused) continue;
+    throttle.judged('root', 'owner', nowMs, true);
+    served++;
+  }
+  expect(served).toBeGreaterThanOrEqual(20); // of 30
 });
 
 test('remembers a bounded number', () => {
   const throttle = new LoginThrottle();
-  for (let times = 0; times < 20; times++) throttle.failed('a', 'p', 0);
-  for (let number = 0; number < 10_001; number++) throttle.failed(`other ${number}`, `q${number}`, 0);
+  for (let times = 0; times < 20; times++) fail(throttle, 'a', 'p');
+  for (let number = 0; number < 10_001; number++) fail(throttle, `other ${number}`, `q${number}`);
   expect(throttle.place('a', 'p', 0, 0)).toBe(0);
 });

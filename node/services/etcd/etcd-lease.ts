@@ -69,7 +69,6 @@ class EtcdLeases {
 
   async revoke({ ID }: LeaseRevokeRequest, context: CallContext): Promise<LeaseRevokeResponse> {
     if (ID < 1n) throw leaseUnknown(ID);
-    await this.#lookAgain(context);
     const command = { kind: SessionCommandKind.revoke, lease: ID };
     const outcome = await propose(this.#sessions, command, context, false);
     if (outcome.case !== 'done') throw unexpected(outcome);
@@ -104,13 +103,6 @@ class EtcdLeases {
       ({ more } = part);
     }
     return create(LeaseLeasesResponseSchema, { header: this.#header(), leases });
-  }
-
-  /** What hangs on a lease decides who may revoke it, and this node may have been behind when it was asked. */
-  async #lookAgain({ access, deadlineMs }: CallContext): Promise<void> {
-    if (access.user === undefined) return;
-    await this.#sessions.group.awaitRead(deadlineMs);
-    access.renew();
   }
 
   /** Undefined: there is no such lease. */

@@ -138,7 +138,7 @@ export class EtcdWatchStream implements WatchSink, ServedStream {
   onPermissions(): void {
     for (const followed of this.#watches.values())
       try {
-        this.#access.requireKeys('read', () => followed.terms.span);
+        this.#access.keepKeys('read', () => followed.terms.span);
       } catch (error) {
         this.#drop(followed);
         this.#cancel(followed.id, error);
