@@ -122,7 +122,7 @@ it('does for users what their roles allow and nothing else, on every node, while
   ];
   let [done, refused] = [0, 0];
   const worker = async () => {
-    await rig.patiently(allowed[done++ % allowed.length]!);
+    await rig.patiently<unknown>(allowed[done++ % allowed.length]!);
   };
   const intruder = async () => {
     const attempt = rig.patiently<unknown>(denied[refused++ % denied.length]!);
