@@ -45,7 +45,7 @@ describeWith([pythonEtcd], 'the Python package etcd3', () => {
     const report = await running.end();
     console.log(JSON.stringify(report));
     expect(report.rounds).toBeGreaterThanOrEqual(3);
-    expect(report.done).toBeGreaterThan(60);
+    expect(report.done).toBeGreaterThan(100);
     expect(report.locked).toBe(report.rounds);
     expect(report.events).toBeGreaterThanOrEqual(5 * report.rounds);
     expect(report.repeats).toBeGreaterThan(0);

@@ -5,6 +5,7 @@
 Says "begun" after its first round, goes on until its standard input ends, then judges what it
 saw, and prints what it did as a line of JSON. Whatever is wrong ends it with a traceback.
 """
+import io
 import json
 import sys
 import threading
@@ -17,6 +18,9 @@ from etcd3.exceptions import Etcd3Exception
 ENDPOINTS = [endpoint.rsplit(":", 1) for endpoint in sys.argv[1].split(",")]
 PATIENCE_S = 30
 CALL_S = 3
+# Of a lease that is refreshed in each round, and of one that nobody refreshes.
+KEPT_S = 10
+LEFT_S = 2
 counts = {"rounds": 0, "done": 0, "repeats": 0, "resumed": 0, "locked": 0}
 
 
@@ -112,6 +116,14 @@ def keys_and_values(node, number):
         assert meta.key == f"py/keys/{at}".encode() and meta.mod_revision >= meta.create_revision > 0
     found, _ = node.call(lambda client: list(client.get_prefix("py/keys/", sort_order="descend", sort_target="key")))
     assert [meta.key for _, meta in found] == [f"py/keys/{at}".encode() for at in range(4, -1, -1)]
+    found, _ = node.call(lambda client: list(client.get_range("py/keys/1", "py/keys/3")))
+    assert [value for value, _ in found] == [f"{number}.{at}".encode() for at in (1, 2)], found
+    everything, _ = node.call(lambda client: [meta.key for _, meta in client.get_all()])
+    assert everything == sorted(everything) and {meta.key for _, meta in found} < set(everything), everything
+    for at in range(3):
+        node.call(lambda client: client.put(f"py/many/{at}", "x"))
+    answer, failed = node.call(lambda client: client.delete_prefix("py/many/"))
+    assert answer.deleted == 3 or failed, answer
     (_, deleted), _ = node.call(lambda client: (client.put("py/gone", "x"), client.delete("py/gone")))
     assert deleted
     (value, meta), _ = node.call(lambda client: client.get("py/gone"))
@@ -142,6 +154,25 @@ def conditions(node, number):
     assert succeeded and answers[1][0][0] == f"{number}!".encode(), (succeeded, answers)
     (value, _), _ = node.call(lambda client: client.get("py/tx"))
     assert value == f"{number}".encode()
+    (succeeded, answers), _ = node.call(within_another)
+    assert succeeded, answers
+    inner, read = answers[0].response_txn, answers[1]
+    assert not inner.succeeded and [one.WhichOneof("response") for one in inner.responses] == [
+        "response_put",
+        "response_delete_range",
+    ], inner
+    assert [(value, meta.key) for value, meta in read] == [(b"inner", b"py/nested")], read
+
+
+def within_another(client):
+    """What a transaction within another does is seen by what comes after it."""
+    t = client.transactions
+    otherwise = [t.put("py/nested", "inner"), t.delete("py/nothing")]
+    return client.transaction(
+        compare=[t.mod("py/tx") > 0, t.create("py/nothing") < 1],
+        success=[t.txn([t.version("py/tx") == 0], [t.delete("py/tx")], otherwise), t.get("py/nested")],
+        failure=[],
+    )
 
 
 def leases(node, number):
@@ -172,6 +203,58 @@ def locks(node):
     counts["locked"] += 1
 
 
+def exclusion(node):
+    """What one holds another does not, keeps through a refresh, and cannot give back."""
+
+    def both(client):
+        first, second = (client.lock("py-held", ttl=5) for _ in range(2))
+        take(first)
+        assert (first.is_acquired(), second.is_acquired(), second.release()) == (True, False, False)
+        assert [answer.TTL for answer in first.refresh()] == [5]
+        assert first.release() and not first.is_acquired()
+
+    node.call(both)
+
+
+def watch_once(node):
+    """A watch that is over with its first message, which another thread brings about."""
+
+    def once(client):
+        revision = client.get("py/start")[1].response_header.revision
+        puts = threading.Thread(target=lambda: node.call(lambda other: other.put("py/once-watched", "x")))
+        puts.start()
+        try:
+            event = client.watch_once("py/once-watched", timeout=CALL_S, start_revision=revision + 1)
+        finally:
+            puts.join()
+        assert (event.key, event.value) == (b"py/once-watched", b"x"), event
+
+    node.call(once)
+
+
+def maintenance(node):
+    """What is asked of a node, and of the cluster."""
+    members, _ = node.call(lambda client: list(client.members))
+    assert sorted(member.name for member in members) == ["n1", "n2", "n3"], members
+    assert all(len(member.client_urls) == 1 for member in members), members
+    status, _ = node.call(lambda client: client.status())
+    assert status.leader.id in {member.id for member in members} and status.version.startswith("3."), status
+    assert status.raft_term > 0 and status.raft_index > 0 and status.db_size > 0, vars(status)
+    alarms, _ = node.call(lambda client: list(client.list_alarms()))
+    assert alarms == []
+    node.call(lambda client: client.defragment())
+    digest, _ = node.call(lambda client: client.hash())
+    assert digest > 0
+    taken, _ = node.call(snapshot_of)
+    assert taken % 512 == 32, taken  # whole blocks, and a checksum
+
+
+def snapshot_of(client):
+    into = io.BytesIO()
+    client.snapshot(into)
+    return len(into.getvalue())
+
+
 def take(lock):
     """The package's own way of waiting fails with Debian's tenacity: a lock that is held is tried again."""
     ends = time.monotonic() + PATIENCE_S
@@ -189,6 +272,10 @@ def main():
     (_, revision), _ = node.call(lambda client: (client.put("py/start", "x"), client.get("py/start")[1].mod_revision))
     follower = Follower("py/keys/", revision)
     follower.start()
+    kept, _ = node.call(lambda client: client.lease(KEPT_S))
+    left, _ = node.call(lambda client: client.lease(LEFT_S))
+    for name, lease in (("kept", kept), ("left", left)):
+        node.call(lambda client: client.put(f"py/{name}", "x", lease=lease.id))
     over = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
     number = 0
@@ -198,6 +285,10 @@ def main():
         conditions(node, number)
         leases(node, number)
         locks(node)
+        exclusion(node)
+        maintenance(node)
+        answers, _ = node.call(lambda client: list(client.refresh_lease(kept.id)))
+        assert [answer.TTL for answer in answers] == [KEPT_S], answers
         counts["rounds"] = number
         if number == 1:
             print("begun", flush=True)
@@ -210,11 +301,21 @@ def main():
             assert (f"py/keys/{at}", f"{round_of}.{at}") in told, f"round {round_of} was not told whole"
     counted = int(node.call(lambda client: client.get("py/count")[0])[0])
     assert counted >= counts["locked"], (counted, counts)
+    watch_once(node)
+    assert node.call(lambda client: client.get("py/kept")[0])[0] == b"x"
+    wait_until_gone(node, "py/left")
     (_, meta), _ = node.call(lambda client: client.get("py/start"))
     compacted = follower.events[-1][0]
     node.call(lambda client: unless(grpc.StatusCode.OUT_OF_RANGE, client.compact, compacted))
     node.call(lambda client: expect_compacted(client, meta.mod_revision))
     print(json.dumps({**counts, "events": len(revisions)}), flush=True)
+
+
+def wait_until_gone(node, key):
+    ends = time.monotonic() + PATIENCE_S
+    while node.call(lambda client: client.get(key)[0])[0] is not None:
+        assert time.monotonic() < ends, f"{key} outlives its lease"
+        time.sleep(0.05)
 
 
 def unless(done, work, argument):

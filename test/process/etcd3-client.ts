@@ -15,6 +15,7 @@ export const {
   EtcdLeaseInvalidError,
   EtcdLockFailedError,
   EtcdPermissionDeniedError,
+  GRPCInvalidArgumentError,
   GRPCUnavailableError,
-  Range,
+  NotCampaigningError,
 } = await import('etcd3');

@@ -96,9 +96,10 @@ it('keeps namespaces apart, one within another too', async () => {
   await rig.patiently(async () => expect(await client.get('outer/inner/k')).toBe('inner'));
   expect(await outer.getAll().all().strings()).toEqual({ 'inner/k': 'inner', k: 'outer' });
   expect(await inner.getAll().strings()).toEqual({ k: 'inner' });
+  const operations = [inner.put('then').value('1'), inner.get('k'), inner.delete().key('k')];
   const { succeeded, responses } = await inner
     .if('k', 'Value', '==', 'inner')
-    .then(...[inner.put('then').value('1'), inner.get('k'), inner.delete().key('k')])
+    .then(...operations)
     .commit();
   expect(succeeded).toBe(true);
   expect(responses[1]!.response_range!.kvs[0]!.value.toString()).toBe('inner');
@@ -169,17 +170,16 @@ it('moves amounts in transactions through leaders that are killed: the sum is al
       for (let isDone = from === to; !isDone;)
         isDone = await rig.patiently(async () => {
           const balances = await on.getAll().inRange({ start: '0', end: '9' }).numbers();
+          const moves = [
+            on.put(from).value(balances[from]! - 1),
+            on.put(to).value(balances[to]! + 1),
+            on.put(receipt).value(`${from} ${to}`),
+          ];
           const { succeeded } = await on
             .if(from, 'Value', '==', balances[from]!)
             .and(to, 'Value', '==', balances[to]!)
             .and(receipt, 'Create', '==', 0)
-            .then(
-              ...[
-                on.put(from).value(balances[from]! - 1),
-                on.put(to).value(balances[to]! + 1),
-                on.put(receipt).value(`${from} ${to}`),
-              ],
-            )
+            .then(...moves)
             .else(on.get(receipt))
             .commit()
             .then((answer) => {
