@@ -1,5 +1,6 @@
 import { GrpcTransport } from './grpc-transport.ts';
 import { Holdfast } from './holdfast.ts';
+import { LoginTransport } from './login.ts';
 import { type ConnectOptions, resolveOptions } from './options.ts';
 import { SystemClock } from './system-clock.ts';
 import { SystemRandom } from './system-random.ts';
@@ -10,9 +11,14 @@ import { SystemRandom } from './system-random.ts';
  */
 export async function connect(options: ConnectOptions = {}): Promise<Holdfast> {
   const resolved = resolveOptions(options, process.env);
+  const clock = options.clock ?? new SystemClock();
+  const { login, endpoints } = resolved;
+  const grpc = (token?: () => string | undefined) =>
+    new GrpcTransport(options.tls, { endpointCount: endpoints.length, token });
+  const network = () => (login === undefined ? grpc() : new LoginTransport(login, clock, grpc));
   return new Holdfast(resolved, {
-    clock: options.clock ?? new SystemClock(),
+    clock,
     random: options.random ?? new SystemRandom(),
-    transport: options.transport ?? new GrpcTransport(options.tls, resolved.endpoints.length),
+    transport: options.transport ?? network(),
   });
 }

@@ -32,6 +32,7 @@ export class Deadlines {
   #timer: Timer | undefined;
   #armedTick = Infinity;
   #size = 0;
+  #isClosed = false;
   #onIdle: (() => void) | undefined;
 
   constructor(clock: Clock) {
@@ -51,7 +52,8 @@ export class Deadlines {
     if (head !== undefined) head.previous = item;
     this.#ticks.set(tick, item);
     this.#size += 1;
-    if (tick < this.#armedTick) this.#arm(tick);
+    // After `close` everything is refused at once: a timer would only keep the process alive.
+    if (tick < this.#armedTick && !this.#isClosed) this.#arm(tick);
   }
 
   /** Does nothing when the item is not pending. */
@@ -76,6 +78,7 @@ export class Deadlines {
 
   /** Ends everything that is pending and stops the timer. */
   close(): void {
+    this.#isClosed = true;
     for (const tick of this.#ticks.keys()) this.#endAll(tick, (item) => item.abandon());
     this.#timer?.cancel();
     this.#ticks.clear();

@@ -68,7 +68,7 @@ export type {
   WriteOptions,
 } from './keyspace-options.ts';
 export { type CreateKeyspaceOptions, type KeyspaceDescription, Keyspaces } from './keyspaces.ts';
-export type { ConnectOptions, TlsOptions } from './options.ts';
+export type { ConnectOptions, LoginOptions, TlsOptions } from './options.ts';
 export type { PartitionArc } from './partition-table.ts';
 export type { Random } from './random.ts';
 export { type Reason, type ReasonInfo, REASONS, type RetryRule, type StatusName } from './reasons.ts';

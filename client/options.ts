@@ -22,7 +22,12 @@ export interface ConnectOptions {
    * fails calls with TLS_FAILED, which are not repeated: it would stay so.
    */
   tls?: TlsOptions | undefined;
-  /** The network. Default: gRPC; `tls` belongs to that. */
+  /**
+   * Who calls, for a cluster that asks. Default: HOLDFAST_USER with HOLDFAST_PASSWORD, else nobody.
+   * A wrong password fails calls with LOGIN_FAILED. Where nobody is asked it is not used.
+   */
+  login?: LoginOptions | undefined;
+  /** The network. Default: gRPC; `tls` and `login` belong to that. */
   transport?: Transport | undefined;
   /** Time. Default: the machine's. */
   clock?: Clock | undefined;
@@ -42,11 +47,21 @@ export interface TlsOptions {
   serverName?: string | undefined;
 }
 
+/** A user of the cluster. */
+export interface LoginOptions {
+  /** Its name. */
+  user: string;
+  /** Its password, or how to get it, which is done before each login. */
+  password: string | (() => string | Promise<string>);
+}
+
 /** Options with their defaults, checked. */
 export interface ResolvedOptions {
   readonly endpoints: readonly string[];
   readonly timeoutMs: number;
   readonly maxInFlightBytes: number;
+  /** Undefined: nobody. */
+  readonly login: LoginOptions | undefined;
 }
 
 const DEFAULT_ENDPOINT = '127.0.0.1:7401';
@@ -69,7 +84,15 @@ export function resolveOptions(
     endpoints: parseEndpoints(endpoints),
     timeoutMs: timeoutMs(options.timeout ?? 5_000),
     maxInFlightBytes,
+    login: options.login ?? loginOf(environment),
   });
+}
+
+function loginOf({
+  HOLDFAST_USER: user,
+  HOLDFAST_PASSWORD: password,
+}: Readonly<Record<string, string | undefined>>): LoginOptions | undefined {
+  return user && password ? { user, password } : undefined;
 }
 
 function checkTls(tls: TlsOptions | undefined): void {

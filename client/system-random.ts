@@ -1,8 +1,14 @@
-import { randomBytes, randomInt } from 'node:crypto';
+import { randomBytes, randomFillSync, randomInt } from 'node:crypto';
 import type { Random } from './random.ts';
+
+/** Bytes that are taken of the operating system at once: to ask costs more than to be given. */
+const POOL_BYTES = 4_096;
 
 /** The generator of the operating system. */
 export class SystemRandom implements Random {
+  readonly #pool = new Uint8Array(POOL_BYTES);
+  #taken = POOL_BYTES;
+
   u32(): number {
     return randomInt(0x1_0000_0000);
   }
@@ -12,6 +18,14 @@ export class SystemRandom implements Random {
   }
 
   bytes(length: number): Uint8Array {
-    return new Uint8Array(randomBytes(length));
+    if (length > POOL_BYTES / 16) return new Uint8Array(randomBytes(length));
+    if (this.#taken + length > POOL_BYTES) {
+      randomFillSync(this.#pool);
+      this.#taken = 0;
+    }
+    const bytes = this.#pool.slice(this.#taken, this.#taken + length);
+    this.#pool.fill(0, this.#taken, this.#taken + length); // may be somebody's key
+    this.#taken += length;
+    return bytes;
   }
 }

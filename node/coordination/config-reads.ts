@@ -4,7 +4,8 @@
  */
 import { HoldfastError } from '@holdfast/client/error';
 import type { Clock } from '@holdfast/client/clock';
-import { ConfigSort, type KeySpan, type ListOrder } from './config-command.ts';
+import { answerSize } from './answer-size.ts';
+import { ConfigSort, type ConfigTransaction, type KeySpan, type ListOrder } from './config-command.ts';
 import type { KeyWalk } from './config-history.ts';
 import { MAX_TOUCHED_KEYS } from './config-limits.ts';
 import { entryWithoutValue, type FoundVersion } from './config-rows.ts';
@@ -45,12 +46,22 @@ export class ConfigReads {
     this.#clock = clock;
   }
 
+  /** The newest that is applied on this node. */
+  get revision(): number {
+    return this.#tree().revision;
+  }
+
   /** A key as of a revision, 0: now. Errors: REVISION_COMPACTED, REVISION_FUTURE. */
   get(key: string, asked: number): { entry: ConfigEntry | undefined; revision: number } {
     const revision = this.#check(asked);
     const { history } = this.#tree().config;
     const found = history.find(key, revision);
     return { entry: found && history.entry(found), revision };
+  }
+
+  /** About how many bytes a transaction would answer with now. */
+  answerSize(transaction: ConfigTransaction): number {
+    return answerSize(this.#tree().config.history, transaction);
   }
 
   /** Errors: as `get`, RANGE_TOO_LARGE. */

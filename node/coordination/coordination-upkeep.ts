@@ -3,7 +3,7 @@
  * than is wanted is forgotten, what is forgotten is removed in slices, and so are clients that
  * have been silent. It only proposes, and what fails is done by the next round.
  */
-import type { Clock, Timer } from '@holdfast/client/clock';
+import { sleep, type Clock, type Timer } from '@holdfast/client/clock';
 import type { RowKey } from '../storage/row-key.ts';
 import type { Command } from '../raft/entry.ts';
 import { CLIENT_MEMORY_MS, encodeForgetClients } from './applied-once.ts';
@@ -13,8 +13,6 @@ import type { Coordination } from './coordination.ts';
 const EVERY_MS = 1_000;
 const CLIENTS_EVERY_MS = 60_000;
 const PROPOSAL_MS = 5_000;
-/** Slices of removal of one round; each makes everything else wait for some milliseconds. */
-const SLICES_AT_ONCE = 20;
 /** How exactly the age of history is known: a part of what is kept. */
 const AGE_PARTS = 60;
 /** Above what is kept, so much has to have come before it is forgotten: a part of it. */
@@ -56,7 +54,7 @@ export class CoordinationUpkeep {
   #clientsAtMs: number;
   #timer: Timer | undefined;
   #running: Promise<void> = Promise.resolve();
-  #isStopped = false;
+  readonly #stopping = new AbortController();
 
   constructor(coordination: Coordination, clock: Clock, limits: HistoryLimits) {
     this.#coordination = coordination;
@@ -68,7 +66,7 @@ export class CoordinationUpkeep {
 
   /** Resolves when the round under way has ended. */
   async stop(): Promise<void> {
-    this.#isStopped = true;
+    this.#stopping.abort();
     this.#timer?.cancel();
     await this.#running;
   }
@@ -78,7 +76,7 @@ export class CoordinationUpkeep {
       this.#running = this.#round()
         .catch(() => undefined)
         .finally(() => {
-          if (!this.#isStopped) this.#schedule();
+          if (!this.#stopping.signal.aborted) this.#schedule();
         });
     });
   }
@@ -124,12 +122,18 @@ export class CoordinationUpkeep {
     return old;
   }
 
+  /**
+   * All of it, however much there is: what comes faster than it is removed would fill the quota.
+   * A slice makes everything else wait for some milliseconds, so it gets half of the time.
+   */
   async #purge(): Promise<void> {
-    for (let slices = 0; slices < SLICES_AT_ONCE && !this.#isStopped; slices++) {
+    while (!this.#stopping.signal.aborted) {
+      const startedMs = this.#clock.monotonicMs();
       const purge = await this.#coordination.machine.config.history.toPurge();
       if (purge === undefined) return;
       await this.#propose(encodePurge(purge));
       this.counts.purged += purge.replaced.length + purge.deletes.length;
+      await sleep(this.#clock, this.#clock.monotonicMs() - startedMs, this.#stopping.signal);
     }
   }
 
@@ -141,7 +145,7 @@ export class CoordinationUpkeep {
       if (clients.length > 0) await this.#propose(encodeForgetClients(clients));
       this.counts.forgottenClients += clients.length;
       after = next;
-    } while (after !== undefined && !this.#isStopped);
+    } while (after !== undefined && !this.#stopping.signal.aborted);
   }
 
   #propose(command: Command): Promise<unknown> {

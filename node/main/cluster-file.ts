@@ -2,8 +2,10 @@ import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import type { HistoryLimits } from '../coordination/coordination-upkeep.ts';
 import { type ClusterFileContent, clusterSchema, knownKeys, type LogLevel } from './cluster-schema.ts';
+import type { JwtSettings } from './auth-settings.ts';
 import { findCollisions } from './cluster-collisions.ts';
 import { nearestName } from './nearest-name.ts';
+import type { EtcdLimits } from '../services/etcd/etcd-limits.ts';
 import type { TlsSettings } from '../transport/tls-files.ts';
 import type { NetworkAddress } from './network-address.ts';
 import { type YamlPath, YamlSource } from './yaml-source.ts';
@@ -43,6 +45,12 @@ export interface ClusterConfig {
     readonly history: HistoryLimits;
     readonly leaseCheckpointMs: number;
   };
+  readonly auth: {
+    readonly tokenTtlMs: number;
+    /** Undefined: tokens are signed with a secret of the cluster. Paths are absolute. */
+    readonly jwt: JwtSettings | undefined;
+  };
+  readonly etcd: EtcdLimits;
   readonly log: { readonly level: LogLevel };
 }
 
@@ -161,8 +169,21 @@ function resolved(path: string, content: ClusterFileContent): ClusterConfig {
       history: { ageMs: coordination.history_age, revisions: coordination.history_revisions },
       leaseCheckpointMs: coordination.lease_checkpoint,
     },
+    auth: {
+      tokenTtlMs: content.auth.token_ttl,
+      jwt: content.auth.jwt && {
+        algorithm: content.auth.jwt.algorithm,
+        publicKey: pathIn(directory, content.auth.jwt.public_key),
+        privateKey: pathIn(directory, content.auth.jwt.private_key),
+      },
+    },
+    etcd: { maxTxnOps: content.etcd.max_txn_ops, maxRequestBytes: content.etcd.max_request_bytes },
     log: content.log,
   });
+}
+
+function pathIn(directory: string, path: string | undefined): string | undefined {
+  return path === undefined ? undefined : resolve(directory, path);
 }
 
 function tlsOf(

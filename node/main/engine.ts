@@ -25,6 +25,7 @@ import {
 import { RemoteReads } from '../cluster/remote-reads.ts';
 import { RemoteSaves } from '../cluster/remote-saves.ts';
 import { Upkeep } from '../cluster/upkeep.ts';
+import { Auth, DEFAULT_AUTH, type AuthSettings } from '../coordination/auth.ts';
 import { Configuration } from '../coordination/configuration.ts';
 import { DEFAULT_QUOTA_BYTES } from '../coordination/config-limits.ts';
 import {
@@ -49,6 +50,7 @@ import { awaitRead } from '../raft/propose.ts';
 import type { Disk } from '../runtime/disk.ts';
 import type { OrderedStore } from '../runtime/ordered-store.ts';
 import type { PeerTransport } from '../runtime/peer-transport.ts';
+import { scrypt, type PasswordHash } from '../runtime/scrypt.ts';
 import { IdentityError, claimDirectory, writeIdentity, type Identity } from '../storage/identity.ts';
 import { RowStore, type FlushTimes } from '../storage/row-store.ts';
 import { Scrubber } from '../storage/scrubber.ts';
@@ -97,6 +99,10 @@ export interface EngineOptions {
   readonly quotaBytes?: number;
   /** What of the configuration's history is kept. */
   readonly history?: Partial<HistoryLimits>;
+  /** How callers are let in. */
+  readonly auth?: AuthSettings;
+  /** Hashes passwords; default scrypt. */
+  readonly passwordHash?: PasswordHash;
   /** Bytes of log entries kept in memory for replicas that lag. */
   readonly entryCacheBytes?: number;
   /** The node must not go on. */
@@ -144,6 +150,8 @@ export interface Engine {
   readonly rebuilds: RebuildGrants;
   readonly space: SpaceGuard;
   readonly coordination: Coordination;
+  /** Users, roles and permissions. */
+  readonly auth: Auth;
   /** Leases, locks and elections. */
   readonly sessions: Sessions;
   /** The users' keys. */
@@ -238,6 +246,7 @@ class EngineAssembly {
       clock,
       this.#options.quotaBytes ?? DEFAULT_QUOTA_BYTES,
     );
+    const auth = this.#createAuth(coordination);
     const members = this.#followMembers(coordination, host);
     const placements = await GroupPlacements.open(coordination);
     const keyspaces = await Keyspaces.open({
@@ -326,6 +335,7 @@ class EngineAssembly {
       rebuilds: upkeep.rebuilds,
       space: guard,
       coordination,
+      auth,
       sessions,
       configuration,
       coordinationUpkeep,
@@ -489,6 +499,11 @@ class EngineAssembly {
       this.#identity = withMembership(this.#identity, membership);
       this.#saveIdentity().catch((error: unknown) => host.stopServing('storage failed', error as Error));
     });
+  }
+
+  #createAuth(coordination: Coordination): Auth {
+    const { clock, random, auth = DEFAULT_AUTH, passwordHash: hash = scrypt } = this.#options;
+    return new Auth({ ...auth, coordination, clock, random, hash });
   }
 
   #createUpkeep(parts: {

@@ -8,6 +8,8 @@ import { ClockWatch } from '../observe/clock-watch.ts';
 import { createLogger, type Logger } from '../observe/logger.ts';
 import { takeDirectory, type NodePorts } from '../runtime/node-ports.ts';
 import { clusterService } from '../services/cluster-service.ts';
+import { accessRules } from '../services/access-rules.ts';
+import { Access, tokenOf } from '../services/access.ts';
 import type { ServedService } from '../services/handler.ts';
 import { forwardService } from '../services/forward-service.ts';
 import type { FatalCause } from '../raft/group-host.ts';
@@ -39,11 +41,10 @@ import { CONTENTS, DataDamaged, openEngine, type Engine } from './engine.ts';
 import { NodeCalls } from './node-calls.ts';
 import { parseNetworkAddress } from './network-address.ts';
 import { engineServices } from './node-services.ts';
-import { counters, gauges, statusSource, type NodeFacts } from './node-status.ts';
+import { addEngineFigures } from './engine-figures.ts';
+import { statusSource, type NodeFacts } from './node-status.ts';
 import { Serving } from './serving.ts';
-import { idCounters, idGauges } from './id-figures.ts';
-import { configCounters, configGauges } from './config-figures.ts';
-import { sessionCounters, sessionGauges } from './session-figures.ts';
+import { authSettings } from './auth-settings.ts';
 import { diskFailed, startError } from './start-error.ts';
 import { VERSION } from './version.ts';
 
@@ -163,7 +164,8 @@ class Node implements RunningNode {
     this.#settings = settings;
     this.#logger = logger;
     this.#ports = ports;
-    this.#calls = new NodeCalls(settings.tls, ports.clock);
+    const token = () => this.#engine?.auth.nodeToken(settings.name);
+    this.#calls = new NodeCalls(settings.tls, ports.clock, token);
     this.closed = new Promise((resolve) => {
       this.#close = resolve;
     });
@@ -191,14 +193,7 @@ class Node implements RunningNode {
       throw isDamage ? await this.#givenUp(identity, error as Error) : error;
     }
     this.#clockWatch = new ClockWatch(clock, (byMs) => this.#onClockStep(byMs));
-    this.#metrics.addGauges(gauges(this.#engine, edge, clock));
-    this.#metrics.addCounters(counters(this.#engine));
-    this.#metrics.addGauges(sessionGauges(this.#engine.sessions));
-    this.#metrics.addCounters(sessionCounters(this.#engine.sessions));
-    this.#metrics.addGauges(configGauges(this.#engine.configuration));
-    this.#metrics.addCounters(configCounters(this.#engine.configuration, this.#engine.coordinationUpkeep));
-    this.#metrics.addGauges(idGauges(this.#engine.ids));
-    this.#metrics.addCounters(idCounters(this.#engine.ids));
+    addEngineFigures(this.#metrics, this.#engine, edge, clock);
     this.#awaitLeader(this.#engine);
   }
 
@@ -296,6 +291,7 @@ class Node implements RunningNode {
       edge,
       services: this.#services(identity),
       nodeServices: this.#nodeServices(),
+      rules: accessRules(() => this.#engine!.sessions),
       readiness: () => this.#readiness(),
       onCertificate: () => this.#calls.renew(),
       stopping: this.#stopping.signal,
@@ -328,7 +324,7 @@ class Node implements RunningNode {
 
   #openEngine(membership: Membership): Promise<Engine> {
     const { disk, clock, random, openStore } = this.#ports;
-    const { storage, limits, coordination, cluster } = this.#options.config;
+    const { storage, limits, coordination, cluster, auth } = this.#options.config;
     checkAddresses(membership, this.#options.config);
     const { name: self, tls } = this.#settings;
     const { clusterId } = membership;
@@ -366,6 +362,7 @@ class Node implements RunningNode {
       minFreeBytes: storage.minFreeBytes,
       queueBytes: limits.queueBytes,
       ...coordination,
+      auth: authSettings(auth),
       onFailure: (cause, error) => this.#onStorageFailure(cause, error),
       onSpaceChange: (low, freeBytes) => this.#onSpaceChange(low, freeBytes),
       observe: this.#metrics,
@@ -376,7 +373,7 @@ class Node implements RunningNode {
     return new CallEdge({
       clock: this.#ports.clock,
       random: this.#ports.random,
-      authorise: () => 'anyone', // until there are roles
+      authorise: ({ token, authorization }) => new Access(this.#engine?.auth, tokenOf(token, authorization)),
       inFlightBytes: this.#options.config.limits.inFlightBytes,
       refusal: (method) => this.#refusal(method),
       observe: (call) => {
@@ -407,7 +404,13 @@ class Node implements RunningNode {
       this.#metrics.pipelineOperation(operation, code, durationMs);
     const stopping = this.#stopping.signal;
     return [
-      ...engineServices(engine, { clock, observe, stopping }),
+      ...engineServices(engine, {
+        clock,
+        observe,
+        stopping,
+        etcd: this.#options.config.etcd,
+        hasTls: this.#settings.tls !== undefined,
+      }),
       clusterService({
         status: statusSource(() => this.#engine, facts, identity),
         members: () => this.#engine!.changes,

@@ -22,7 +22,7 @@ import {
   type TransactRequest,
   type TransactResponse,
 } from '@holdfast/proto/config/v1/config';
-import type { ConfigOperation } from '../coordination/config-command.ts';
+import type { ConfigOperation, ConfigTransaction } from '../coordination/config-command.ts';
 import type { DeleteResult, PutResult } from '../coordination/config-outcome.ts';
 import type { Configuration } from '../coordination/configuration.ts';
 import { checkBatch, refuse } from '../kv/limits.ts';
@@ -36,9 +36,10 @@ import {
   putOperation,
   transactMessage,
 } from './config-messages.ts';
-import { ConfigPipeline } from './config-pipeline.ts';
+import { ConfigPipeline, type BatchContext } from './config-pipeline.ts';
 import { canGrow, checkedTransaction } from './config-transaction-messages.ts';
-import { serve, type CallContext, type Handlers, type ServedService } from './handler.ts';
+import { callNeeds, type LeasedNeeds } from './operation-needs.ts';
+import { serve, type ByteBudget, type CallContext, type Handlers, type ServedService } from './handler.ts';
 import { configKey } from './key-selection.ts';
 import { asHoldfastError, safeInteger } from './kv-messages.ts';
 import { sequenceIdentity } from './session-messages.ts';
@@ -46,7 +47,13 @@ import { sequenceIdentity } from './session-messages.ts';
 /** Bytes of values that one Batch may answer with: a message is at most 16 MiB. */
 const MAX_ANSWER_BYTES = 15 * 1024 * 1024;
 
-type Terms = Pick<CallContext, 'deadlineMs' | 'isRouted'>;
+/** Of a call that comes alone. */
+type Terms = Pick<CallContext, 'deadlineMs' | 'isRouted' | 'grant'>;
+
+/** Of a call in a batch. */
+interface BatchedTerms extends Terms {
+  readonly answers?: BatchAnswers;
+}
 
 export interface ConfigServiceOptions {
   readonly configuration: Configuration;
@@ -56,11 +63,14 @@ export interface ConfigServiceOptions {
   /** Told of each call of a pipeline: which, its gRPC status, and how long it took. */
   readonly observe: (operation: string, code: string, durationMs: number) => void;
   readonly watch: Handlers<typeof ConfigService>['watch'];
+  /** What hangs on leases, for what calls of a batch need. */
+  readonly leased: LeasedNeeds;
 }
 
 /** The configuration service over a node's configuration. */
-export function configService({ configuration, watch, ...node }: ConfigServiceOptions): ServedService {
-  const calls = new ConfigCalls(configuration);
+export function configService(options: ConfigServiceOptions): ServedService {
+  const { configuration, watch, leased, ...node } = options;
+  const calls = new ConfigCalls(configuration, leased);
   const pipelines = { ...node, batch: calls.batch.bind(calls) };
   return serve(ConfigService, {
     watch,
@@ -117,9 +127,11 @@ async function upToDate(
 /** The calls that may come alone or in a batch. */
 class ConfigCalls {
   readonly #configuration: Configuration;
+  readonly #leased: LeasedNeeds;
 
-  constructor(configuration: Configuration) {
+  constructor(configuration: Configuration, leased: LeasedNeeds) {
     this.#configuration = configuration;
+    this.#leased = leased;
   }
 
   /** As applied on this node. */
@@ -132,37 +144,61 @@ class ConfigCalls {
     });
   }
 
-  async put(request: PutRequest, terms: Terms): Promise<PutResponse> {
+  async put(request: PutRequest, terms: BatchedTerms): Promise<PutResponse> {
     const { result, revision } = await this.#one(putOperation(request), request, terms, true);
     return putMessage(result as PutResult, revision);
   }
 
-  async delete(request: DeleteRequest, terms: Terms): Promise<DeleteResponse> {
+  async delete(request: DeleteRequest, terms: BatchedTerms): Promise<DeleteResponse> {
     const { result, revision } = await this.#one(deleteOperation(request), request, terms, false);
     return deleteMessage(result as DeleteResult, revision);
   }
 
-  async transact(request: TransactRequest, terms: Terms): Promise<TransactResponse> {
+  async transact(request: TransactRequest, terms: BatchedTerms): Promise<TransactResponse> {
     const transaction = checkedTransaction(request.transaction);
+    this.#count(transaction, terms);
     const identity = sequenceIdentity(request.sequence);
     const grows = canGrow(transaction);
     return transactMessage(await this.#configuration.transact(transaction, { ...terms, grows, identity }));
   }
 
   /** All in one turn, so that writes go into the log together and reads share one question to the majority. */
-  async batch(calls: readonly Call[], terms: Terms): Promise<CallResult[]> {
-    const read = new BatchedReads(this.#configuration, terms);
-    const answers = await Promise.all(calls.map((call) => this.#call(call, terms, read).catch(errorResult)));
-    return answers.map((answer) => create(CallResultSchema, { result: answer }));
+  async batch(calls: readonly Call[], context: BatchContext): Promise<CallResult[]> {
+    const { deadlineMs, isRouted, budget } = context;
+    const answers = new BatchAnswers(budget);
+    const batch = { deadlineMs, isRouted, budget, access: context.access.together() };
+    let ready: Promise<void> | undefined;
+    const upToDate = () => (ready ??= this.#configuration.awaitRead(context));
+    try {
+      const results = await Promise.all(
+        calls.map((call) => this.#call(call, batch, { answers, upToDate }).catch(errorResult)),
+      );
+      return results.map((result) => create(CallResultSchema, { result }));
+    } finally {
+      answers.give();
+    }
   }
 
-  async #call({ call }: Call, terms: Terms, reads: BatchedReads): Promise<CallResult['result']> {
+  /** Each is let in by itself. */
+  async #call(
+    of: Call,
+    batch: BatchContext,
+    { answers, upToDate }: { answers: BatchAnswers; upToDate: () => Promise<void> },
+  ): Promise<CallResult['result']> {
+    const { call } = of;
+    const grant = batch.access.of(() => callNeeds(of, this.#leased));
+    const terms = { deadlineMs: batch.deadlineMs, isRouted: batch.isRouted, grant, answers };
+    if (grant.hasAskedLeases) {
+      await upToDate();
+      grant.renew();
+    }
     switch (call.case) {
       case 'get': {
         const key = configKey(call.value.key);
-        await reads.upToDate(call.value.options);
+        if (call.value.options?.stale !== true) await upToDate();
         const response = this.read(key, call.value);
-        reads.count(response);
+        grant.confirm();
+        answers.count(entryBytes(response));
         return { case: 'get', value: response };
       }
       case 'put':
@@ -176,14 +212,20 @@ class ConfigCalls {
     }
   }
 
+  /** What a call of a batch will answer with is counted before it is proposed: afterwards it is too late to refuse it. */
+  #count(transaction: ConfigTransaction, { answers }: BatchedTerms): void {
+    if (answers !== undefined) answers.count(this.#configuration.reads.answerSize(transaction));
+  }
+
   /** A transaction of one operation. */
   async #one(
     operation: ConfigOperation,
     { sequence }: PutRequest | DeleteRequest,
-    terms: Terms,
+    terms: BatchedTerms,
     grows: boolean,
   ) {
     const transaction = { comparisons: [], thenOperations: [operation], elseOperations: [] };
+    this.#count(transaction, terms);
     const identity = sequenceIdentity(sequence);
     const { results, revision } = await this.#configuration.transact(transaction, {
       ...terms,
@@ -194,33 +236,34 @@ class ConfigCalls {
   }
 }
 
-/** Reads of one batch. */
-class BatchedReads {
-  readonly #configuration: Configuration;
-  readonly #terms: Terms;
-  #ready: Promise<void> | undefined;
+/** What one batch answers with: bounded, and held against the caller's budget until all of it is known. */
+class BatchAnswers {
+  readonly #budget: ByteBudget;
   #bytes = 0;
 
-  constructor(configuration: Configuration, terms: Terms) {
-    this.#configuration = configuration;
-    this.#terms = terms;
+  constructor(budget: ByteBudget) {
+    this.#budget = budget;
   }
 
-  async upToDate(options: ReadOptions | undefined): Promise<void> {
-    if (options?.stale === true) return;
-    await (this.#ready ??= this.#configuration.awaitRead(this.#terms));
-  }
-
-  /** Error: ANSWER_TOO_LARGE. */
-  count({ entry }: GetResponse): void {
-    const bytes = entry === undefined ? 0 : entry.key.byteLength + entry.value.byteLength;
+  /** Errors: ANSWER_TOO_LARGE, OVERLOADED. One answer goes through, however large. */
+  count(bytes: number): void {
+    if (bytes === 0) return;
     const after = this.#bytes + bytes;
     if (after > MAX_ANSWER_BYTES && this.#bytes > 0) {
-      const message = `the answers of the batch are more than ${MAX_ANSWER_BYTES} bytes together. Read in smaller batches.`;
+      const message = `the answers of the batch are more than ${MAX_ANSWER_BYTES} bytes together. Nothing was done for this call; ask for less, or in smaller batches.`;
       throw refuse('ANSWER_TOO_LARGE', 'calls', message, String(after), String(MAX_ANSWER_BYTES));
     }
+    if (!this.#budget.tryTake(bytes)) throw this.#budget.refusal();
     this.#bytes = after;
   }
+
+  give(): void {
+    this.#budget.give(this.#bytes);
+  }
+}
+
+function entryBytes({ entry }: GetResponse): number {
+  return entry === undefined ? 0 : entry.key.byteLength + entry.value.byteLength;
 }
 
 function errorResult(error: unknown): { case: 'error'; value: ReturnType<typeof errorToMessage> } {

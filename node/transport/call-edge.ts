@@ -5,6 +5,7 @@
 import type { Clock } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
 import type { Random } from '@holdfast/client/random';
+import type { Access } from '../services/access.ts';
 import type { ByteBudget, CallContext } from '../services/handler.ts';
 
 /** Longest deadline of a call; a longer one is cut to it. */
@@ -12,11 +13,11 @@ const MAX_TIMEOUT_MS = 300_000;
 /** Deadline of a call that brings none. */
 const DEFAULT_TIMEOUT_MS = 5_000;
 
-/** Says who calls, or throws UNAUTHENTICATED or PERMISSION_DENIED. */
+/** Says who calls. What the call needs is asked for later, when its request is known. */
 export type Authoriser = (call: {
-  readonly method: string;
+  readonly token: string | undefined;
   readonly authorization: string | undefined;
-}) => string;
+}) => Access;
 
 /** One finished call, for metrics and logs. */
 export interface CallRecord {
@@ -56,7 +57,11 @@ export interface ArrivingCall {
   readonly routes: string | undefined;
   readonly requestId: string | undefined;
   readonly traceparent: string | undefined;
+  /** Headers `token` and `authorization`. */
+  readonly token: string | undefined;
   readonly authorization: string | undefined;
+  /** Address of the caller, without its port. */
+  readonly peer: () => string;
 }
 
 /** A call that was let in. Exactly one `end` follows. */
@@ -104,7 +109,7 @@ export class CallEdge {
     const { clock, random, authorise, refusal } = this.#options;
     const refused = refusal(call.method);
     if (refused !== undefined) throw refused;
-    const principal = authorise(call);
+    const access = authorise(call);
     const budget = call.budget ?? this.budget;
     if (!budget.tryTake(call.requestBytes)) throw budget.refusal();
     const startedMs = clock.monotonicMs();
@@ -113,20 +118,33 @@ export class CallEdge {
       MAX_TIMEOUT_MS,
     );
     const requestId = call.requestId ?? Buffer.from(random.bytes(8)).toString('hex');
-    const controller = new AbortController();
+    // Made for who asks: most calls end without a look at it.
+    let controller: AbortController | undefined;
     this.#inFlight++;
+    let isCancelled = false;
     let ended = false;
     return {
       context: {
         deadlineMs: startedMs + timeoutMs,
-        signal: controller.signal,
+        get signal() {
+          controller ??= new AbortController();
+          if (isCancelled && !controller.signal.aborted) controller.abort(cancelled());
+          return controller.signal;
+        },
         isRouted: call.routes === '1',
-        principal,
+        principal: access.name,
+        access,
+        grant: access,
+        peer: call.peer,
         requestId,
         traceparent: call.traceparent,
         budget,
       },
-      cancel: () => controller.abort(cancelled()),
+      cancel: () => {
+        if (ended) return; // told of every call that is over
+        isCancelled = true;
+        controller?.abort(cancelled());
+      },
       end: (code, responseBytes) => {
         if (ended) return;
         ended = true;

@@ -17,11 +17,13 @@ import {
   type OperationSchema,
   type TransactionSchema,
 } from '@holdfast/proto/config/v1/config';
+import { Outcome } from '@holdfast/proto/error/v1/error';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { HoldfastError } from '../../client/error.ts';
 import { configService } from '../../node/services/config-service.ts';
 import type { CallContext, Handlers } from '../../node/services/handler.ts';
 import { SimulatedNode, type NodeSettings } from '../simulation/simulated-node.ts';
+import { openAccess } from '../../node/services/access.ts';
 
 type Service = Handlers<typeof ConfigService>;
 type Selection = MessageInitShape<typeof KeySelectionSchema>;
@@ -37,7 +39,11 @@ async function begin(settings: NodeSettings = {}): Promise<void> {
   const { configuration } = await node.run(node.start());
   const stopping = new AbortController().signal;
   const options = { configuration, clock: node.clock, stopping, observe: () => undefined };
-  service = configService({ ...options, watch: () => undefined }).handlers as Service;
+  service = configService({
+    ...options,
+    watch: () => undefined,
+    leased: (lease, use) => ({ use, lease, spans: () => [] }),
+  }).handlers as Service;
 }
 
 beforeEach(() => begin());
@@ -48,6 +54,9 @@ function context(): CallContext {
     isRouted: false,
     signal,
     principal: 'test',
+    access: openAccess(),
+    grant: openAccess(),
+    peer: () => '',
     requestId: '',
     traceparent: undefined,
     budget: {
@@ -386,6 +395,53 @@ describe('batches', () => {
     const listed = await run(list({ selection: prefix('large/') }));
     expect([listed.more, listed.count]).toEqual([true, undefined]);
     expect(listed.entries.length).toBe(14);
+  });
+
+  test('are bounded in what their writes answer, before anything is done', async () => {
+    for (let at = 0; at < 20; at++) await run(put(`large/${at}`, 'x'.repeat(1_048_576)));
+    const reading = (at: number): Operations[number] => ({
+      operation: { case: 'list', value: { selection: oneKey(`large/${at}`) } },
+    });
+    const calls = Array.from({ length: 20 }, (_, at) => ({
+      call:
+        at === 19
+          ? { case: 'put' as const, value: putInit('large/19', 'small', { returnPrevious: true }) }
+          : {
+              case: 'transact' as const,
+              value: { transaction: { thenOperations: [reading(at), putOf(`seen/${at}`)] } },
+            },
+    }));
+    const { results } = await run(service.batch(context(), create(BatchRequestSchema, { calls })));
+    expect(results.map(({ result }) => result.case)).toEqual(
+      Array.from({ length: 20 }, (_, at) => (at < 14 ? 'transact' : 'error')),
+    );
+    for (const { result } of results.slice(14))
+      expect(result.value).toMatchObject({ reason: 'ANSWER_TOO_LARGE', outcome: Outcome.NOT_APPLIED });
+    expect((await run(list({ selection: prefix('seen/'), countOnly: true }))).count).toBe(14n);
+    expect((await run(get('large/19'))).entry!.value).toHaveLength(1_048_576);
+  });
+
+  test('hold what they answer against the budget of the caller, until it is known', async () => {
+    for (let at = 0; at < 3; at++) await run(put(`large/${at}`, 'x'.repeat(1_000_000)));
+    let held = 0;
+    const budget: CallContext['budget'] = {
+      tryTake: (taken) => {
+        if (held + taken > 2_500_000) return false;
+        held += taken;
+        return true;
+      },
+      give: (given) => void (held -= given),
+      refusal: () => new HoldfastError({ reason: 'OVERLOADED', message: 'full' }),
+    };
+    const calls = [0, 1, 2].map((at) => ({
+      call: { case: 'put' as const, value: putInit(`large/${at}`, '', { returnPrevious: true }) },
+    }));
+    const { results } = await run(
+      service.batch({ ...context(), budget }, create(BatchRequestSchema, { calls })),
+    );
+    expect(results.map(({ result }) => result.case)).toEqual(['put', 'put', 'error']);
+    expect(results[2]!.result.value).toMatchObject({ reason: 'OVERLOADED' });
+    expect(held).toBe(0);
   });
 
   test('a write that is sent again is applied once', async () => {

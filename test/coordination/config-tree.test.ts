@@ -11,8 +11,9 @@ import {
   type ConfigTransaction,
   type KeySpan,
 } from '../../node/coordination/config-command.ts';
+import { answerSize } from '../../node/coordination/answer-size.ts';
 import { CHANGE_BYTES } from '../../node/coordination/config-limits.ts';
-import { decodeTransactOutcome } from '../../node/coordination/config-outcome.ts';
+import { decodeTransactOutcome, type TransactionResult } from '../../node/coordination/config-outcome.ts';
 import type { ConfigEntry, ConfigEvent } from '../../node/coordination/coordination-events.ts';
 import { EventFeed } from '../../node/coordination/coordination-events.ts';
 import { CoordinationMachine } from '../../node/coordination/coordination-machine.ts';
@@ -88,7 +89,7 @@ function deleteOf(span: KeySpan): ConfigOperation {
   return { case: 'delete', span, ifModRevision: undefined, returnPrevious: false };
 }
 
-function justDo(thenOperations: ConfigOperation[]): ConfigTransaction {
+function justDo(thenOperations: readonly ConfigOperation[]): ConfigTransaction {
   return { comparisons: [], thenOperations, elseOperations: [] };
 }
 
@@ -193,6 +194,21 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 1, arbitrary: fc.constant({ do: 'reread' as const }) },
 );
+
+/** Bytes of the entries that a result has, as they are counted before. */
+function entryBytes(result: TransactionResult): number {
+  let bytes = 0;
+  for (const one of result.results) {
+    if (one.case === 'transaction') bytes += entryBytes(one);
+    else if (one.case === 'list')
+      for (const { key, value } of one.entries) bytes += 64 + key.byteLength + value.byteLength;
+    else if (one.case === 'delete')
+      for (const { key, value } of one.previous) bytes += 64 + key.byteLength + value.byteLength;
+    else if (one.previous !== undefined)
+      bytes += 64 + one.previous.key.byteLength + one.previous.value.byteLength;
+  }
+  return bytes;
+}
 
 async function play(steps: readonly Step[]): Promise<void> {
   const rig = new Rig();
@@ -430,3 +446,30 @@ const LIST = {
   sortBy: 1,
   isDescending: false,
 } as const;
+
+it('of what a transaction will answer with the size is told before, never too small', () => {
+  const puts = fc.array(fc.tuple(key, value), { maxLength: 12 });
+  const reading = transaction.filter(({ thenOperations: [one, ...others] }) =>
+    one?.case === 'put' || one?.case === 'delete'
+      ? others.length === 0
+      : [one, ...others].every((each) => each?.case === 'list'),
+  );
+  let exact = 0;
+  let all = 0;
+  fc.assert(
+    fc.property(puts, reading, (written, { thenOperations }) => {
+      const rig = new Rig();
+      for (const [at, content] of written) rig.put(at, content);
+      const asked = justDo(thenOperations);
+      const told = answerSize(rig.machine.config.history, asked);
+      const outcome = rig.apply(encodeTransact(undefined, { quotaBytes: 2 ** 40, transaction: asked }));
+      if (isRefusal(outcome)) return;
+      const answered = entryBytes(decodeTransactOutcome(outcome));
+      expect(told).toBeGreaterThanOrEqual(answered);
+      all++;
+      if (told === answered) exact++;
+    }),
+    { numRuns: 500 },
+  );
+  expect(exact).toBeGreaterThan(all / 2);
+});

@@ -61,7 +61,7 @@ export const ROW_DEFECTS: readonly WorldDefect[] = [
 `,
     reason: 'the log says that rows are there which went with the power',
     caughtBy: {
-      seed: '1',
+      seed: '0',
       nodes: 3,
       faults: ['pause', 'kill', 'peer-partition', 'peer-drop', 'power-loss', 'crash-at-disk-operation'],
       checker: 'reasons',

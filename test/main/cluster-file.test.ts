@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ClusterFileError, loadClusterFile } from '../../node/main/cluster-file.ts';
+import { JWT_ALGORITHMS } from '../../node/runtime/signatures.ts';
 import { temporaryDirectory } from './run-holdfast.ts';
 
 const VALID = `cluster: test
@@ -29,6 +30,15 @@ coordination:
   history_age: 30m
   history_revisions: 5000
   lease_checkpoint: 2500ms
+auth:
+  token_ttl: 1h
+  jwt:
+    algorithm: ES256
+    public_key: keys/jwt.pub
+    private_key: keys/jwt.key
+etcd:
+  max_txn_ops: 512
+  max_request_bytes: 2MiB
 `;
 
 function load(text: string) {
@@ -83,6 +93,15 @@ describe('a valid file', () => {
         history: { ageMs: 1_800_000, revisions: 5_000 },
         leaseCheckpointMs: 2_500,
       },
+      auth: {
+        tokenTtlMs: 3_600_000,
+        jwt: {
+          algorithm: 'ES256',
+          publicKey: join(directory!, 'keys/jwt.pub'),
+          privateKey: join(directory!, 'keys/jwt.key'),
+        },
+      },
+      etcd: { maxTxnOps: 512, maxRequestBytes: 2_097_152 },
     });
   });
 
@@ -96,6 +115,8 @@ describe('a valid file', () => {
       history: { ageMs: 3_600_000, revisions: 100_000 },
       leaseCheckpointMs: 10_000,
     });
+    expect(config!.auth).toEqual({ tokenTtlMs: 300_000, jwt: undefined });
+    expect(config!.etcd).toEqual({ maxTxnOps: 128, maxRequestBytes: 1_572_864 });
     expect(() => Object.assign(config!.nodes[0]!.grpc, { port: 1 })).toThrow(TypeError);
   });
 
@@ -110,9 +131,10 @@ describe('a valid file', () => {
     const config = loadClusterFile(new URL('../../cluster.yaml', import.meta.url).pathname);
     const defaults = load('cluster: a\nnodes: [{name: n1, grpc: "h:1", http: "h:2"}]').config!;
     expect(config.nodes.map(({ name }) => name)).toEqual(['n1', 'n2', 'n3']);
-    expect([config.storage, config.limits, config.log]).toEqual([
+    expect([config.storage, config.limits, config.etcd, config.log]).toEqual([
       defaults.storage,
       defaults.limits,
+      defaults.etcd,
       defaults.log,
     ]);
   });
@@ -210,11 +232,31 @@ describe('each field wrong in turn', () => {
       'lease_checkpoint: 1ms',
       '26: coordination.lease_checkpoint is "1ms": must be 1s to 10m, as a number with a unit (ms, s, m, h, d) such as 10s',
     ],
+    [
+      'token_ttl: 1h',
+      'token_ttl: 1s',
+      '28: auth.token_ttl is "1s": must be 10s to 30d, as a number with a unit (ms, s, m, h, d) such as 10s',
+    ],
+    [
+      'algorithm: ES256',
+      'algorithm: none',
+      `30: auth.jwt.algorithm is "none": must be one of ${JWT_ALGORITHMS.join(', ')}`,
+    ],
+    [
+      '    public_key: keys/jwt.pub\n    private_key: keys/jwt.key\n',
+      '',
+      '29: auth.jwt is {"algorithm":"ES256"}: must name public_key, private_key or both',
+    ],
+    [
+      'public_key',
+      'publik_key',
+      '31: auth.jwt.publik_key is not a known setting. Did you mean public_key? Known are algorithm, public_key, private_key',
+    ],
     ['level: warn', 'level: trace', '21: log.level is "trace": must be one of debug, info, warn, error'],
     [
       'log:',
       'lgo:',
-      '20: lgo is not a known setting. Did you mean log? Known are cluster, nodes, tls, storage, limits, coordination, log',
+      '20: lgo is not a known setting. Did you mean log? Known are cluster, nodes, tls, storage, limits, coordination, auth, etcd, log',
     ],
     [
       'log:\n  level: warn',
@@ -272,7 +314,7 @@ describe('a file that is wrong as a whole', () => {
     ['cluster: a\nnodes:\n\t- name: n1', '3: a tab; lines are indented with spaces'],
     [
       `cluster: b\n${VALID.replace('cluster: test', '')}cluster: c\n`,
-      '28: the same key stands twice; a key may be given once',
+      '37: the same key stands twice; a key may be given once',
     ],
   ])('%j', (text, problem) => {
     expect(load(text).problems).toEqual([`cluster.yaml:${problem}`]);

@@ -36,6 +36,10 @@ export interface RealClusterOptions {
   readonly log?: readonly string[];
   /** Lines below `coordination:` of cluster.yaml. */
   readonly coordination?: readonly string[];
+  /** Lines below `tls:` of cluster.yaml; paths are relative to a node's directory. */
+  readonly tls?: readonly string[];
+  /** Called with a node's directory before it starts. */
+  readonly furnish?: (directory: string) => void;
   /** Gives each node a host of its own; the cluster does not dispose of it. */
   readonly network?: TestNetwork;
   /** More of the environment of a node's process. */
@@ -282,12 +286,14 @@ function createNode(
   const own = join(directory, name);
   mkdirSync(own);
   writeFileSync(join(own, 'cluster.yaml'), clusterYaml(options, all));
+  options.furnish?.(own);
   return new RealNode({
     name,
     directory: own,
     dataParent: options.under?.(name) ?? join(own, 'data'),
     grpc,
     http,
+    isTls: options.tls !== undefined,
     env: options.env?.(name) ?? {},
     launcher: [...(options.network?.launcher(name) ?? []), ...DIES_WITH_PARENT],
   });
@@ -299,6 +305,7 @@ function clusterYaml(
     storage = ['segment_bytes: 1MiB', 'min_free_bytes: 8MiB'],
     log = [],
     coordination = [],
+    tls = [],
   }: RealClusterOptions,
   nodes: readonly NodeAddress[],
 ): string {
@@ -315,6 +322,7 @@ function clusterYaml(
     ...section('storage', storage),
     ...section('log', log),
     ...section('coordination', coordination),
+    ...section('tls', tls),
     '',
   ].join('\n');
 }

@@ -31,6 +31,7 @@ import {
 import { serve, type CallContext, type ServedService } from '../../node/services/handler.ts';
 import { CallEdge, type CallRecord } from '../../node/transport/call-edge.ts';
 import { HttpServer, type HttpServerOptions } from '../../node/transport/http-server.ts';
+import { openAccess } from '../../node/services/access.ts';
 
 export class ManualClock implements Clock {
   #nowMs = 5_000;
@@ -298,7 +299,7 @@ export class HttpRig {
     this.edge = new CallEdge({
       clock: this.clock,
       random,
-      authorise: () => 'anyone',
+      authorise: openAccess,
       inFlightBytes: 64 * 1024 * 1024,
       refusal: () => this.refusal,
       observe: (record) => {

@@ -42,6 +42,7 @@ import { SimulatedTransport } from '../../../node/transport/simulated/simulated-
 import { startingError, stoppingError } from './node-errors.ts';
 import type { NodeSurroundings } from './node-surroundings.ts';
 import { LOG_SECURES_ITS_END, openMember, type Member } from './open-member.ts';
+import { openAccess } from '../../../node/services/access.ts';
 
 const WALL_START_MS = 1_760_000_000_000;
 /** Capacity of a disk that is not short of space. */
@@ -437,7 +438,7 @@ export class WorldNode {
     return new CallEdge({
       clock: this.clock,
       random: this.#fork('edge'),
-      authorise: () => 'anyone',
+      authorise: openAccess,
       inFlightBytes: this.#around.settings.inFlightBytes,
       refusal: (method) => this.#refusal(method, signal),
       observe: () => undefined,
