@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import type { GossipSettings } from '../cluster/gossip/settings.ts';
 import type { HistoryLimits } from '../coordination/coordination-upkeep.ts';
 import { type ClusterFileContent, clusterSchema, knownKeys, type LogLevel } from './cluster-schema.ts';
 import type { JwtSettings } from './auth-settings.ts';
@@ -17,6 +18,9 @@ export interface NodeConfig {
   readonly http: NetworkAddress;
   /** Its data directory, absolute. */
   readonly data: string;
+  /** Where it stands; empty: not said. */
+  readonly zone: string;
+  readonly datacentre: string;
   /** Its TLS files, absolute; undefined: plain text. */
   readonly tls?: TlsSettings;
 }
@@ -45,6 +49,7 @@ export interface ClusterConfig {
     readonly history: HistoryLimits;
     readonly leaseCheckpointMs: number;
   };
+  readonly gossip: Pick<GossipSettings, 'probeIntervalMs' | 'suspicionIntervals' | 'syncIntervalMs'>;
   readonly auth: {
     readonly tokenTtlMs: number;
     /** Undefined: tokens are signed with a secret of the cluster. Paths are absolute. */
@@ -150,6 +155,8 @@ function resolved(path: string, content: ClusterFileContent): ClusterConfig {
       grpc: node.grpc,
       http: node.http,
       data: resolve(directory, node.data ?? join('.holdfast', node.name)),
+      zone: node.zone ?? '',
+      datacentre: node.datacentre ?? '',
       ...(content.tls === undefined ? {} : { tls: tlsOf(node.name, directory, content.tls) }),
     })),
     storage: {
@@ -168,6 +175,11 @@ function resolved(path: string, content: ClusterFileContent): ClusterConfig {
       quotaBytes: coordination.quota_bytes,
       history: { ageMs: coordination.history_age, revisions: coordination.history_revisions },
       leaseCheckpointMs: coordination.lease_checkpoint,
+    },
+    gossip: {
+      probeIntervalMs: content.gossip.probe_interval,
+      suspicionIntervals: content.gossip.suspicion_intervals,
+      syncIntervalMs: content.gossip.sync_interval,
     },
     auth: {
       tokenTtlMs: content.auth.token_ttl,

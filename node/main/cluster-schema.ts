@@ -1,5 +1,6 @@
 import { durationMs, type Duration } from '@holdfast/client/duration';
 import { z } from 'zod';
+import { DEFAULT_GOSSIP_SETTINGS } from '../cluster/gossip/settings.ts';
 import { DEFAULT_TOKEN_TTL_MS } from '../coordination/auth.ts';
 import { DEFAULT_QUOTA_BYTES, MAX_TRANSACTION_OPERATIONS } from '../coordination/config-limits.ts';
 import { DEFAULT_HISTORY } from '../coordination/coordination-upkeep.ts';
@@ -94,12 +95,16 @@ function level(value: unknown): { ok: LogLevel } | { problem: string } {
 
 const path = text(/^[^\0]{1,4096}$/u, 'must be the path of a directory');
 
+const place = text(/^[A-Za-z0-9._-]{1,64}$/, 'must be [A-Za-z0-9._-]{1,64}, such as eu-1a');
+
 const node = z.strictObject(
   {
     name: field(text(/^[a-z0-9][a-z0-9-]{0,62}$/, 'must be [a-z0-9][a-z0-9-]{0,62}, such as n1')),
     grpc: field(address),
     http: field(address),
     data: optional(path),
+    zone: optional(place),
+    datacentre: optional(place),
   },
   { error: 'must have the keys name, grpc and http' },
 );
@@ -159,6 +164,19 @@ const coordination = z.strictObject(
   { error: 'must hold settings; leave it out for the defaults' },
 );
 
+const gossip = z.strictObject(
+  {
+    probe_interval: field(duration(500, 60_000, '500ms to 1m')).default(
+      DEFAULT_GOSSIP_SETTINGS.probeIntervalMs,
+    ),
+    suspicion_intervals: preset(whole(1, 100), DEFAULT_GOSSIP_SETTINGS.suspicionIntervals),
+    sync_interval: field(duration(1_000, 600_000, '1s to 10m')).default(
+      DEFAULT_GOSSIP_SETTINGS.syncIntervalMs,
+    ),
+  },
+  { error: 'must hold settings; leave it out for the defaults' },
+);
+
 const algorithm: Check<JwtAlgorithm> = (value) => {
   const found = JWT_ALGORITHMS.find((known) => known === value);
   return found === undefined ? { problem: `must be one of ${JWT_ALGORITHMS.join(', ')}` } : { ok: found };
@@ -209,6 +227,7 @@ export const clusterSchema = z.strictObject(
     storage: storage.default(() => storage.parse({})),
     limits: limits.default(() => limits.parse({})),
     coordination: coordination.default(() => coordination.parse({})),
+    gossip: gossip.default(() => gossip.parse({})),
     auth: auth.default(() => auth.parse({})),
     etcd: etcd.default(() => etcd.parse({})),
     log: log.default(() => log.parse({})),
@@ -227,6 +246,7 @@ export function knownKeys(path: readonly PropertyKey[]): string[] {
   if (path[0] === 'storage') return Object.keys(storage.shape);
   if (path[0] === 'auth') return Object.keys(path[1] === 'jwt' ? jwt.shape : auth.shape);
   if (path[0] === 'etcd') return Object.keys(etcd.shape);
+  if (path[0] === 'gossip') return Object.keys(gossip.shape);
   if (path[0] === 'coordination') return Object.keys(coordination.shape);
   return Object.keys(path[0] === 'limits' ? limits.shape : log.shape);
 }

@@ -5,12 +5,13 @@ import type { CallEdge } from '../transport/call-edge.ts';
 import { authCounters, authGauges } from './auth-figures.ts';
 import { configCounters, configGauges } from './config-figures.ts';
 import type { Engine } from './engine.ts';
+import { gossipCounters, gossipGauges } from './gossip-figures.ts';
 import { idCounters, idGauges } from './id-figures.ts';
 import { counters, gauges } from './node-status.ts';
 import { sessionCounters, sessionGauges } from './session-figures.ts';
 
 export function addEngineFigures(metrics: Metrics, engine: Engine, edge: CallEdge, clock: Clock): void {
-  const { sessions, configuration, coordinationUpkeep, ids, auth } = engine;
+  const { sessions, configuration, coordinationUpkeep, ids, auth, gossip, seen } = engine;
   metrics.addGauges(gauges(engine, edge, clock));
   metrics.addCounters(counters(engine));
   metrics.addGauges(sessionGauges(sessions));
@@ -21,4 +22,7 @@ export function addEngineFigures(metrics: Metrics, engine: Engine, edge: CallEdg
   metrics.addCounters(idCounters(ids));
   metrics.addGauges(authGauges(auth));
   metrics.addCounters(authCounters(auth));
+  if (gossip === undefined) return;
+  metrics.addGauges(gossipGauges(gossip, seen, clock));
+  metrics.addCounters(gossipCounters(gossip));
 }

@@ -15,6 +15,7 @@ import { LeaderCalls } from '../cluster/leader-calls.ts';
 import { LeaderBalancer } from '../cluster/leader-balancer.ts';
 import type { LeaderTransfer } from '../cluster/leader-transfer.ts';
 import type { RebuildGrants } from '../cluster/rebuild-grants.ts';
+import type { GossipDriver } from '../cluster/gossip-driver.ts';
 import type { MemberChanges } from '../cluster/member-changes.ts';
 import {
   addressOfMember,
@@ -24,6 +25,7 @@ import {
 } from '../cluster/membership.ts';
 import { RemoteReads } from '../cluster/remote-reads.ts';
 import { RemoteSaves } from '../cluster/remote-saves.ts';
+import { SeenMembers } from '../cluster/seen-members.ts';
 import { Upkeep } from '../cluster/upkeep.ts';
 import { Auth, DEFAULT_AUTH, type AuthSettings } from '../coordination/auth.ts';
 import { Configuration } from '../coordination/configuration.ts';
@@ -57,6 +59,7 @@ import { Scrubber } from '../storage/scrubber.ts';
 import { SpaceGuard } from '../storage/space-guard.ts';
 import { SpaceReclaimer } from '../storage/space-reclaimer.ts';
 import { WriteAheadLog, type BatchTimes } from '../storage/write-ahead-log.ts';
+import { startGossip, type EngineGossip } from './engine-gossip.ts';
 import { bootstrap, isBootstrapped, keepBootstrapping } from './founding.ts';
 
 const LOG_DIRECTORY = 'log';
@@ -93,6 +96,8 @@ export interface EngineOptions {
   /** How calls that belong elsewhere reach the others; the engine closes it. Undefined: callers are told to go there. */
   readonly forwarding?: Transport | undefined;
   readonly raft?: Partial<RaftSettings>;
+  /** How the node finds out who seems alive; undefined: it does not. */
+  readonly gossip?: EngineGossip | undefined;
   /** By how much changes of leader may lengthen what leases have left. */
   readonly leaseCheckpointMs?: number;
   /** Bytes that the configuration may have with its history. */
@@ -145,6 +150,10 @@ export interface Engine {
   readonly rows: RowStore;
   readonly host: GroupHost;
   readonly members: ClusterMembers;
+  /** Who seems alive; undefined: this node runs no gossip. */
+  readonly gossip: GossipDriver | undefined;
+  /** The members as this node sees them. */
+  readonly seen: SeenMembers;
   readonly changes: MemberChanges;
   readonly transfer: LeaderTransfer;
   readonly rebuilds: RebuildGrants;
@@ -172,7 +181,7 @@ export interface Engine {
   readonly recovery: Recovery;
   /** Whether everything that the log had at the start is applied, and the cluster has its first keyspace. */
   isReady(): boolean;
-  /** Hands what is led here to other nodes, before a stop; calls are served meanwhile. */
+  /** Before a stop: tells the others of it, and hands them what is led here; calls are served meanwhile. */
   handOver(): Promise<void>;
   /** Finishes what was taken, writes the overlay to the store and closes everything. */
   stop(): Promise<void>;
@@ -218,6 +227,7 @@ class EngineAssembly {
   #log: WriteAheadLog | undefined;
   #host: GroupHost | undefined;
   #stopBootstrap: () => void = () => undefined;
+  #gossip: GossipDriver | undefined;
   readonly #membership: Membership;
 
   constructor(options: EngineOptions, identity: Identity, store: OrderedStore, startedMs: number) {
@@ -236,7 +246,8 @@ class EngineAssembly {
     const host = this.#openHost(log, rows, recovered);
     let space: SpaceGuard | undefined;
     const admit = admission(host, () => space);
-    const routes = new GroupRoutes(host, clock);
+    const stateOf = (member: Member) => this.#gossip?.stateOf(member);
+    const routes = new GroupRoutes(host, clock, this.#options.gossip && stateOf);
     const others = this.#others(host, routes, admit);
     const { founders } = this.#membership;
     const coordination = new Coordination(host, rows, clock, founders, others?.forwarder, admit);
@@ -274,6 +285,11 @@ class EngineAssembly {
       await bootstrap(coordination, keyspaces, members);
     } else this.#stopBootstrap = keepBootstrapping(clock, coordination, keyspaces, members);
     const identity = await this.#noteStart(log);
+    this.#gossip = this.#startGossip(host, members);
+    const gossip = this.#gossip;
+    gossip?.follow((_, revived) => {
+      for (const member of host.members) if (revived.includes(member.name)) routes.returned(member);
+    });
     const reclaimer = new SpaceReclaimer(rows, clock);
     const guard = (space = await SpaceGuard.start({
       disk,
@@ -303,11 +319,12 @@ class EngineAssembly {
     };
     const balancer = new LeaderBalancer(host, clock, random);
     const upkeep = this.#createUpkeep({ host, tree: coordination, members, placements, keyspaces });
-    const handOver = () => {
+    const handOver = async () => {
       balancer.stop();
-      return host.handOverAll();
+      await Promise.all([gossip?.leave(), host.handOverAll()]);
     };
     const stop = async () => {
+      gossip?.stop();
       sessions.stop();
       balancer.stop();
       upkeep.stop();
@@ -330,6 +347,8 @@ class EngineAssembly {
       rows,
       host,
       members,
+      gossip,
+      seen: this.#see(members, placements, keyspaces),
       changes: upkeep.changes,
       transfer: upkeep.transfer,
       rebuilds: upkeep.rebuilds,
@@ -396,6 +415,7 @@ class EngineAssembly {
 
   /** Lets go of what was opened before opening failed. */
   async abandon(): Promise<void> {
+    this.#gossip?.stop();
     this.#stopBootstrap();
     this.#host?.abandon();
     await this.#log?.close().catch(() => undefined);
@@ -495,10 +515,26 @@ class EngineAssembly {
     tell(this.#membership);
     return new ClusterMembers(tree, this.#membership, (membership) => {
       tell(membership);
+      this.#gossip?.setMembers(membership);
       if (this.#identity.cluster_id === undefined) return; // nobody has founded anything: a test
       this.#identity = withMembership(this.#identity, membership);
       this.#saveIdentity().catch((error: unknown) => host.stopServing('storage failed', error as Error));
     });
+  }
+
+  /** After the start was noted, as it counts starts. */
+  #startGossip(host: GroupHost, members: ClusterMembers): GossipDriver | undefined {
+    const { gossip, clock, random, queueBytes } = this.#options;
+    if (gossip === undefined) return undefined;
+    const driver = startGossip(gossip, { clock, random, host, queueBytes, identity: this.#identity });
+    driver.setMembers(members.current);
+    return driver;
+  }
+
+  #see(members: ClusterMembers, placements: GroupPlacements, keyspaces: Keyspaces): SeenMembers {
+    const { clock, nodeName: self } = this.#options;
+    const groups = () => keyspaces.partitions();
+    return new SeenMembers({ self, clock, members, placements, groups, gossip: this.#gossip });
   }
 
   #createAuth(coordination: Coordination): Auth {

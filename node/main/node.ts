@@ -42,6 +42,7 @@ import { NodeCalls } from './node-calls.ts';
 import { parseNetworkAddress } from './network-address.ts';
 import { engineServices } from './node-services.ts';
 import { addEngineFigures } from './engine-figures.ts';
+import { gossipOf } from './gossip-settings.ts';
 import { statusSource, type NodeFacts } from './node-status.ts';
 import { Serving } from './serving.ts';
 import { authSettings } from './auth-settings.ts';
@@ -351,6 +352,14 @@ class Node implements RunningNode {
       },
       peers: link,
       forwarding: this.#calls,
+      gossip: {
+        ...gossipOf(this.#options.config, this.#settings),
+        onSuperseded: ({ member, start }) =>
+          this.#logger.warn(
+            { member, start },
+            'another run of a node has the name of this one, which gossip does not hear any more',
+          ),
+      },
       disk,
       clock,
       random,
@@ -415,6 +424,9 @@ class Node implements RunningNode {
         status: statusSource(() => this.#engine, facts, identity),
         members: () => this.#engine!.changes,
         leaders: () => this.#engine!.transfer,
+        seen: () => this.#engine!.seen,
+        clock,
+        stopping,
       }),
     ];
   }
@@ -467,7 +479,9 @@ class Node implements RunningNode {
     if (this.#damage !== undefined) return `its data is damaged. ${this.#rebuildWaitsFor}`;
     if (engine === undefined) return this.#founder?.waitsFor || 'the node is starting';
     if (engine.host.leaderOf(0) !== undefined && engine.isReady()) return '';
-    const others = engine.host.members.filter(({ id }) => id !== engine.host.self).map(({ name }) => name);
+    const others = engine.host.members
+      .filter(({ id }) => id !== engine.host.self)
+      .map((member) => [member.name, engine.gossip?.stateOf(member) ?? []].flat().join(' '));
     return `the node knows no leader of the cluster: with itself a majority of its members must be up (the others: ${others.join(', ')})`;
   }
 

@@ -95,6 +95,8 @@ export interface HostObserver {
 export class GroupHost {
   /** Asked when another node says something of a group of which no replica is here: may add one. */
   onUnknownGroup: (group: number) => GroupReplica | undefined = () => undefined;
+  /** Told of gossip: the name of its sender, and what it says. */
+  onGossip: (from: string, message: Buffer) => void = () => undefined;
   /** Who leads how many of the groups. */
   readonly leaderships: Leaderships;
   readonly #options: GroupHostOptions;
@@ -226,6 +228,11 @@ export class GroupHost {
   setMembers(members: readonly Member[]): void {
     this.#members = members;
     this.#courier?.setMembers(members);
+  }
+
+  /** Sends gossip to another node; it may be lost. */
+  sendGossip(to: string, message: Uint8Array): void {
+    this.#courier?.sendGossip(to, message);
   }
 
   /** This node's number as a replica. */
@@ -472,6 +479,7 @@ export class GroupHost {
       onMessages: (messages) => this.#onMessages(messages),
       clocks: this.#clocks,
       onBulk: (from, kind, body) => this.#snapshots.onMessage(from, kind, body),
+      onGossip: (from, message) => this.onGossip(from, message),
       onRefused: (peer, reason) => this.stopServing('not known again', notKnownAgain(peer, reason)),
       led: () => this.leaderships.told,
       onLed: (peer, led) => this.leaderships.heard(peer, led),

@@ -74,6 +74,7 @@ export function accessRules(sessions: () => Sessions): AccessRules {
     .add(ClusterService, {
       // Asked by whoever finds out where a cluster is and whether it works.
       getStatus: ANYBODY,
+      watchMembers: ANYBODY,
       listMembers: USERS,
       addMember: ROOT,
       removeMember: ROOT,

@@ -27,6 +27,7 @@ export const FREE_METHODS: Readonly<Record<string, 'nobody' | 'login'>> = {
   'holdfast.id.v1.IdService/Next': 'login',
   'holdfast.id.v1.IdService/Describe': 'login',
   'holdfast.cluster.v1.ClusterService/GetStatus': 'nobody',
+  'holdfast.cluster.v1.ClusterService/WatchMembers': 'nobody',
   'holdfast.cluster.v1.ClusterService/ListMembers': 'login',
   'holdfast.raft.v1.BootstrapService/Introduce': 'nobody',
   'holdfast.raft.v1.BootstrapService/RequestRebuild': 'nobody',

@@ -267,6 +267,9 @@ function fakeCluster(state: FakeState): ServedService {
   const notAsked = () => Promise.reject(new Error('nobody asks this of the rig'));
   return serve(ClusterService, {
     listMembers: notAsked,
+    watchMembers: () => {
+      throw new Error('nobody asks this of the rig');
+    },
     addMember: notAsked,
     removeMember: notAsked,
     replaceMember: notAsked,

@@ -59,6 +59,8 @@ export class ClusterView {
   #nowMs = 0;
   #changes: GossipChange[] = [];
   #newer: Instance | undefined;
+  /** How often this node has contradicted what was said of it. */
+  refutations = 0;
 
   constructor({ settings, self, health, random }: ClusterViewOptions) {
     this.#settings = settings;
@@ -201,7 +203,10 @@ export class ClusterView {
   #hearOfSelf(record: NodeRecord): void {
     this.#meet(record);
     if (compareInstances(record, this.#self) !== 0 || compareRecords(record, this.#self) <= 0) return;
-    if (record.state !== 'alive') this.#health.worse();
+    if (record.state !== 'alive') {
+      this.#health.worse();
+      this.refutations++;
+    }
     this.#become({ incarnation: record.incarnation + 1 });
   }
 

@@ -130,6 +130,16 @@ export class GossipCore {
     return this.#health.doubt;
   }
 
+  /** How often this node has contradicted that it was suspect or dead. */
+  get refutations(): number {
+    return this.#view.refutations;
+  }
+
+  /** How many news wait to be told. */
+  get newsWaiting(): number {
+    return this.#view.news.size;
+  }
+
   /** The run that has this node's name now; this one says nothing any more. Undefined: this is the one. */
   get newer(): Instance | undefined {
     return this.#view.newer;

@@ -51,9 +51,16 @@ function addStatus(cluster: Command, setExitCode: (code: ExitCode) => void): voi
 function addMembers(cluster: Command): void {
   const members = cluster
     .command('members')
-    .description('list the members, and what is on its way between them');
-  askingCluster(members).action(async (options) => (await import('./cluster-members.ts')).members(options));
-  withExamples(members, 'holdfast cluster members', 'holdfast cluster members --json');
+    .description('list the members, what each seems to be, and what is on its way between them');
+  askingCluster(members)
+    .option('--watch', 'go on and print what changes; with --json the whole list each time')
+    .action(async (options) => (await import('./cluster-members.ts')).members(options));
+  withExamples(
+    members,
+    'holdfast cluster members',
+    'holdfast cluster members --json',
+    'holdfast cluster members --watch',
+  );
 }
 
 function addAdd(cluster: Command): void {

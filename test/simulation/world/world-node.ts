@@ -393,7 +393,14 @@ export class WorldNode {
       services: [
         ...engineServices(engine, { clock, observe, stopping }),
         deferredService(ForwardService, () => forwardService({ ...engine(), clock })),
-        clusterService({ status, members: () => engine().changes, leaders: () => engine().transfer }),
+        clusterService({
+          status,
+          members: () => engine().changes,
+          leaders: () => engine().transfer,
+          seen: () => engine().seen,
+          clock,
+          stopping,
+        }),
         bootstrapService({ introduction: () => this.#introduction(), rebuilds: () => engine().rebuilds }),
       ],
       connectionInFlightBytes: settings.connectionInFlightBytes,
