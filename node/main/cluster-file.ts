@@ -71,14 +71,38 @@ export class ClusterFileError extends Error {
   }
 }
 
-/** Reads and checks a cluster file. Throws ClusterFileError with all problems at once. */
-export function loadClusterFile(path: string): ClusterConfig {
+/** A node that a cluster file need not name. */
+export interface UnlistedNode {
+  readonly name: string;
+  readonly grpc: NetworkAddress;
+  readonly http: NetworkAddress;
+  readonly zone?: string;
+}
+
+/**
+ * Reads and checks a cluster file. Throws ClusterFileError with all problems at once. `unlisted`:
+ * a node that is taken for one of the file, in place of the one that it has under the name.
+ */
+export function loadClusterFile(path: string, unlisted?: UnlistedNode): ClusterConfig {
   const source = new YamlSource(readText(path));
   const problems: Problem[] = source.errors.map(({ line, message }) => ({ line, message }));
   const content = source.value === undefined ? undefined : validated(source, problems);
-  if (content !== undefined && problems.length === 0) return resolved(path, content);
+  if (content !== undefined && problems.length === 0) return resolved(path, withUnlisted(content, unlisted));
   problems.sort((a, b) => a.line - b.line);
   throw new ClusterFileError(problems.map(({ line, message }) => `${path}:${line}: ${message}`));
+}
+
+/** What a file that names this node alone, and leaves everything else to the defaults, would be; `path`: where it would be. */
+export function configWithoutFile(path: string, cluster: string, node: UnlistedNode): ClusterConfig {
+  const only = { ...node, grpc: node.grpc.text, http: node.http.text };
+  return resolved(path, clusterSchema.parse({ cluster, nodes: [only] }));
+}
+
+function withUnlisted(content: ClusterFileContent, node: UnlistedNode | undefined): ClusterFileContent {
+  if (node === undefined) return content;
+  const listed = content.nodes.find(({ name }) => name === node.name);
+  const others = content.nodes.filter(({ name }) => name !== node.name);
+  return { ...content, nodes: [...others, { ...listed, ...node }] };
 }
 
 interface Problem {

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { Timer } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
+import type { LoginOptions } from '@holdfast/client/options';
 import { ForwardService } from '@holdfast/proto/raft/v1/forward';
 import { Metrics } from '../observe/metrics.ts';
 import { ClockWatch } from '../observe/clock-watch.ts';
@@ -38,6 +39,7 @@ import { givenUp } from './begin-anew.ts';
 import { checkAddresses, linkCounters, linkGauges, linkToMembers } from './cluster-link.ts';
 import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
 import { CONTENTS, DataDamaged, openEngine, type Engine } from './engine.ts';
+import { JoinRequest } from './join-request.ts';
 import { NodeCalls } from './node-calls.ts';
 import { parseNetworkAddress } from './network-address.ts';
 import { engineServices } from './node-services.ts';
@@ -64,6 +66,8 @@ export interface RunNodeOptions {
   /** Name of the node in the configuration. */
   readonly node: string;
   readonly dataDirectory: string;
+  /** The cluster that the node joins, if it does not belong to one yet. */
+  readonly join?: { readonly addresses: readonly string[]; readonly login: LoginOptions | undefined };
   /** The node serves: it knows who leads. */
   onReady(leader: string): void;
 }
@@ -156,6 +160,7 @@ class Node implements RunningNode {
   #stop: Promise<void> | undefined;
   #clockWatch: ClockWatch | undefined;
   #founder: Founder | undefined;
+  #joining: JoinRequest | undefined;
   #looking: Timer | undefined;
   /** Calls to the other nodes. */
   readonly #calls: NodeCalls;
@@ -186,6 +191,7 @@ class Node implements RunningNode {
     this.#calls.open();
     if (damage !== undefined) throw await this.#givenUp(identity, damage);
     const membership = await founder.belong(this.#stopping.signal);
+    this.#joining?.close();
     try {
       this.#engine = await this.#openEngine(membership);
       if (this.#refused !== undefined) throw this.#refused; // only just, so that the engine did not see it
@@ -213,6 +219,7 @@ class Node implements RunningNode {
     this.#clockWatch?.stop();
     this.#looking?.cancel();
     this.#stopping.abort(stoppingError());
+    this.#joining?.close();
     this.#calls.close();
     await this.#serving?.close(0).catch(() => undefined);
     await this.#engine?.stop().catch(() => undefined);
@@ -266,6 +273,7 @@ class Node implements RunningNode {
     const { node_id: nodeId } = identity;
     const names = nodes.map((node) => node.name).sort();
     const grpcOf = new Map(nodes.map((node) => [node.name, node.grpc.text]));
+    const joining = (this.#joining = this.#createJoinRequest());
     return new Founder({
       self: {
         ...addresses(this.#settings),
@@ -279,7 +287,15 @@ class Node implements RunningNode {
       clock: this.#ports.clock,
       save: (membership) => writeIdentity(this.#ports.disk, withMembership(identity, membership)),
       onWaiting: (why) => this.#logger.info(`waiting: ${why}`),
+      join: joining && { addresses: joining.addresses, ask: (cluster) => joining.ask(cluster) },
     });
+  }
+
+  #createJoinRequest(): JoinRequest | undefined {
+    const { join } = this.#options;
+    if (join === undefined) return undefined;
+    const onAnswer = (text: string) => this.#logger.info(`the cluster says: ${text}`);
+    return new JoinRequest({ ...join, node: this.#settings, onAnswer });
   }
 
   #startServing(edge: CallEdge, identity: Identity): Promise<Serving> {
