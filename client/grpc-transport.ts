@@ -47,7 +47,7 @@ export interface GrpcTransportOptions {
   /** How many nodes must be wrong in TLS for calls to fail for good; default 2. */
   readonly endpointCount?: number;
   /** A stream to a node that is away waits for it, as there is no other; default: there is one node. */
-  readonly patient?: boolean;
+  readonly patient?: boolean | (() => boolean);
   /** What calls show of who makes them; undefined: nothing. */
   readonly token?: (() => string | undefined) | undefined;
 }
@@ -58,7 +58,7 @@ export class GrpcTransport implements Transport {
   readonly #clients = new Map<string, Client>();
   readonly #streams = new Set<GrpcStream>();
   readonly #endpointCount: number;
-  readonly #patient: boolean;
+  readonly #patient: () => boolean;
   readonly #token: (() => string | undefined) | undefined;
   /** Nodes with which the last connection failed for TLS. */
   readonly #mistrusted = new Set<string>();
@@ -68,7 +68,7 @@ export class GrpcTransport implements Transport {
   constructor(tls?: TlsOptions, options: GrpcTransportOptions = {}) {
     const { endpointCount = 2, patient = endpointCount === 1, token } = options;
     this.#token = token;
-    this.#patient = patient;
+    this.#patient = typeof patient === 'boolean' ? () => patient : patient;
     this.#tls = tls === undefined ? undefined : new ClientTls(tls);
     this.#endpointCount = endpointCount;
   }
@@ -133,7 +133,7 @@ export class GrpcTransport implements Transport {
 
   openStream(endpoint: string, method: StreamMethod, events: StreamEvents): StreamConnection {
     const stream: GrpcStream = new GrpcStream(endpoint, method, events, {
-      connect: () => this.#connected(endpoint, CONNECT_TIMEOUT_MS, this.#patient),
+      connect: () => this.#connected(endpoint, CONNECT_TIMEOUT_MS, this.#patient()),
       metadata: () => callMetadata(this.#token?.()),
       onOver: () => this.#streams.delete(stream),
     });

@@ -32,6 +32,7 @@ export async function* followMembers(
         const update = known.take(answer);
         if (update !== undefined) yield update;
       }
+      throw new HoldfastError({ reason: 'UNAVAILABLE', message: `${endpoint} has ended the stream` });
     } catch (cause) {
       await pause(core, asHoldfastError(cause), endpoint, attempts, signal);
     }
@@ -106,5 +107,6 @@ async function pause(
   if (error.reason === 'DEADLINE_EXCEEDED') return; // a call is shorter than the following
   if (!mayRetry(error, { isWrite: false, sequence: 0, attempts, lost: false })) throw error;
   const delayMs = retryDelayMs(error, Math.max(1, attempts), core.random);
-  await sleep(core.clock, delayMs, signal).catch(() => undefined);
+  const either = AbortSignal.any([core.closing, ...(signal === undefined ? [] : [signal])]);
+  await sleep(core.clock, delayMs, either).catch(() => undefined);
 }

@@ -13,6 +13,13 @@ export interface ConnectOptions {
   /** Default time of a call, 1 ms to 5 min. Default 5 s. */
   timeout?: Duration | undefined;
   /**
+   * Whether the client learns from the node that answers first which others there are, and which
+   * of them seem alive: it goes on with them when those that it was given fail, and asks first
+   * who is not suspected. It follows that by one stream, and needs the nodes to be reachable at
+   * the addresses that they have in the cluster. Default: true; with a `transport` of one's own false.
+   */
+  discover?: boolean | undefined;
+  /**
    * Bound on the bytes of unanswered calls; more are refused with OVERLOADED. Higher: more
    * memory when a node is slow; lower: bursts are refused sooner. Default 64 MiB.
    */
@@ -60,6 +67,7 @@ export interface ResolvedOptions {
   readonly endpoints: readonly string[];
   readonly timeoutMs: number;
   readonly maxInFlightBytes: number;
+  readonly discover: boolean;
   /** Undefined: nobody. */
   readonly login: LoginOptions | undefined;
 }
@@ -84,6 +92,7 @@ export function resolveOptions(
     endpoints: parseEndpoints(endpoints),
     timeoutMs: timeoutMs(options.timeout ?? 5_000),
     maxInFlightBytes,
+    discover: options.discover ?? options.transport === undefined,
     login: options.login ?? loginOf(environment),
   });
 }
