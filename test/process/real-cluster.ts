@@ -93,6 +93,31 @@ export class RealCluster implements AsyncDisposable {
     return node;
   }
 
+  /**
+   * One more node, that no file names and that is started with the address of another one to
+   * join; set up and not started. `args`: further arguments, as for permissions.
+   */
+  async joining(name: string, seed: string, args: readonly string[] = []): Promise<RealNode> {
+    const [grpc, http] = await freePorts(2);
+    const host = this.#options.network?.addressOf(name) ?? HOST;
+    const own = join(this.#directory, name);
+    mkdirSync(own);
+    this.#options.furnish?.(own);
+    const place = { name, grpc: `${host}:${grpc}`, http: `${host}:${http}` };
+    const where = ['--grpc', place.grpc, '--http', place.http, '--data-dir', join(own, 'data')];
+    const node = new RealNode({
+      ...place,
+      directory: own,
+      dataParent: join(own, 'data'),
+      isTls: this.#options.tls !== undefined,
+      env: this.#options.env?.(name) ?? {},
+      launcher: [...(this.#options.network?.launcher(name) ?? []), ...DIES_WITH_PARENT],
+      args: ['start', '--join', this.node(seed).grpc, '--node', name, ...where, ...args],
+    });
+    this.#nodes.push(node);
+    return node;
+  }
+
   /** Leaves a node out of everything from now on; it ends at once. */
   async forget(name: string): Promise<void> {
     const node = this.node(name);
@@ -129,7 +154,9 @@ export class RealCluster implements AsyncDisposable {
   async connect(options: ConnectOptions = {}, first = 0): Promise<Holdfast> {
     const all = this.endpoints;
     const endpoints = [...all.slice(first % all.length), ...all.slice(0, first % all.length)];
-    const client = await connect({ endpoints, timeout: CALL_MS, ...options });
+    // Whoever is given some nodes is to ask these alone.
+    const discover = options.endpoints === undefined;
+    const client = await connect({ endpoints, timeout: CALL_MS, discover, ...options });
     this.#clients.push(client);
     return client;
   }
