@@ -314,6 +314,11 @@ export class WorldNode {
     });
   }
 
+  #gossip() {
+    const { address: grpc } = this.member;
+    return { meta: { zone: '', datacentre: '', grpc, http: '', version: 'simulated' } };
+  }
+
   #openMember(membership: Membership): Promise<Engine> {
     const { network, settings } = this.#around;
     return openMember({
@@ -336,6 +341,7 @@ export class WorldNode {
       queueBytes: settings.queueBytes,
       entryCacheBytes: settings.entryCacheBytes,
       leaseCheckpointMs: settings.leaseCheckpointMs,
+      gossip: settings.gossip ? this.#gossip() : undefined,
       onFailure: (cause, error) => this.#onStorageFailure(cause, error),
       observe: {
         logBatch: () => undefined,
