@@ -68,7 +68,7 @@ it('puts, watches, leases, locks and transacts', async () => {
       await rig.patiently(() => put.commit());
     },
     async () => {
-      for (const before = locks; locks === before; )
+      for (const before = locks; locks === before;)
         try {
           await rig.patiently(() => client.lock('lock').do(() => locks++));
         } catch (error) {
