@@ -8,7 +8,7 @@ import { FileDisk } from './file-disk.ts';
 import { LevelStore } from './level-store.ts';
 import type { OrderedStore } from './ordered-store.ts';
 import { SystemClock } from './system-clock.ts';
-import { SystemRandom } from './system-random.ts';
+import { SystemRandom } from '@holdfast/client/system-random';
 
 export interface NodePorts {
   readonly clock: Clock;
