@@ -58,7 +58,7 @@ export class Founder {
 
   /** Resolves when the directory belongs to a cluster. Rejects with the reason of `signal`. */
   async belong(signal: AbortSignal): Promise<Membership> {
-    const { clock, save } = this.#options;
+    const { clock, save, join } = this.#options;
     while (this.#membership === undefined) {
       signal.throwIfAborted();
       const founding = this.#decide();
@@ -68,7 +68,7 @@ export class Founder {
         break;
       }
       this.#tell(founding.why);
-      await this.#askAll(signal);
+      await (join === undefined ? this.#askStrangers(signal) : this.#askCluster(join, signal));
       if (this.#decide().kind === 'wait') await sleep(clock, ASK_EVERY_MS, signal);
     }
     this.#why = '';
@@ -81,12 +81,11 @@ export class Founder {
       : decideJoining(this.introduction, [...this.#heard.values()]);
   }
 
-  async #askAll(signal: AbortSignal): Promise<void> {
-    const { join } = this.#options;
-    if (join === undefined) {
-      await Promise.all(this.#strangers().map((name) => this.#ask(name, signal)));
-      return;
-    }
+  #askStrangers(signal: AbortSignal): Promise<unknown> {
+    return Promise.all(this.#strangers().map((name) => this.#ask(name, signal)));
+  }
+
+  async #askCluster(join: JoinTarget, signal: AbortSignal): Promise<void> {
     const known = [...this.#heard.values()].find(({ membership }) => membership !== undefined)?.membership;
     const members = known?.members.map(({ grpc }) => grpc).filter((address) => address !== '') ?? [];
     const addresses = new Set([...join.addresses, ...members]);

@@ -319,9 +319,10 @@ class EngineAssembly {
     };
     const balancer = new LeaderBalancer(host, clock, random);
     const upkeep = this.#createUpkeep({ host, tree: coordination, members, placements, keyspaces });
-    const handOver = async () => {
+    const handOver = () => {
       balancer.stop();
-      await Promise.all([gossip?.leave(), host.handOverAll()]);
+      const handedOver = host.handOverAll();
+      return gossip === undefined ? handedOver : gossip.leave().then(() => handedOver);
     };
     const stop = async () => {
       gossip?.stop();

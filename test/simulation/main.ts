@@ -1,7 +1,7 @@
 /**
  * `npm run sim -- --seed S [--nodes N] [--faults A,B] [--without-coordination] [--gossip] [--trace]`
- * plays one seed of the world
- * and reports what it did. With `--faults` there are these kinds and no others.
+ * plays one seed of the world and reports what it did. With `--faults` there are these kinds and
+ * no others.
  */
 import { parseArgs } from 'node:util';
 import { FAULT_KINDS, unknownKinds } from './world/nemesis.ts';

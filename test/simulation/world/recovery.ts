@@ -30,7 +30,7 @@ export class Recovery {
     await this.#settleCalls();
     await this.#probe('after the faults');
     const recoveryMs = scheduler.nowMs() - startedMs;
-    await this.#seeEachOther('after the faults');
+    if (this.#world.settings.gossip) await this.#seeEachOther('after the faults');
     await this.#world.coordination?.finish();
     await compareReplicas(this.#world, BOUND_MS);
     await this.#readAll();
@@ -38,7 +38,7 @@ export class Recovery {
     await this.#losePower();
     await this.#probe('after the last loss of power');
     await this.#readAll();
-    await this.#seeEachOther('after the last loss of power');
+    if (this.#world.settings.gossip) await this.#seeEachOther('after the last loss of power');
     this.#requireRefusals();
     this.#world.checkOneCluster();
     return recoveryMs;
@@ -87,7 +87,6 @@ export class Recovery {
 
   /** Where nodes gossip: each that runs holds the others that run for alive, and nobody else. */
   async #seeEachOther(when: string): Promise<void> {
-    if (!this.#world.settings.gossip) return;
     let wrong = '';
     const isSo = () => {
       wrong = this.#misjudged();
