@@ -1,8 +1,8 @@
 import type { MemberList, MemberUpdate } from '@holdfast/client/cluster';
-import type { MemberDescription, MemberStatus } from '@holdfast/client/member-status';
 import { type ClusterOptions, withCluster } from '../cluster-call.ts';
 import { Interruption, interruption } from '../interruption.ts';
 import { print, printJson, printTable } from '../output.ts';
+import { memberJson, memberListJson, memberState } from '../../transport/member-json.ts';
 
 /** Where a node that is taken in is reached. */
 export interface AddOptions extends ClusterOptions {
@@ -32,7 +32,7 @@ export async function members(options: MembersOptions): Promise<void> {
   const list = await withCluster(options, (client, signal) =>
     client.cluster.members({ signal, local: true }),
   );
-  return options.json ? printJson(listJson(list)) : showList(list);
+  return options.json ? printJson(memberListJson(list)) : showList(list);
 }
 
 /** Until somebody ends it: everything first, then what changes; with --json everything each time. */
@@ -42,10 +42,10 @@ async function watchMembers(options: MembersOptions): Promise<void> {
     const seen = new Map<string, string>();
     try {
       for await (const update of client.cluster.watchMembers({ signal })) {
-        if (options.json) await printJson(listJson(update));
+        if (options.json) await printJson(memberListJson(update));
         else if (seen.size === 0) await showList(update);
         else await print(changeLines(update, seen));
-        for (const member of update.members) seen.set(member.name, stateOf(member));
+        for (const member of update.members) seen.set(member.name, memberState(member));
         for (const name of update.gone) seen.delete(name);
       }
     } catch (error) {
@@ -60,7 +60,7 @@ async function showList({ members: list, movingGroups }: MemberList): Promise<vo
     list.map((member) => {
       const { name, id, state, zone, replicas, grpc, http, version } = member;
       const where = [grpc || '-', http || '-', version || '-'];
-      return [name, String(id), state, stateOf(member), zone || '-', String(replicas), ...where];
+      return [name, String(id), state, memberState(member), zone || '-', String(replicas), ...where];
     }),
   );
   if (movingGroups > 0) await print(`\nreplicas of ${groupsText(movingGroups)} are on their way\n`);
@@ -68,20 +68,11 @@ async function showList({ members: list, movingGroups }: MemberList): Promise<vo
 
 function changeLines({ changed, gone }: MemberUpdate, seen: ReadonlyMap<string, string>): string {
   const lines = changed.flatMap((member) => {
-    const [before, now] = [seen.get(member.name), stateOf(member)];
+    const [before, now] = [seen.get(member.name), memberState(member)];
     if (before === now) return [];
     return [`${member.name} is ${now}${before === undefined ? ', a new member' : `, was ${before}`}\n`];
   });
   return [...lines, ...gone.map((name) => `${name} is no member any more\n`)].join('');
-}
-
-/** A node that does not say what it holds others for has asked them. */
-function stateOf({ liveness, alive }: MemberStatus): string {
-  return liveness === 'unknown' ? (alive ? 'alive' : 'dead') : liveness;
-}
-
-function listJson({ members: list, movingGroups }: MemberList) {
-  return { members: list.map(statusJson), moving_groups: movingGroups };
 }
 
 /** `holdfast cluster add`. */
@@ -128,23 +119,4 @@ const SEE = 'See `holdfast cluster members`.\n';
 
 function groupsText(count: number): string {
   return `${count} ${count === 1 ? 'group' : 'groups'}`;
-}
-
-function memberJson({ id, name, nodeId, grpc, http, state, replaces }: MemberDescription) {
-  const endpoints = { grpc: grpc || null, http: http || null };
-  return { id, name, node_id: nodeId, endpoints, member_state: state, replaces: replaces ?? null };
-}
-
-function statusJson(status: MemberStatus) {
-  const { zone, datacentre, version, load, starts, replicas } = status;
-  return {
-    ...memberJson(status),
-    state: stateOf(status),
-    zone: zone || null,
-    datacentre: datacentre || null,
-    version: version || null,
-    load,
-    starts: Number(starts),
-    replicas,
-  };
 }
