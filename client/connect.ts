@@ -13,13 +13,12 @@ export async function connect(options: ConnectOptions = {}): Promise<Holdfast> {
   const resolved = resolveOptions(options, process.env);
   const clock = options.clock ?? new SystemClock();
   const { login, endpoints } = resolved;
-  let client: Holdfast | undefined;
   // A stream may wait for a node that is away only as long as there is no other.
-  const patient = () => (client?.knownNodes ?? endpoints.length) === 1;
+  const patient = () => client.knownNodes === 1;
   const grpc = (token?: () => string | undefined) =>
     new GrpcTransport(options.tls, { endpointCount: endpoints.length, patient, token });
   const network = () => (login === undefined ? grpc() : new LoginTransport(login, clock, grpc));
-  client = new Holdfast(resolved, {
+  const client: Holdfast = new Holdfast(resolved, {
     clock,
     random: options.random ?? new SystemRandom(),
     transport: options.transport ?? network(),

@@ -14,24 +14,11 @@ import { Access, tokenOf } from '../services/access.ts';
 import type { ServedService } from '../services/handler.ts';
 import { forwardService } from '../services/forward-service.ts';
 import type { FatalCause } from '../raft/group-host.ts';
-import { Founder } from '../cluster/founder.ts';
-import {
-  addressOfMember,
-  memberNamed,
-  membershipOf,
-  withMembership,
-  type Introduction,
-  type Membership,
-} from '../cluster/membership.ts';
+import type { Founder } from '../cluster/founder.ts';
+import { addressOfMember, memberNamed, type Introduction, type Membership } from '../cluster/membership.ts';
 import { bootstrapService } from '../services/bootstrap-service.ts';
 import { deferredService } from '../services/deferred-service.ts';
-import {
-  claimDirectory,
-  DirectoryCondemned,
-  readIdentity,
-  writeIdentity,
-  type Identity,
-} from '../storage/identity.ts';
+import { claimDirectory, DirectoryCondemned, readIdentity, type Identity } from '../storage/identity.ts';
 import { asideFolder, completeRebuild } from '../storage/rebuilt-directory.ts';
 import { verifyLevelFiles, verifyNextTable } from '../storage/level-verifier.ts';
 import { CallEdge } from '../transport/call-edge.ts';
@@ -40,6 +27,8 @@ import { checkAddresses, linkCounters, linkGauges, linkToMembers } from './clust
 import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
 import { CONTENTS, DataDamaged, openEngine, type Engine } from './engine.ts';
 import { JoinRequest } from './join-request.ts';
+import { createFounder } from './node-founder.ts';
+import { startingError, stoppingError } from './node-errors.ts';
 import { NodeCalls } from './node-calls.ts';
 import { parseNetworkAddress } from './network-address.ts';
 import { engineServices } from './node-services.ts';
@@ -269,25 +258,15 @@ class Node implements RunningNode {
   }
 
   #createFounder(identity: Identity): Founder {
-    const { cluster, nodes } = this.#options.config;
-    const { node_id: nodeId } = identity;
-    const names = nodes.map((node) => node.name).sort();
-    const grpcOf = new Map(nodes.map((node) => [node.name, node.grpc.text]));
     const joining = (this.#joining = this.#createJoinRequest());
-    return new Founder({
-      self: {
-        ...addresses(this.#settings),
-        nodeId,
-        cluster,
-        nodes: names,
-        membership: membershipOf(identity),
-      },
-      addressOf: (node) => grpcOf.get(node)!,
+    return createFounder({
+      config: this.#options.config,
+      self: addresses(this.#settings),
+      identity,
       transport: this.#calls,
-      clock: this.#ports.clock,
-      save: (membership) => writeIdentity(this.#ports.disk, withMembership(identity, membership)),
+      ...this.#ports,
+      joining,
       onWaiting: (why) => this.#logger.info(`waiting: ${why}`),
-      join: joining && { addresses: joining.addresses, ask: (cluster) => joining.ask(cluster) },
     });
   }
 
@@ -571,25 +550,7 @@ function addresses({ name, grpc: grpcAddress, http }: NodeConfig): {
   return { name, grpc: grpcAddress.text, http: http.text };
 }
 
-function startingError(waitsFor: string): HoldfastError {
-  return new HoldfastError({
-    reason: 'STARTING',
-    message: `the node is starting${waitsFor === '' ? '' : `: ${waitsFor}`}. Nothing was done; try again, or ask another node.`,
-    outcome: 'NOT_APPLIED',
-    retryAfterMs: 200,
-  });
-}
-
 function addressProblem(text: string): string | undefined {
   const parsed = parseNetworkAddress(text);
   return 'problem' in parsed ? parsed.problem : undefined;
-}
-
-function stoppingError(): HoldfastError {
-  return new HoldfastError({
-    reason: 'SHUTTING_DOWN',
-    message: 'the node is stopping. Nothing was done; ask another node, or this one again when it is back.',
-    outcome: 'NOT_APPLIED',
-    retryAfterMs: 500,
-  });
 }

@@ -59,6 +59,13 @@ const REFUSAL_EVERY_MS = 100;
 const PROBATION_MS = 1_000;
 const HELLO_EVERY_MS = 100;
 
+/** This node among others. */
+export interface Peers {
+  readonly transport: PeerTransport;
+  /** 8 bytes that tell this node's log from every other. */
+  readonly logId: Uint8Array;
+}
+
 export interface PeerCourierOptions {
   readonly transport: PeerTransport;
   readonly self: Member;
