@@ -23,8 +23,8 @@ interface NodeJson {
   state: string;
   endpoints: { grpc: string; http: string | null };
   version?: string;
-  /** What others hold it for; of one that nobody told of null. */
-  liveness?: string | null;
+  /** What the others hold it for, if one of them said. */
+  liveness?: string;
 }
 
 /** `holdfast cluster status`. Every node is asked for itself, so that none hides behind another. */
@@ -34,7 +34,7 @@ export async function status(options: ClusterOptions): Promise<ExitCode> {
   const others = heardOf(named, first);
   const endpoints = [...named, ...others];
   const asked = [...first, ...(await Promise.all(others.map((endpoint) => ask(endpoint, options))))];
-  const nodes = merged(endpoints, asked).map((node) => ({ ...node, liveness: livenessOf(node, asked) }));
+  const nodes = merged(endpoints, asked).map((node) => ({ ...node, ...livenessOf(node, asked) }));
   const ids = asked.flatMap((answer) => (answer instanceof CommandFailure ? [] : [answer.clusterId]));
   const clusterId = ids.find((id) => id !== '') ?? ids[0] ?? null;
   if (options.json) await printJson({ cluster_id: clusterId, nodes });
@@ -112,11 +112,11 @@ function merged(endpoints: readonly KnownEndpoint[], asked: readonly Answer[]): 
 }
 
 /** What the first that answered holds a node for; a node says more of the others than of itself. */
-function livenessOf({ name }: NodeJson, answers: readonly Answer[]): string | null {
+function livenessOf({ name }: NodeJson, answers: readonly Answer[]): Pick<NodeJson, 'liveness'> {
   const told = answers.flatMap((answer) => (answer instanceof CommandFailure ? [] : answer.nodes));
   const known = told.filter((node) => node.name === name && node.liveness !== Liveness.UNSPECIFIED);
   const said = known.find(({ pid }) => pid === 0) ?? known[0];
-  return said === undefined ? null : Liveness[said.liveness].toLowerCase();
+  return said === undefined ? {} : { liveness: Liveness[said.liveness].toLowerCase() };
 }
 
 const STATES: Readonly<Record<NodeState, string>> = {
