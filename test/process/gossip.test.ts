@@ -182,6 +182,15 @@ test('WatchMembers begins with all members, and ends with a clear reason when th
   });
   const { members } = (await response.json()) as { members: { liveness: string }[] };
   expect(members.map(({ liveness }) => liveness)[0]).toBe('LIVENESS_ALIVE');
+
+  const path = `${cluster.node('n1').url}/v1/members`;
+  const listed = JSON.stringify(((await (await fetch(path)).json()) as { members: object[] }).members[0]);
+  const ending = new AbortController();
+  const lines = await fetch(`${path}?watch=true`, { signal: ending.signal });
+  const { value } = await lines.body!.getReader().read();
+  const [line] = Buffer.from(value!).toString().split('\n');
+  expect(JSON.stringify((JSON.parse(line!) as { members: object[] }).members[0])).toBe(listed);
+  ending.abort();
 }, 120_000);
 
 test('a node that is cut off and the others bury each other, and are alive to each other when it is over', async (context) => {

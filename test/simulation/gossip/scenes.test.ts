@@ -21,6 +21,7 @@ test.each([3, 10, 30])(
   (nodes) => {
     for (const seed of seeds(100)) playStall(seed, nodes);
   },
+  300_000,
 );
 
 test('the same seed is the same run', () => {
