@@ -138,9 +138,10 @@ test('leases end when their time has been counted and not before, as by looking 
             if (lateMs <= naive.nowMs - TICK_MS && lateMs < found.endsMs) found.isAnchored = true;
           }
         }
-        for (const [id, found] of naive.leases)
+        for (const [id, found] of naive.leases) {
           const left = Math.max(0, found.endsMs - naive.nowMs);
           expect(countdown.remainingMs(id, monotonicMs)).toBe(Math.min(found.ttlMs, left));
+        }
         expect(countdown.size).toBe(naive.leases.size);
       }
 
