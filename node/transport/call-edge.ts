@@ -7,11 +7,15 @@ import { HoldfastError } from '@holdfast/client/error';
 import type { Random } from '@holdfast/client/random';
 import type { Access } from '../services/access.ts';
 import type { ByteBudget, CallContext } from '../services/handler.ts';
+import { StandingBytes } from './standing-budget.ts';
 
 /** Longest deadline of a call; a longer one is cut to it. */
 const MAX_TIMEOUT_MS = 300_000;
 /** Deadline of a call that brings none. */
 const DEFAULT_TIMEOUT_MS = 5_000;
+/** Calls that hold what they charge for as long as the caller likes, and which part of the budget they may hold together. */
+const STANDING = /\/(?:Watch|Observe)$/;
+const STANDING_PART = 0.5;
 
 /** Says who calls. What the call needs is asked for later, when its request is known. */
 export type Authoriser = (call: {
@@ -75,12 +79,14 @@ export interface AdmittedCall {
 
 export class CallEdge {
   readonly #options: CallEdgeOptions;
+  readonly #standing: StandingBytes;
   #inFlightBytes = 0;
   #inFlight = 0;
   #idle: (() => void)[] = [];
 
   constructor(options: CallEdgeOptions) {
     this.#options = options;
+    this.#standing = new StandingBytes(options.inFlightBytes * STANDING_PART);
   }
 
   get inFlightBytes(): number {
@@ -138,7 +144,7 @@ export class CallEdge {
         peer: call.peer,
         requestId,
         traceparent: call.traceparent,
-        budget,
+        budget: STANDING.test(call.method) ? this.#standing.of(budget) : budget,
       },
       cancel: () => {
         if (ended) return; // told of every call that is over

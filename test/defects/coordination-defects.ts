@@ -48,7 +48,7 @@ export const COORDINATION_DEFECTS: readonly WorldDefect[] = [
     find: 'return this.#holders.length < this.#permits;',
     replace: 'return this.#holders.length <= this.#permits;',
     reason: 'a semaphore of two lets three in',
-    caughtBy: all({ seed: '0', nodes: 3, checker: 'locks' }),
+    caughtBy: all({ seed: '70', nodes: 3, checker: 'locks' }),
   },
   {
     name: 'serve a session that is dead',
@@ -88,7 +88,7 @@ export const COORDINATION_DEFECTS: readonly WorldDefect[] = [
     find: '    counted.endsMs = this.#timeMs(monotonicMs) + counted.ttlMs;\n    counted.slackMs',
     replace: '    counted.slackMs',
     reason: 'a lease ends although it was kept alive',
-    caughtBy: all({ seed: '0', nodes: 3, checker: 'locks' }),
+    caughtBy: all({ seed: '2', nodes: 3, checker: 'locks' }),
   },
   {
     name: 'believe in a lease for longer than it lives',

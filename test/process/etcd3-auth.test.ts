@@ -101,7 +101,7 @@ it('does for users what their roles allow and nothing else, on every node, while
     () => ann.delete().prefix('app/gone').exec(),
     () => ann.if('shown', 'Create', '==', 0).then(ann.put('app/then').value('1')).commit(),
     () => ann.stm().transact((tx) => tx.put('app/stm').value('1')),
-    () => ann.lock('app/lock').do(() => undefined),
+    () => rig.alone(() => ann.lock('app/lock').do(() => undefined)),
   ];
   const denied = [
     () => ann.get('secret').exec(),

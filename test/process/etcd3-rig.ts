@@ -5,7 +5,7 @@
  */
 import type { Etcd3 as Client, IOptions } from 'etcd3';
 import { COORDINATION_GROUP } from '../../node/raft/members.ts';
-import { Etcd3, GRPCUnavailableError } from './etcd3-client.ts';
+import { Etcd3, EtcdLockFailedError, GRPCUnavailableError } from './etcd3-client.ts';
 import { RealCluster, type RealClusterOptions } from './real-cluster.ts';
 import { until } from './real-node.ts';
 
@@ -122,6 +122,21 @@ export class Etcd3Rig implements AsyncDisposable {
         if (!isAway(error) || performance.now() > endMs) throw error;
         this.#repeats++;
         await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+      }
+  }
+
+  /**
+   * Does something with a lock that nobody else wants. One that was taken and not told so the client
+   * asks for again, and finds its own key there, until its lease has ended.
+   */
+  async alone(lock: () => Promise<unknown>): Promise<void> {
+    const endMs = performance.now() + PATIENCE_MS;
+    for (;;)
+      try {
+        return void (await this.patiently(lock));
+      } catch (error) {
+        if (!(error instanceof EtcdLockFailedError) || performance.now() > endMs) throw error;
+        this.#repeats++;
       }
   }
 

@@ -100,6 +100,8 @@ export class WorldNode {
   #stopping = new AbortController();
   #server: SimulatedServer | undefined;
   #founder: Founder | undefined;
+  /** What it says of its directory while it asks to be given up. */
+  #own = { node_id: '', incarnation: 1 };
   /** The cluster that its directory belongs to, once it does. */
   clusterId: string | undefined;
   /** Faults of the disk that this process met. */
@@ -379,6 +381,7 @@ export class WorldNode {
     const edge = (this.edge = this.#createEdge());
     const stopping = this.#stopping.signal;
     const engine = () => this.engine!;
+    const own = (this.#own = { node_id: '', incarnation: 1 });
     const facts = {
       name: this.name,
       version: 'simulated',
@@ -388,10 +391,10 @@ export class WorldNode {
       startedAtMs: clock.wallMs(),
       isStopping: () => stopping.aborted,
       waitsFor: () => '',
-      isDamaged: () => false,
+      isDamaged: () => own.node_id !== '',
     };
     const observe = () => undefined;
-    const status = statusSource(() => this.engine, facts, { node_id: '', incarnation: 1 });
+    const status = statusSource(() => this.engine, facts, own);
     this.#server = new SimulatedServer({
       process,
       clock,
@@ -443,7 +446,8 @@ export class WorldNode {
   #refusal(method: string, signal: AbortSignal): HoldfastError | undefined {
     if (signal.aborted) return stoppingError();
     if (this.engine !== undefined) return undefined;
-    return method.endsWith('/Introduce') && this.#founder !== undefined ? undefined : startingError();
+    const isAnswered = /\/(?:Introduce|GetStatus)$/.test(method) && this.#founder !== undefined;
+    return isAnswered ? undefined : startingError();
   }
 
   #createEdge(): CallEdge {
@@ -508,8 +512,10 @@ export class WorldNode {
   /** As node/main/node.ts does. */
   async #beginAnew(): Promise<void> {
     const { disk, clock, process } = this;
+    const identity = (await readIdentity(disk))!;
+    this.#own.node_id = identity.node_id;
     const next = await givenUp({
-      identity: (await readIdentity(disk))!,
+      identity,
       disk,
       random: this.#fork('anew'),
       clock,
