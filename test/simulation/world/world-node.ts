@@ -41,7 +41,7 @@ import { SimulatedServer } from '../../../node/transport/simulated/simulated-ser
 import { SimulatedTransport } from '../../../node/transport/simulated/simulated-transport.ts';
 import { startingError, stoppingError } from './node-errors.ts';
 import type { NodeSurroundings } from './node-surroundings.ts';
-import { LOG_SECURES_ITS_END, openMember, type Member } from './open-member.ts';
+import { gossipOf, LOG_SECURES_ITS_END, openMember, type Member } from './open-member.ts';
 import { openAccess } from '../../../node/services/access.ts';
 
 const WALL_START_MS = 1_760_000_000_000;
@@ -316,11 +316,6 @@ export class WorldNode {
     });
   }
 
-  #gossip() {
-    const { address: grpc } = this.member;
-    return { meta: { zone: '', datacentre: '', grpc, http: '', version: 'simulated' } };
-  }
-
   #openMember(membership: Membership): Promise<Engine> {
     const { network, settings } = this.#around;
     return openMember({
@@ -343,7 +338,7 @@ export class WorldNode {
       queueBytes: settings.queueBytes,
       entryCacheBytes: settings.entryCacheBytes,
       leaseCheckpointMs: settings.leaseCheckpointMs,
-      gossip: settings.gossip ? this.#gossip() : undefined,
+      gossip: settings.gossip ? gossipOf(this.member) : undefined,
       onFailure: (cause, error) => this.#onStorageFailure(cause, error),
       observe: {
         logBatch: () => undefined,
