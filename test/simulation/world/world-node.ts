@@ -44,6 +44,7 @@ import type { NodeSurroundings } from './node-surroundings.ts';
 import { gossipOf, LOG_SECURES_ITS_END, openMember, type Member } from './open-member.ts';
 import { openAccess } from '../../../node/services/access.ts';
 
+const ANSWERED = /\/(?:Introduce|GetStatus)$/;
 const WALL_START_MS = 1_760_000_000_000;
 /** Capacity of a disk that is not short of space. */
 export const ROOMY_BYTES = 2 ** 40;
@@ -388,14 +389,13 @@ export class WorldNode {
       waitsFor: () => '',
       isDamaged: () => own.node_id !== '',
     };
-    const observe = () => undefined;
     const status = statusSource(() => this.engine, facts, own);
     this.#server = new SimulatedServer({
       process,
       clock,
       edge,
       services: [
-        ...engineServices(engine, { clock, observe, stopping }),
+        ...engineServices(engine, { clock, observe: () => undefined, stopping }),
         deferredService(ForwardService, () => forwardService({ ...engine(), clock })),
         clusterService({
           status,
@@ -441,8 +441,7 @@ export class WorldNode {
   #refusal(method: string, signal: AbortSignal): HoldfastError | undefined {
     if (signal.aborted) return stoppingError();
     if (this.engine !== undefined) return undefined;
-    const isAnswered = /\/(?:Introduce|GetStatus)$/.test(method) && this.#founder !== undefined;
-    return isAnswered ? undefined : startingError();
+    return this.#founder !== undefined && ANSWERED.test(method) ? undefined : startingError();
   }
 
   #createEdge(): CallEdge {
