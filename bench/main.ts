@@ -35,6 +35,7 @@ interface Contender {
 
 const SYSTEMS: Readonly<Record<string, (options: SystemOptions) => System[]>> = {
   holdfast: (options) => [new HoldfastSystem(options)],
+  'holdfast-etcd3': (options) => [new HoldfastSystem(options, true)],
   redis: (options) => [new RedisSystem(options, false), new RedisSystem(options, true)],
   etcd: (options) => [new EtcdSystem(options)],
   level: (options) => [new LevelSystem(options)],

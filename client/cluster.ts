@@ -3,47 +3,32 @@ import {
   AddMemberRequestSchema,
   ClusterService,
   ListMembersRequestSchema,
-  MemberState,
   RemoveMemberRequestSchema,
   ReplaceMemberRequestSchema,
   TransferLeadersRequestSchema,
-  type ClusterMember as MemberMessage,
 } from '@holdfast/proto/cluster/v1/cluster';
 import type { ClientCore } from './core.ts';
 import { timeoutMs } from './duration.ts';
-import { HoldfastError } from './error.ts';
 import type { CallOptions } from './keyspace-options.ts';
+import { described, statusOf, type MemberDescription, type MemberStatus } from './member-status.ts';
+import { followMembers } from './member-stream.ts';
 import { callUnary, type UnaryOptions } from './unary.ts';
-
-/** A member of the cluster. */
-export interface MemberDescription {
-  /** Its number as a replica; never given to another node. */
-  id: number;
-  name: string;
-  /** Drawn when its data directory was created. */
-  nodeId: string;
-  /** Addresses, as `host:port`. */
-  grpc: string;
-  http: string;
-  /** `joining` until it votes, `leaving` until nothing is left on it. */
-  state: 'joining' | 'active' | 'leaving' | 'unknown';
-  /** Number of the member in whose place it comes. */
-  replaces: number | undefined;
-}
-
-/** A member, and how it fares. */
-export interface MemberStatus extends MemberDescription {
-  /** Whether it answered the asked node within a second. */
-  alive: boolean;
-  /** Groups of which it is to hold a replica. */
-  replicas: number;
-}
 
 /** The members, and what is on its way between them. */
 export interface MemberList {
   members: MemberStatus[];
   /** Groups whose replicas are on their way to other nodes. */
   movingGroups: number;
+}
+
+/** The members as they are now, and what of them is news. */
+export interface MemberUpdate extends MemberList {
+  /** Those of which something is known otherwise than by the update before; at first all. */
+  changed: MemberStatus[];
+  /** Names of those that are members no more. */
+  gone: string[];
+  /** Name of the node that says so. */
+  node: string;
 }
 
 /** A node to be taken in; addresses as `host:port`. */
@@ -74,15 +59,28 @@ export class Cluster {
     this.#core = core;
   }
 
-  /** The members, as committed. Error: NOT_LEADER. */
-  async members(options: CallOptions = {}): Promise<MemberList> {
+  /**
+   * The members, as committed. `local`: as the asked node knows them, at once and also without a
+   * majority. Error: NOT_LEADER, never with `local`.
+   */
+  async members(options: CallOptions & { local?: boolean } = {}): Promise<MemberList> {
     const method = ClusterService.method.listMembers;
-    const request = create(ListMembersRequestSchema);
-    const { members, movingGroups } = await callUnary(this.#core, method, request, unary(options, false));
-    return {
-      members: members.map(({ member, alive, replicas }) => ({ ...described(member), alive, replicas })),
-      movingGroups,
-    };
+    const { local = false } = options;
+    const request = create(ListMembersRequestSchema, { local });
+    const callOptions = { ...unary(options, false), isQuick: local };
+    const { members, movingGroups } = await callUnary(this.#core, method, request, callOptions);
+    return { members: members.map(statusOf), movingGroups };
+  }
+
+  /**
+   * Follows which members seem alive: all of them first, and again whenever something is known
+   * otherwise. Goes on by another node when one fails; what it says may then be older for a
+   * moment. A slow reader misses what was in between, and never the last. It decides nothing:
+   * who is dead here may answer another one. Ends when the loop is left, with CANCELLED when
+   * `signal` aborts, and with CLIENT_CLOSED.
+   */
+  watchMembers(options: { signal?: AbortSignal } = {}): AsyncGenerator<MemberUpdate, void, undefined> {
+    return followMembers(this.#core, options.signal);
   }
 
   /** Takes in a node that waits to be added. Errors: MEMBER_EXISTS, MEMBER_CHANGE_RUNNING, MEMBER_CHANGE_REFUSED. */
@@ -126,27 +124,4 @@ export class Cluster {
 function unary(options: CallOptions, isWrite: boolean): UnaryOptions {
   const time = options.timeout === undefined ? undefined : timeoutMs(options.timeout);
   return { timeoutMs: time, signal: options.signal, isWrite };
-}
-
-const STATES: Readonly<Record<MemberState, MemberDescription['state']>> = {
-  [MemberState.UNSPECIFIED]: 'unknown',
-  [MemberState.JOINING]: 'joining',
-  [MemberState.ACTIVE]: 'active',
-  [MemberState.LEAVING]: 'leaving',
-};
-
-function described(member: MemberMessage | undefined): MemberDescription {
-  if (member === undefined) {
-    throw new HoldfastError({ reason: 'INTERNAL', message: 'the node answered without a member' });
-  }
-  const { id, name, nodeId, endpoints, state, replaces } = member;
-  return {
-    id,
-    name,
-    nodeId,
-    grpc: endpoints?.grpc ?? '',
-    http: endpoints?.http ?? '',
-    state: STATES[state] ?? 'unknown',
-    replaces: replaces === 0 ? undefined : replaces,
-  };
 }

@@ -3,23 +3,51 @@ import { HoldfastError } from './error.ts';
 
 const AVOID_MS = 2_000;
 
+/** A node that the cluster has told of. */
+export interface ToldNode {
+  readonly endpoint: string;
+  /** It is held for alive by most of what there is to go by. */
+  readonly isAlive: boolean;
+}
+
 /**
- * The nodes this client may ask and which one to ask next: the first in order that has
- * not failed in the last two seconds, and when all have, the one that failed longest ago.
+ * The nodes this client may ask and which one to ask next: the first in order that is not
+ * held for suspect or gone and has not failed in the last two seconds; when there is none, one
+ * that has not failed; and when all have, the one that failed longest ago. First are those that
+ * the client was given, then those that it was told of.
  */
 export class Endpoints {
   readonly #clock: Clock;
-  readonly #names: readonly string[];
+  readonly #given: readonly string[];
+  #names: readonly string[];
   readonly #failedAtMs = new Map<string, number>();
+  /** Held for suspect or gone by the cluster, and not heard of by this client since. */
+  readonly #doubted = new Set<string>();
+  #onFirstAnswer: (() => void) | undefined;
 
-  constructor(names: readonly string[], clock: Clock) {
-    this.#names = names;
+  /** `onFirstAnswer`: some node has answered, once. */
+  constructor(names: readonly string[], clock: Clock, onFirstAnswer?: () => void) {
     this.#clock = clock;
+    this.#given = names;
+    this.#names = names;
+    this.#onFirstAnswer = onFirstAnswer;
   }
 
   /** All endpoints, as `host:port`. */
   get all(): readonly string[] {
     return this.#names;
+  }
+
+  /** What the cluster says of its nodes now: all of them. */
+  learn(nodes: readonly ToldNode[]): void {
+    this.#names = [...new Set([...this.#given, ...nodes.map(({ endpoint }) => endpoint)])];
+    for (const { endpoint, isAlive } of nodes) {
+      // Whoever is back need not wait until it is asked again.
+      if (isAlive && this.#doubted.delete(endpoint)) this.#failedAtMs.delete(endpoint);
+      else if (!isAlive) this.#doubted.add(endpoint);
+    }
+    const told = new Set(nodes.map(({ endpoint }) => endpoint));
+    for (const endpoint of this.#doubted) if (!told.has(endpoint)) this.#doubted.delete(endpoint);
   }
 
   /** Whether an endpoint has failed a moment ago. */
@@ -33,9 +61,32 @@ export class Endpoints {
     return this.#names.some((name) => !this.isAvoided(name));
   }
 
-  /** The endpoint for a call: `preferred`, unless it is avoided. */
+  /** The endpoint for a call: `preferred`, unless it is avoided or doubted. */
   pick(preferred?: string): string {
+    const isGood = (name: string) => !this.#doubted.has(name) && !this.isAvoided(name);
+    if (preferred !== undefined && isGood(preferred)) return preferred;
+    const good = this.#doubted.size === 0 ? undefined : this.#names.find(isGood);
+    if (good !== undefined) return good;
     if (preferred !== undefined && !this.isAvoided(preferred)) return preferred;
+    return this.#leastAvoided();
+  }
+
+  /** Avoid this endpoint for a while. */
+  failed(name: string): void {
+    this.#failedAtMs.set(name, this.#clock.monotonicMs());
+  }
+
+  /** It answered, or another node has just named it: no reason to avoid it, nor to doubt it. */
+  answered(name: string): void {
+    if (this.#failedAtMs.size > 0) this.#failedAtMs.delete(name);
+    if (this.#doubted.size > 0) this.#doubted.delete(name);
+    if (this.#onFirstAnswer === undefined) return;
+    const tell = this.#onFirstAnswer;
+    this.#onFirstAnswer = undefined;
+    tell();
+  }
+
+  #leastAvoided(): string {
     const nowMs = this.#clock.monotonicMs();
     let oldest = this.#names[0]!;
     let oldestMs = Infinity;
@@ -45,16 +96,6 @@ export class Endpoints {
       if (failedAtMs < oldestMs) [oldest, oldestMs] = [name, failedAtMs];
     }
     return oldest;
-  }
-
-  /** Avoid this endpoint for a while. */
-  failed(name: string): void {
-    this.#failedAtMs.set(name, this.#clock.monotonicMs());
-  }
-
-  /** It answered, or another node has just named it: no reason to avoid it. */
-  answered(name: string): void {
-    if (this.#failedAtMs.size > 0) this.#failedAtMs.delete(name);
   }
 }
 

@@ -42,24 +42,33 @@ const CHANNEL_OPTIONS: ChannelOptions & Record<string, number> = {
 const CONNECT_TIMEOUT_MS = 3_000;
 const MAX_QUEUED_BYTES = 1_048_576;
 
+/** How a transport behaves. */
+export interface GrpcTransportOptions {
+  /** How many nodes must be wrong in TLS for calls to fail for good; default 2. */
+  readonly endpointCount?: number;
+  /** A stream to a node that is away waits for it, as there is no other; default: there is one node. */
+  readonly patient?: boolean | (() => boolean);
+  /** What calls show of who makes them; undefined: nothing. */
+  readonly token?: (() => string | undefined) | undefined;
+}
+
 /** The network, by grpc-js: one channel a node. */
 export class GrpcTransport implements Transport {
   readonly #tls: ClientTls | undefined;
   readonly #clients = new Map<string, Client>();
   readonly #streams = new Set<GrpcStream>();
   readonly #endpointCount: number;
-  readonly #patient: boolean;
+  readonly #patient: () => boolean;
+  readonly #token: (() => string | undefined) | undefined;
   /** Nodes with which the last connection failed for TLS. */
   readonly #mistrusted = new Set<string>();
   readonly #diagnoses = new Map<string, Promise<string | undefined>>();
   #closed = false;
 
-  /**
-   * `endpointCount`: how many nodes must be wrong in TLS for calls to fail for good.
-   * `patient`: a stream to a node that is away waits for it, as there is no other.
-   */
-  constructor(tls?: TlsOptions, endpointCount = 2, patient = endpointCount === 1) {
-    this.#patient = patient;
+  constructor(tls?: TlsOptions, options: GrpcTransportOptions = {}) {
+    const { endpointCount = 2, patient = endpointCount === 1, token } = options;
+    this.#token = token;
+    this.#patient = typeof patient === 'boolean' ? () => patient : patient;
     this.#tls = tls === undefined ? undefined : new ClientTls(tls);
     this.#endpointCount = endpointCount;
   }
@@ -80,7 +89,7 @@ export class GrpcTransport implements Transport {
         (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),
         (bytes: Buffer) => fromBinary(method.output, bytes),
         request,
-        routing(),
+        callMetadata(this.#token?.()),
         { deadline },
         (error, response) => {
           options.signal?.removeEventListener('abort', onAbort);
@@ -107,7 +116,7 @@ export class GrpcTransport implements Transport {
       (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),
       (bytes: Buffer) => fromBinary(method.output, bytes),
       request,
-      routing(),
+      callMetadata(this.#token?.()),
       { deadline },
     );
     const onAbort = () => call.cancel();
@@ -124,7 +133,8 @@ export class GrpcTransport implements Transport {
 
   openStream(endpoint: string, method: StreamMethod, events: StreamEvents): StreamConnection {
     const stream: GrpcStream = new GrpcStream(endpoint, method, events, {
-      connect: () => this.#connected(endpoint, CONNECT_TIMEOUT_MS, this.#patient),
+      connect: () => this.#connected(endpoint, CONNECT_TIMEOUT_MS, this.#patient()),
+      metadata: () => callMetadata(this.#token?.()),
       onOver: () => this.#streams.delete(stream),
     });
     this.#streams.add(stream);
@@ -202,6 +212,7 @@ export class GrpcTransport implements Transport {
 
 interface StreamOwner {
   connect(): Promise<Client>;
+  metadata(): Metadata;
   onOver(): void;
 }
 
@@ -247,7 +258,8 @@ class GrpcStream implements StreamConnection {
       const client = await this.#owner.connect();
       if (this.#over) return;
       const received = (bytes: Buffer) => bytes;
-      this.#call = client.makeBidiStreamRequest(methodPath(this.#method), asBuffer, received, routing());
+      const metadata = this.#owner.metadata();
+      this.#call = client.makeBidiStreamRequest(methodPath(this.#method), asBuffer, received, metadata);
     } catch (error) {
       if (this.#end()) this.#events.onEnd(error as HoldfastError);
       return;
@@ -294,10 +306,11 @@ function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** Says that this client asks the leader that an error names, so that no node needs to pass its calls on. */
-function routing(): Metadata {
+/** Says that this client asks the leader that an error names, so that no node needs to pass its calls on; and who calls. */
+function callMetadata(token: string | undefined): Metadata {
   const metadata = new Metadata();
   metadata.set('holdfast-routes', '1');
+  if (token !== undefined) metadata.set('authorization', `Bearer ${token}`);
   return metadata;
 }
 

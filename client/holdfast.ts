@@ -13,6 +13,7 @@ import type { ViewOptions } from './config/config-view.ts';
 import { type FlagRule, Flags, readFlagRule } from './config/flags.ts';
 import { clientClosed, type ClientCore } from './core.ts';
 import { Deadlines } from './deadlines.ts';
+import { Discovery } from './discovery.ts';
 import { type Duration, durationMs, timeoutMs } from './duration.ts';
 import { Endpoints } from './endpoints.ts';
 import { Ids } from './ids/ids.ts';
@@ -74,7 +75,9 @@ export class Holdfast implements AsyncDisposable {
   constructor(options: ResolvedOptions, ports: Ports) {
     this.#core = {
       ...ports,
-      endpoints: new Endpoints(options.endpoints, ports.clock),
+      endpoints: new Endpoints(options.endpoints, ports.clock, () => {
+        if (options.discover && !this.#closing.signal.aborted) new Discovery(this.#core);
+      }),
       deadlines: new Deadlines(ports.clock),
       sequences: new Sequences(ports.random.bytes(16)),
       coordinator: new LeaderHint(),
@@ -92,6 +95,11 @@ export class Holdfast implements AsyncDisposable {
     this.#sessions = new Sessions(this.#core, this.leases);
     this.lock = new Locks(this.#core, this.#sessions);
     this.ids = new Ids(this.#core);
+  }
+
+  /** @internal How many nodes it knows of. */
+  get knownNodes(): number {
+    return this.#core.endpoints.all.length;
   }
 
   /** The keys of a keyspace; asks nobody, so an unknown name shows in the first call. */

@@ -6,9 +6,8 @@ export { Backups, type PartitionSink } from './backups.ts';
 export type { Clock, Timer } from './clock.ts';
 export {
   Cluster,
-  type MemberDescription,
   type MemberList,
-  type MemberStatus,
+  type MemberUpdate,
   type NewMember,
   type TransferOptions,
 } from './cluster.ts';
@@ -50,6 +49,7 @@ export { HoldfastError, type HoldfastErrorInit, type Outcome } from './error.ts'
 export { Holdfast } from './holdfast.ts';
 export type { IdDescription } from './ids/id-layout.ts';
 export { Ids } from './ids/ids.ts';
+export type { MemberDescription, MemberLiveness, MemberStatus } from './member-status.ts';
 export { NamedSequence, type SequenceSummary } from './ids/named-sequence.ts';
 export { Keyspace, type WriteResult } from './keyspace.ts';
 export type {
@@ -68,7 +68,7 @@ export type {
   WriteOptions,
 } from './keyspace-options.ts';
 export { type CreateKeyspaceOptions, type KeyspaceDescription, Keyspaces } from './keyspaces.ts';
-export type { ConnectOptions, TlsOptions } from './options.ts';
+export type { ConnectOptions, LoginOptions, TlsOptions } from './options.ts';
 export type { PartitionArc } from './partition-table.ts';
 export type { Random } from './random.ts';
 export { type Reason, type ReasonInfo, REASONS, type RetryRule, type StatusName } from './reasons.ts';

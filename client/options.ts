@@ -13,6 +13,13 @@ export interface ConnectOptions {
   /** Default time of a call, 1 ms to 5 min. Default 5 s. */
   timeout?: Duration | undefined;
   /**
+   * Whether the client learns from the node that answers first which others there are, and which
+   * of them seem alive: it goes on with them when those that it was given fail, and asks first
+   * who is not suspected. It follows that by one stream, and needs the nodes to be reachable at
+   * the addresses that they have in the cluster. Default: true; with a `transport` of one's own false.
+   */
+  discover?: boolean | undefined;
+  /**
    * Bound on the bytes of unanswered calls; more are refused with OVERLOADED. Higher: more
    * memory when a node is slow; lower: bursts are refused sooner. Default 64 MiB.
    */
@@ -22,7 +29,12 @@ export interface ConnectOptions {
    * fails calls with TLS_FAILED, which are not repeated: it would stay so.
    */
   tls?: TlsOptions | undefined;
-  /** The network. Default: gRPC; `tls` belongs to that. */
+  /**
+   * Who calls, for a cluster that asks. Default: HOLDFAST_USER with HOLDFAST_PASSWORD, else nobody.
+   * A wrong password fails calls with LOGIN_FAILED. Where nobody is asked it is not used.
+   */
+  login?: LoginOptions | undefined;
+  /** The network. Default: gRPC; `tls` and `login` belong to that. */
   transport?: Transport | undefined;
   /** Time. Default: the machine's. */
   clock?: Clock | undefined;
@@ -42,11 +54,22 @@ export interface TlsOptions {
   serverName?: string | undefined;
 }
 
+/** A user of the cluster. */
+export interface LoginOptions {
+  /** Its name. */
+  user: string;
+  /** Its password, or how to get it, which is done before each login. */
+  password: string | (() => string | Promise<string>);
+}
+
 /** Options with their defaults, checked. */
 export interface ResolvedOptions {
   readonly endpoints: readonly string[];
   readonly timeoutMs: number;
   readonly maxInFlightBytes: number;
+  readonly discover: boolean;
+  /** Undefined: nobody. */
+  readonly login: LoginOptions | undefined;
 }
 
 const DEFAULT_ENDPOINT = '127.0.0.1:7401';
@@ -69,7 +92,16 @@ export function resolveOptions(
     endpoints: parseEndpoints(endpoints),
     timeoutMs: timeoutMs(options.timeout ?? 5_000),
     maxInFlightBytes,
+    discover: options.discover ?? options.transport === undefined,
+    login: options.login ?? loginOf(environment),
   });
+}
+
+function loginOf({
+  HOLDFAST_USER: user,
+  HOLDFAST_PASSWORD: password,
+}: Readonly<Record<string, string | undefined>>): LoginOptions | undefined {
+  return user && password ? { user, password } : undefined;
 }
 
 function checkTls(tls: TlsOptions | undefined): void {

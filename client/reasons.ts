@@ -283,6 +283,42 @@ export const REASONS = {
   INTERNAL: never(S.INTERNAL, 'A defect of the program; what it did is not known, a repeat may do it again.'),
   UNAUTHENTICATED: never(S.UNAUTHENTICATED, 'The credentials are missing or wrong; they stay so.'),
   PERMISSION_DENIED: never(S.PERMISSION_DENIED, 'The principal may not do this.'),
+  TOKEN_INVALID: never(
+    S.UNAUTHENTICATED,
+    'The token is none of this cluster, has expired, or its user has another password by now: log in again.',
+  ),
+  LOGIN_FAILED: never(
+    S.UNAUTHENTICATED,
+    'No user of this name has this password; whether there is such a user is not said.',
+  ),
+  LOGIN_DELAYED: safe(
+    S.RESOURCE_EXHAUSTED,
+    'After failed attempts, logins of the user or from the address are slowed down: wait, then repeat.',
+  ),
+  AUTH_NOT_ENABLED: decided(
+    S.FAILED_PRECONDITION,
+    'Permissions are not asked for, so there is nothing to log in to.',
+  ),
+  AUTH_ROOT_MISSING: decided(
+    S.FAILED_PRECONDITION,
+    'Permissions cannot be asked for before the user root has a password and the role root.',
+  ),
+  AUTH_PROTECTED: decided(
+    S.INVALID_ARGUMENT,
+    'While permissions are asked for, the user and the role root stay, and belong together.',
+  ),
+  AUTH_NAME_INVALID: never(S.INVALID_ARGUMENT, 'The name of a user or role is not 1 to 256 bytes of UTF-8.'),
+  AUTH_FULL: decided(S.RESOURCE_EXHAUSTED, 'Users and roles take as many bytes as they may.'),
+  AUTH_REVISION_OLD: safe(
+    S.ABORTED,
+    'Permissions changed again and again while the call was on its way, and nothing was done: repeat.',
+  ),
+  USER_UNKNOWN: decided(S.NOT_FOUND, 'There is no user of this name.'),
+  USER_EXISTS: decided(S.ALREADY_EXISTS, 'There is a user of this name.'),
+  ROLE_UNKNOWN: decided(S.NOT_FOUND, 'There is no role of this name.'),
+  ROLE_EXISTS: decided(S.ALREADY_EXISTS, 'There is a role of this name.'),
+  ROLE_NOT_GRANTED: decided(S.FAILED_PRECONDITION, 'The user does not have the role.'),
+  PERMISSION_NOT_GRANTED: decided(S.FAILED_PRECONDITION, 'The role has no permission on exactly this range.'),
   TLS_FAILED: never(
     S.UNAVAILABLE,
     'Made by the client itself: it and the node do not agree on TLS, so nothing was sent; somebody must act.',

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect, type Holdfast } from '@holdfast/client';
+import { etcd3Driver } from './etcd3-driver.ts';
 import { ServerProcess, freePorts, freshDirectory } from '../server-process.ts';
 import type { Driver, ServerCounters, ServerGauges, System, SystemOptions } from '../system.ts';
 
@@ -11,8 +12,9 @@ const KEYSPACE = 'default';
 
 /** Holdfast as `npm start` runs it: every write fsynced before it is acknowledged. */
 export class HoldfastSystem implements System {
-  readonly name = 'holdfast';
+  readonly name: string;
   readonly description: string;
+  readonly #throughEtcd3: boolean;
   readonly #directory = freshDirectory('holdfast');
   #servers: ServerProcess[] = [];
   #grpc: number[] = [];
@@ -20,10 +22,13 @@ export class HoldfastSystem implements System {
 
   readonly #names: readonly string[];
 
-  constructor({ nodes }: SystemOptions) {
+  /** `throughEtcd3`: by the API of etcd, with npm etcd3. */
+  constructor({ nodes }: SystemOptions, throughEtcd3 = false) {
+    this.name = throughEtcd3 ? 'holdfast-etcd3' : 'holdfast';
+    this.#throughEtcd3 = throughEtcd3;
     this.#names = Array.from({ length: nodes }, (_, at) => `n${at + 1}`);
     const where = nodes === 1 ? 'synced' : `synced on a majority of ${nodes} nodes`;
-    this.description = `this checkout; every write ${where} before its acknowledgement; its TypeScript client`;
+    this.description = `this checkout; every write ${where} before its acknowledgement; ${throughEtcd3 ? 'npm etcd3' : 'its TypeScript client'}`;
   }
 
   get pids(): number[] {
@@ -32,6 +37,7 @@ export class HoldfastSystem implements System {
 
   async connect(): Promise<Driver> {
     await this.start();
+    if (this.#throughEtcd3) return etcd3Driver(this.endpoints);
     return new HoldfastDriver(await this.#client(), () => this.#client(), this.#http);
   }
 

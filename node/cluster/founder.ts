@@ -5,12 +5,20 @@
  */
 import { sleep, type Clock } from '@holdfast/client/clock';
 import type { Transport } from '@holdfast/client/transport';
-import { decideFounding } from './founding.ts';
+import { decideFounding, decideJoining, type Founding } from './founding.ts';
 import { askIntroduction } from './introduce.ts';
 import type { Introduction, Membership } from './membership.ts';
 
 /** Between two rounds of questions. */
 const ASK_EVERY_MS = 200;
+
+/** A cluster that a node is to join. */
+export interface JoinTarget {
+  /** `host:port` of gRPC of some of its nodes. */
+  readonly addresses: readonly string[];
+  /** Asks it to take this node in; `cluster`: as one of its nodes knows it. Rejects with why it never will. */
+  readonly ask: (cluster: Membership) => Promise<void>;
+}
 
 export interface FounderOptions {
   /** This node, and what its directory says. */
@@ -23,6 +31,8 @@ export interface FounderOptions {
   readonly save: (membership: Membership) => Promise<void>;
   /** Told once for each new reason. */
   readonly onWaiting: (why: string) => void;
+  /** The node joins this cluster, if it does not belong to one yet, and founds none. */
+  readonly join?: JoinTarget | undefined;
 }
 
 export class Founder {
@@ -48,22 +58,49 @@ export class Founder {
 
   /** Resolves when the directory belongs to a cluster. Rejects with the reason of `signal`. */
   async belong(signal: AbortSignal): Promise<Membership> {
-    const { clock, save } = this.#options;
+    const { clock, save, join } = this.#options;
     while (this.#membership === undefined) {
       signal.throwIfAborted();
-      const founding = decideFounding(this.introduction, this.#heard);
+      const founding = this.#decide();
       if (founding.kind === 'belong') {
         await save(founding.membership);
         this.#membership = founding.membership;
         break;
       }
       this.#tell(founding.why);
-      await Promise.all(this.#strangers().map((name) => this.#ask(name, signal)));
-      if (decideFounding(this.introduction, this.#heard).kind === 'wait')
-        await sleep(clock, ASK_EVERY_MS, signal);
+      await (join === undefined ? this.#askStrangers(signal) : this.#askCluster(join, signal));
+      if (this.#decide().kind === 'wait') await sleep(clock, ASK_EVERY_MS, signal);
     }
     this.#why = '';
     return this.#membership;
+  }
+
+  #decide(): Founding {
+    return this.#options.join === undefined
+      ? decideFounding(this.introduction, this.#heard)
+      : decideJoining(this.introduction, [...this.#heard.values()]);
+  }
+
+  #askStrangers(signal: AbortSignal): Promise<unknown> {
+    return Promise.all(this.#strangers().map((name) => this.#ask(name, signal)));
+  }
+
+  async #askCluster(join: JoinTarget, signal: AbortSignal): Promise<void> {
+    const known = [...this.#heard.values()].find(({ membership }) => membership !== undefined)?.membership;
+    const members = known?.members.map(({ grpc }) => grpc).filter((address) => address !== '') ?? [];
+    const addresses = new Set([...join.addresses, ...members]);
+    addresses.delete(this.#options.self.grpc);
+    await Promise.all([...addresses].map((address) => this.#askAt(address, signal)));
+    const decision = this.#decide();
+    if (decision.kind === 'wait' && known !== undefined) await join.ask(known);
+  }
+
+  /** Whoever is there, under its address: its name is not known. */
+  async #askAt(address: string, signal: AbortSignal): Promise<void> {
+    const { transport, self } = this.#options;
+    const introduction = await askIntroduction(transport, address, self.name, signal);
+    if (introduction === undefined || introduction.name === self.name) this.#heard.delete(address);
+    else this.#heard.set(address, introduction);
   }
 
   #strangers(): string[] {

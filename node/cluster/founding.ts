@@ -32,6 +32,19 @@ export function decideFounding(self: Introduction, heard: ReadonlyMap<string, In
   return { kind: 'belong', membership: foundedBy([self, ...answers]) };
 }
 
+/** The same of a node that is to join a cluster, whatever its cluster.yaml says: it founds none. */
+export function decideJoining(self: Introduction, answers: readonly Introduction[]): Founding {
+  const counting = answers.find(({ membership }) =>
+    membership?.members.some((member) => isSelf(member, self)),
+  );
+  if (counting?.membership !== undefined) return { kind: 'belong', membership: counting.membership };
+  const belonging = answers.find(({ membership }) => membership !== undefined);
+  if (belonging === undefined)
+    return { kind: 'wait', why: 'no node of a cluster answers at the addresses to join' };
+  const isKnown = belonging.membership!.members.some(({ name }) => name === self.name);
+  return { kind: 'wait', why: `${strangerTo(self, belonging)}${isKnown ? '' : ', and asks for that'}` };
+}
+
 function isSelf({ name, nodeId }: ClusterMember, self: Introduction): boolean {
   return name === self.name && nodeId === self.nodeId;
 }

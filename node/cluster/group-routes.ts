@@ -5,11 +5,14 @@
  *
  *  1. What was learned of a leader is forgotten as soon as it denies it or cannot be reached.
  *  2. A node that could not be reached is not asked for `AVOID_MS`, whoever names it.
+ *  3. Who does not seem alive is asked after the others, unless the replica here follows it as
+ *     its leader: that one was heard just now.
  */
 import type { Clock } from '@holdfast/client/clock';
 import type { GroupHost } from '../raft/group-host.ts';
 import type { Member } from '../raft/members.ts';
 import type { NotLed } from '../raft/state-machine.ts';
+import type { LifeState } from './gossip/node-record.ts';
 
 const AVOID_MS = 2_000;
 
@@ -37,25 +40,44 @@ export class GroupRoutes {
   readonly #avoidedUntilMs = new Map<number, number>();
   /** By group: whose turn it is to be asked. */
   readonly #turns = new Map<number, number>();
+  readonly #stateOf: ((member: Member) => LifeState | undefined) | undefined;
 
-  constructor(host: GroupHost, clock: Clock) {
+  /** `stateOf`: what a node is held for; undefined: nobody says. */
+  constructor(host: GroupHost, clock: Clock, stateOf?: (member: Member) => LifeState | undefined) {
     this.#host = host;
     this.#clock = clock;
+    this.#stateOf = stateOf;
   }
 
   /** Whom to ask next among the other nodes, but for those `asked`; undefined: nobody, for now. */
   next(place: GroupPlace, asked?: ReadonlySet<number>): Target | undefined {
     const { group } = place;
     const mayAsk = (member: Member) => this.#mayAsk(member) && asked?.has(member.id) !== true;
-    for (const known of this.#known(group))
+    if (this.#stateOf === undefined) return this.#choose(place, mayAsk);
+    const own = this.#host.leaderOf(group)?.id;
+    const isLikely = (member: Member) => mayAsk(member) && (member.id === own || !this.#isDoubted(member));
+    return this.#choose(place, isLikely) ?? this.#choose(place, mayAsk);
+  }
+
+  #choose(place: GroupPlace, mayAsk: (member: Member) => boolean): Target | undefined {
+    for (const known of this.#known(place.group))
       if (known !== undefined && mayAsk(known)) return { member: known, isLeader: true };
     const member = this.#someone(place, mayAsk);
     return member && { member, isLeader: false };
   }
 
+  /** Invariant 3. */
+  #isDoubted(member: Member): boolean {
+    const state = this.#stateOf?.(member);
+    return state !== undefined && state !== 'alive';
+  }
+
   /** Whom a client that routes itself is sent to, because this node has no replica. */
   hint(place: GroupPlace): Member | undefined {
-    return this.#someone(place, (other) => other.id !== this.#host.self);
+    const isOther = (other: Member) => other.id !== this.#host.self;
+    if (this.#stateOf === undefined) return this.#someone(place, isOther);
+    const isLikely = (other: Member) => isOther(other) && !this.#isDoubted(other);
+    return this.#someone(place, isLikely) ?? this.#someone(place, isOther);
   }
 
   /** What the replica here knows of who leads a group that is not led here. */
@@ -98,6 +120,11 @@ export class GroupRoutes {
 
   #mayAsk({ id }: Member): boolean {
     return id !== this.#host.self && (this.#avoidedUntilMs.get(id) ?? 0) <= this.#clock.monotonicMs();
+  }
+
+  /** It answers again: there is no reason to wait before it is asked. */
+  returned(member: Pick<Member, 'id'>): void {
+    this.#avoidedUntilMs.delete(member.id);
   }
 
   #someone({ group, replicas }: GroupPlace, fits: (member: Member) => boolean): Member | undefined {

@@ -6,12 +6,19 @@
  *     answers, without it: nothing that was acknowledged can then be on this node alone.
  *  2. One at a time: the next is granted when the one before votes, so that two who are damaged
  *     are not both counted as what the other can be rebuilt from.
- *  3. Asked again, it is answered as before: the answer may have been lost. Not once the new
+ *  3. Only if what answers at the member's own address says so: its directory, and that the data
+ *     in it is damaged. Anybody can ask, as a damaged node has nothing left to prove who it is.
+ *  4. Asked again, it is answered as before: the answer may have been lost. Not once the new
  *     directory votes: what asks then is an earlier copy, and would forget what that one promised.
  */
 import { create } from '@bufbuild/protobuf';
 import type { Transport } from '@holdfast/client/transport';
-import { ClusterService, GetStatusRequestSchema, type NodeStatus } from '@holdfast/proto/cluster/v1/cluster';
+import {
+  ClusterService,
+  GetStatusRequestSchema,
+  NodeState,
+  type NodeStatus,
+} from '@holdfast/proto/cluster/v1/cluster';
 import type { ClusterMembers } from './cluster-members.ts';
 import type { GroupPlacements } from './group-placements.ts';
 import { groupsKeptWithout, groupsWith } from './kept-groups.ts';
@@ -63,10 +70,26 @@ export class RebuildGrants {
       const old = knownByDirectory(before, nodeId);
       const { name, grpc, http } = old;
       const next = withReplacement(before, name, { name, nodeId: newNodeId, grpc, http });
+      await this.#checkDamaged(old);
       await this.#checkKept(before, old);
       return next;
     });
     return { ...table, clusterId, founders };
+  }
+
+  /** Invariant 3. */
+  async #checkDamaged(member: ClusterMember): Promise<void> {
+    const [status] = await this.#status(member);
+    if (status?.state === NodeState.DAMAGED) return;
+    const { name } = member;
+    const what =
+      status === undefined
+        ? `what answers at the address of ${name}, if anything does, is not that directory`
+        : `${name} does not say that its data is damaged`;
+    const message =
+      `${what}: it is not given up. A damaged node has to be reached by the others at the address that they know (\`holdfast cluster status\`); ` +
+      `to take the place of one that is lost, use \`holdfast cluster replace ${name}\`.`;
+    throw refused('node_id', message, member.nodeId);
   }
 
   /** Invariant 1. */
@@ -108,7 +131,7 @@ export class RebuildGrants {
   }
 }
 
-/** Invariant 3. Error: MEMBER_CHANGE_REFUSED. */
+/** Invariant 4. Error: MEMBER_CHANGE_REFUSED. */
 function isGranted({ members }: MemberTable, newNodeId: string): boolean {
   const next = members.find((member) => member.nodeId === newNodeId);
   if (next === undefined || next.state === 'joining') return next !== undefined;

@@ -33,10 +33,14 @@ export type ComparisonTarget =
   | { readonly case: 'value'; readonly value: Uint8Array }
   | { readonly case: 'lease'; readonly value: bigint };
 
-/** A condition on every key of a span; `isKey`: on one key, which need not be there. */
+/**
+ * A condition on every key of a span; `isKey`: on one key, which need not be there;
+ * `noneIsOne`: of a span without keys, on a key that is not there.
+ */
 export interface ConfigComparison {
   readonly span: KeySpan;
   readonly isKey: boolean;
+  readonly noneIsOne?: boolean;
   readonly comparator: ConfigComparator;
   readonly target: ComparisonTarget;
 }
@@ -214,10 +218,14 @@ function countOf(reader: ByteReader, left: Left): number {
 
 const TARGETS = ['version', 'createRevision', 'modRevision', 'value', 'lease'] as const;
 
-function writeComparison(writer: ByteWriter, { span, isKey, comparator, target }: ConfigComparison): void {
+function writeComparison(
+  writer: ByteWriter,
+  { span, isKey, noneIsOne = false, comparator, target }: ConfigComparison,
+): void {
   writeSpan(writer, span);
   writer.u8(isKey ? 1 : 0).u8(comparator);
-  writer.u8(TARGETS.indexOf(target.case));
+  // Beyond what those know that compare a span without keys otherwise.
+  writer.u8(TARGETS.indexOf(target.case) + (noneIsOne ? TARGETS.length : 0));
   if (target.case === 'value') writer.bytes(target.value);
   else if (target.case === 'lease') writer.i64(target.value);
   else writer.u64(target.value);
@@ -227,12 +235,17 @@ function readComparison(reader: ByteReader): ConfigComparison {
   const span = readSpan(reader);
   const isKey = reader.u8() === 1;
   const comparator = oneOf(reader.u8(), 4, 'comparator') as ConfigComparator;
-  const kind = TARGETS[reader.u8()];
+  const code = reader.u8();
+  const noneIsOne = code >= TARGETS.length;
+  const kind = TARGETS[noneIsOne ? code - TARGETS.length : code];
   if (kind === undefined) throw new RangeError('unknown target of a comparison');
-  if (kind === 'value')
-    return { span, isKey, comparator, target: { case: kind, value: Uint8Array.from(reader.bytes()) } };
-  if (kind === 'lease') return { span, isKey, comparator, target: { case: kind, value: reader.i64() } };
-  return { span, isKey, comparator, target: { case: kind, value: reader.u64() } };
+  return { span, isKey, comparator, target: readTarget(reader, kind), ...(noneIsOne && { noneIsOne }) };
+}
+
+function readTarget(reader: ByteReader, kind: (typeof TARGETS)[number]): ComparisonTarget {
+  if (kind === 'value') return { case: kind, value: Uint8Array.from(reader.bytes()) };
+  if (kind === 'lease') return { case: kind, value: reader.i64() };
+  return { case: kind, value: reader.u64() };
 }
 
 const OperationCode = { list: 1, put: 2, delete: 3, transaction: 4 } as const;

@@ -46,6 +46,11 @@ export class ConfigReads {
     this.#clock = clock;
   }
 
+  /** The newest that is applied on this node. */
+  get revision(): number {
+    return this.#tree().revision;
+  }
+
   /** A key as of a revision, 0: now. Errors: REVISION_COMPACTED, REVISION_FUTURE. */
   get(key: string, asked: number): { entry: ConfigEntry | undefined; revision: number } {
     const revision = this.#check(asked);

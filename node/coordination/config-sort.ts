@@ -13,6 +13,17 @@ export function sortEntries(
   return [...entries].sort((a, b) => sign * (compare(a, b) || Buffer.compare(a.key, b.key)));
 }
 
+/** The same, but in either direction equal entries stay in the order that they have. */
+export function sortStably(
+  entries: readonly ConfigEntry[],
+  sortBy: ConfigSort,
+  isDescending: boolean,
+): ConfigEntry[] {
+  const compare = COMPARES[sortBy];
+  const sign = isDescending ? -1 : 1;
+  return [...entries].sort((a, b) => sign * compare(a, b));
+}
+
 const COMPARES: Readonly<Record<ConfigSort, (a: ConfigEntry, b: ConfigEntry) => number>> = {
   [ConfigSort.key]: (a, b) => Buffer.compare(a.key, b.key),
   [ConfigSort.version]: (a, b) => a.version - b.version,

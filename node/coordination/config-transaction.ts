@@ -101,15 +101,18 @@ export class TransactionRun {
   }
 
   #compare(comparison: ConfigComparison): boolean | Refusal {
-    const { span, isKey, target } = comparison;
-    if (isKey) {
-      const found = this.#history.find(span.start);
-      if (found === undefined && target.case === 'value') return false;
-      return this.#holds(comparison, found);
-    }
+    const { span, isKey, noneIsOne } = comparison;
+    if (isKey) return this.#holdsOf(comparison, this.#history.find(span.start));
     const found = this.#select(span);
     if (!Array.isArray(found)) return found;
+    if (found.length === 0 && noneIsOne === true) return this.#holdsOf(comparison, undefined);
     return found.every((version) => this.#holds(comparison, version));
+  }
+
+  /** Of a key that may not be there: it has no value. */
+  #holdsOf(comparison: ConfigComparison, found: FoundVersion | undefined): boolean {
+    if (found === undefined && comparison.target.case === 'value') return false;
+    return this.#holds(comparison, found);
   }
 
   #holds({ comparator, target }: ConfigComparison, found: FoundVersion | undefined): boolean {

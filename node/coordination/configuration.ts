@@ -10,6 +10,9 @@ import type { CallTerms, Coordination } from './coordination.ts';
 import type { WriteIdentity } from './coordination-command.ts';
 import { WatchHub } from './watch-hub.ts';
 
+/** Part of the quota. */
+const FULL = 0.99;
+
 /** How a transaction is applied. */
 export interface TransactTerms extends CallTerms {
   /** Whether it may add data. */
@@ -48,6 +51,8 @@ export class Configuration {
   readonly watches: WatchHub;
   readonly #coordination: Coordination;
   readonly #quotaBytes: number;
+  /** What there was when something did not fit; undefined: everything has. */
+  #fullAt: number | undefined;
 
   /** Before anything is applied, so that nothing is missed. */
   constructor(coordination: Coordination, clock: Clock, quotaBytes: number) {
@@ -69,6 +74,13 @@ export class Configuration {
     return { revision, compactRevision, keys, bytes, quotaBytes: this.#quotaBytes, watches };
   }
 
+  /** Whether something that this node was asked to put did not fit and nothing has gone since, or 1 % of the quota is left. */
+  get isFull(): boolean {
+    const { bytes, quotaBytes } = this.figures;
+    if (this.#fullAt !== undefined && bytes < this.#fullAt) this.#fullAt = undefined;
+    return this.#fullAt !== undefined || bytes > FULL * quotaBytes;
+  }
+
   /** Resolves when everything that was acknowledged before is applied on this node. Errors: NOT_LEADER, NO_LEADER. */
   awaitRead({ deadlineMs, isRouted }: CallTerms): Promise<void> {
     return this.#coordination.awaitRead({ deadlineMs, isRouted });
@@ -76,24 +88,27 @@ export class Configuration {
 
   /** Error: HoldfastError with outcome. */
   async transact(transaction: ConfigTransaction, terms: TransactTerms): Promise<TransactOutcome> {
-    const { deadlineMs, isRouted, grows, identity } = terms;
+    const { deadlineMs, isRouted, grows, identity, grant } = terms;
     const command = encodeTransact(identity, { quotaBytes: this.#quotaBytes, transaction });
     try {
-      const proposal = { deadlineMs, isRouted, grows, decode: decodeTransactOutcome };
+      const proposal = { deadlineMs, isRouted, grows, grant, decode: decodeTransactOutcome };
       const outcome = await this.#coordination.propose(command, proposal);
       this.counts[hasChanged(outcome) ? 'changed' : 'unchanged']++;
       return outcome;
     } catch (error) {
       this.counts[isRefusedByTree(error) ? 'refused' : 'failed']++;
+      if (error instanceof HoldfastError && error.reason === 'QUOTA_REACHED')
+        this.#fullAt = this.figures.bytes;
       throw error;
     }
   }
 
   /** Forgets history before a revision; resolves with that of the tree. Errors: REVISION_COMPACTED, REVISION_FUTURE. */
-  compact(revision: number, { deadlineMs, isRouted }: CallTerms): Promise<number> {
+  compact(revision: number, { deadlineMs, isRouted, grant }: CallTerms): Promise<number> {
     return this.#coordination.propose(encodeCompact(revision), {
       deadlineMs,
       isRouted,
+      grant,
       grows: false,
       decode: (outcome) => new ByteReader(outcome).u64(),
     });

@@ -33,10 +33,16 @@ function groupOf(coordination: Coordination): SessionGroup {
     keysOf: (lease, limit) => coordination.machine.config.leases.keysOf(lease, limit).map(binaryBytes),
     leadingTerm: () => coordination.leadingTerm,
     unledError: () => coordination.unledError,
-    propose: (command, { deadlineMs, isRouted, grows, identity }) =>
+    propose: (command, { deadlineMs, isRouted, grows, grant, identity }) =>
       coordination.propose(
         encodeCommand(command.kind, identity, (writer) => writeSessionCommand(writer, command)),
-        { deadlineMs, isRouted, grows, decode: (outcome) => readSessionOutcome(new ByteReader(outcome)) },
+        {
+          deadlineMs,
+          isRouted,
+          grows,
+          grant,
+          decode: (outcome) => readSessionOutcome(new ByteReader(outcome)),
+        },
       ),
     awaitRead: (deadlineMs) => coordination.awaitRead({ deadlineMs, isRouted: false }),
   };

@@ -23,6 +23,19 @@ export const CoordinationKind = {
   electionResign: 34,
   sequenceNext: 40,
   forgetClients: 50,
+  authEnable: 60,
+  authDisable: 61,
+  authAddUser: 62,
+  authDeleteUser: 63,
+  authChangePassword: 64,
+  authGrantRole: 65,
+  authRevokeRole: 66,
+  authAddRole: 67,
+  authDeleteRole: 68,
+  authGrantPermission: 69,
+  authRevokePermission: 70,
+  /** Another command, with the revision of the permissions by which its caller was let in. */
+  checked: 80,
 } as const;
 
 /** Identity of a write that is applied once. */
@@ -50,8 +63,17 @@ export function encodeCommand(
   return { kind, version: COMMAND_VERSION, bytes: writer.finish() };
 }
 
+/** A command of a caller that was let in by the permissions of a revision. */
+export function encodeChecked({ kind, bytes }: Command, authRevision: number): Command {
+  const writer = new ByteWriter(12 + bytes.byteLength).u64(authRevision).u32(kind).raw(bytes);
+  return { kind: CoordinationKind.checked, version: COMMAND_VERSION, bytes: writer.finish() };
+}
+
 /** A command as read: whose it is, and what its part makes of it. */
 export interface DecodedCommand {
+  readonly kind: number;
+  /** By which permissions its caller was let in; undefined: nobody was asked. */
+  readonly checkedAt: number | undefined;
   readonly identity: WriteIdentity | undefined;
   readonly body: unknown;
 }

@@ -7,7 +7,7 @@
  *   t  the cluster's own keys    g  counters of the configuration  n  elections
  *   c  clients, applied once     l  leases                         s  sequences
  *   k  keys of the configuration      a  what hangs on a lease
- *   p  their order
+ *   p  their order                    u  users and roles
  *
  *  1. Revisions are given out once, in order, and never again.
  *  2. A command that is refused has changed nothing but what is remembered of its client.
@@ -22,8 +22,14 @@ import type { Command } from '../raft/entry.ts';
 import { COORDINATION_GROUP } from '../raft/members.ts';
 import type { StateMachine } from '../raft/state-machine.ts';
 import { AppliedOnce } from './applied-once.ts';
+import { AuthPart } from './auth-part.ts';
 import { ConfigTree } from './config-tree.ts';
-import { COMMAND_VERSION, readIdentity, type DecodedCommand } from './coordination-command.ts';
+import {
+  COMMAND_VERSION,
+  CoordinationKind,
+  readIdentity,
+  type DecodedCommand,
+} from './coordination-command.ts';
 import type { CoordinationEvents } from './coordination-events.ts';
 import { InternalTree } from './internal-tree.ts';
 import { LeaseKeys } from './lease-keys.ts';
@@ -49,6 +55,8 @@ export class CoordinationMachine implements StateMachine {
   /** Leases, locks and elections. */
   readonly sessions: SessionPart;
   readonly sequences: SequencePart;
+  /** Users, roles, and who may do what. */
+  readonly auth: AuthPart;
   readonly #events: CoordinationEvents;
   readonly #parts = new Map<number, MachinePart>();
   /** What is being applied; of use until the next command is. */
@@ -66,7 +74,8 @@ export class CoordinationMachine implements StateMachine {
     const leases = new LeaseKeys(rows, prefix, this.sessions.state.leases);
     this.config = new ConfigTree(rows, prefix, leases, events);
     this.sequences = new SequencePart(rows, prefix);
-    for (const part of [this.clients, this.config, this.sessions, this.sequences]) this.#add(part);
+    this.auth = new AuthPart(rows, prefix, () => events.onPermissions());
+    for (const part of [this.clients, this.config, this.sessions, this.sequences, this.auth]) this.#add(part);
   }
 
   onInstalled(): void {
@@ -85,14 +94,10 @@ export class CoordinationMachine implements StateMachine {
       decodeRaiseRevision(bytes);
       return NO_CHANGE;
     }
-    const part = this.#parts.get(kind);
-    if (part === undefined || version !== COMMAND_VERSION)
-      throw new RangeError(`unknown command ${kind} version ${version} of the coordination`);
     const reader = new ByteReader(bytes);
-    const identity = readIdentity(reader);
-    const body = part.parse(kind, reader);
-    if (!reader.done) throw new RangeError(`a command of kind ${kind} goes on behind its end`);
-    return { identity, body };
+    if (kind !== CoordinationKind.checked) return this.#read(kind, version, reader, undefined);
+    const checkedAt = reader.u64();
+    return this.#read(reader.u32(), version, reader, checkedAt);
   }
 
   /** Commands of the cluster's own keys have a TreeOutcome, all others an Outcome. */
@@ -103,15 +108,31 @@ export class CoordinationMachine implements StateMachine {
     if (kind === TreeCommandKind.raiseRevision) return this.#raiseRevision(command);
     const decoded = command.decoded ?? this.parse(command);
     if (kind === TreeCommandKind.transact) return this.own.transact(decoded as TreeTransaction, applying);
-    const { identity, body } = decoded as DecodedCommand;
-    const part = this.#parts.get(kind)!;
-    if (identity === undefined) return part.apply(kind, body, applying);
-    return this.clients.decide(identity, stampMs, () => part.apply(kind, body, applying)); // invariant 3
+    return this.#decide(decoded as DecodedCommand, applying);
   }
 
   encodeResult(result: unknown): Uint8Array {
     const outcome = result as TreeOutcome | Outcome;
     return 'succeeded' in outcome ? encodeTreeOutcome(outcome) : encodeOutcome(outcome);
+  }
+
+  #read(kind: number, version: number, reader: ByteReader, checkedAt: number | undefined): DecodedCommand {
+    const part = this.#parts.get(kind);
+    if (part === undefined || version !== COMMAND_VERSION)
+      throw new RangeError(`unknown command ${kind} version ${version} of the coordination`);
+    const identity = readIdentity(reader);
+    const body = part.parse(kind, reader);
+    if (!reader.done) throw new RangeError(`a command of kind ${kind} goes on behind its end`);
+    return { kind, checkedAt, identity, body };
+  }
+
+  /** Who is not let in any more is not remembered as refused: with newer permissions the same write may be. */
+  #decide({ kind, checkedAt, identity, body }: DecodedCommand, applying: Applying): Outcome {
+    const refusal = this.auth.refusalOf(kind, checkedAt);
+    if (refusal !== undefined) return refusal;
+    const part = this.#parts.get(kind)!;
+    if (identity === undefined) return part.apply(kind, body, applying);
+    return this.clients.decide(identity, applying.stampMs, () => part.apply(kind, body, applying)); // invariant 3
   }
 
   #add(part: MachinePart): void {

@@ -14,8 +14,10 @@ import { COORDINATION_GROUP } from '../raft/members.ts';
 import { awaitRead, isNotLed, propose, proposalError } from '../raft/propose.ts';
 import type { Proposal } from '../raft/state-machine.ts';
 import type { RowStore } from '../storage/row-store.ts';
+import { encodeChecked } from './coordination-command.ts';
 import { EventFeed, type CoordinationEvents } from './coordination-events.ts';
 import { CoordinationMachine } from './coordination-machine.ts';
+import { NO_PERMISSIONS, type Grant } from './grant.ts';
 import type { TreeNode } from './internal-tree.ts';
 import { refusalError } from './refusal-error.ts';
 import { decodeOutcome, isRefusal, type Outcome } from './refusal.ts';
@@ -30,6 +32,8 @@ import {
 
 /** Longest that the node's own transactions may take. */
 const DEADLINE_MS = 10_000;
+/** How often a caller is let in anew, when permissions change all the time. */
+const CHECKS = 8;
 /** Between two attempts to have a read confirmed. */
 const READ_AGAIN_MS = 50;
 /** Bound on what commands that wait for group 0 may cost when nobody else says so: a test. */
@@ -49,6 +53,8 @@ export interface CallTerms {
   readonly deadlineMs: number;
   /** The caller asks whoever leads, and wants to be told who that is. */
   readonly isRouted: boolean;
+  /** Undefined: the node does it by itself. */
+  readonly grant?: Grant | undefined;
 }
 
 /** How a command is proposed, and what becomes of its outcome. */
@@ -100,6 +106,11 @@ export class Coordination {
     return this.#replica.isLeader;
   }
 
+  /** Term of group 0 as this node knows it. */
+  get term(): number {
+    return this.#replica.term;
+  }
+
   /** Term in which this node leads group 0; undefined: it does not. */
   get leadingTerm(): number | undefined {
     return this.#replica.isLeader && this.#host.failure === undefined ? this.#replica.term : undefined;
@@ -127,7 +138,30 @@ export class Coordination {
    * led, if the caller does not route. What is proposed in one turn goes together. Error:
    * HoldfastError with outcome.
    */
-  propose<T>(command: Command, { deadlineMs, isRouted, grows, decode }: ProposeTerms<T>): Promise<T> {
+  propose<T>(command: Command, terms: ProposeTerms<T>): Promise<T> {
+    const { grant } = terms;
+    if (grant === undefined) return this.#propose(command, terms);
+    return this.#proposeChecked(command, terms, grant);
+  }
+
+  /** The state machine takes what was checked by the newest permissions: who is behind looks again. */
+  async #proposeChecked<T>(command: Command, terms: ProposeTerms<T>, grant: Grant): Promise<T> {
+    for (let attempts = 1; ; attempts++) {
+      const { revision } = grant;
+      try {
+        // Where there are no users yet, commands are those that every release knows.
+        const checked = revision === NO_PERMISSIONS ? command : encodeChecked(command, revision);
+        return await this.#propose(checked, terms);
+      } catch (error) {
+        const isOld = error instanceof HoldfastError && error.reason === 'AUTH_REVISION_OLD';
+        if (!isOld || attempts >= CHECKS) throw error;
+      }
+      await this.awaitRead({ ...terms, isRouted: false });
+      grant.renew();
+    }
+  }
+
+  #propose<T>(command: Command, { deadlineMs, isRouted, grows, decode }: ProposeTerms<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const onApplied = (result: unknown) => {
         const outcome = result as Outcome;

@@ -186,7 +186,8 @@ export class LeaseCountdown {
   remainingMs(lease: bigint, monotonicMs: number): number | undefined {
     const counted = this.#leases.get(lease);
     const timeMs = Math.min(this.#timeMs(monotonicMs), this.#nowMs + TICK_MS);
-    return counted && Math.max(0, counted.endsMs - timeMs);
+    // Kept alive while a tick is overdue, it ends later than that: it is not said to have more than its time.
+    return counted && Math.min(counted.ttlMs, Math.max(0, counted.endsMs - timeMs));
   }
 
   /** Time has passed by the node's own clock. Invariant 2. */

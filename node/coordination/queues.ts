@@ -10,6 +10,7 @@
 import type { Clock } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
 import type { Random } from '@holdfast/client/random';
+import type { Grant } from './grant.ts';
 import type { Hanging } from './lease-table.ts';
 import { LockWaits, type Request, type Served, type WaitingCall } from './lock-waits.ts';
 import { SessionCommandKind, type AcquireCommand, type SessionCommand } from './session-command.ts';
@@ -27,6 +28,7 @@ export interface Patience {
   readonly waitMs: number | undefined;
   readonly deadlineMs: number;
   readonly isRouted: boolean;
+  readonly grant?: Grant | undefined;
   /** Aborted when the caller has gone. */
   readonly signal: AbortSignal;
 }
@@ -86,12 +88,12 @@ export class Queues {
     attempt: number,
     patience: Patience,
   ): Promise<Served> {
-    const { deadlineMs, isRouted, signal } = patience;
+    const { deadlineMs, isRouted, grant, signal } = patience;
     const counts = this.counts[request.kind];
     const call = this.waits.add(request);
     const givesUpMs = this.#givesUpMs(patience);
     try {
-      const outcome = await this.#group.propose(command, { deadlineMs, isRouted, grows: true });
+      const outcome = await this.#group.propose(command, { deadlineMs, isRouted, grant, grows: true });
       if (outcome.case === 'waiting') call.waitsAt(outcome.revision);
       const isAtOnce = outcome.case === 'held';
       const served = isAtOnce ? outcome : await this.#wait(call, givesUpMs, signal);

@@ -1,6 +1,7 @@
 import type { SessionCommand } from './session-command.ts';
 import type { SessionOutcome } from './session-outcome.ts';
 import type { SessionState } from './session-state.ts';
+import type { Grant } from './grant.ts';
 import type { WriteIdentity } from './coordination-command.ts';
 
 /** How a command gets into group 0's log. */
@@ -11,6 +12,8 @@ export interface SessionProposal {
   readonly isRouted: boolean;
   /** Whether it adds data. */
   readonly grows: boolean;
+  /** That its caller may; undefined: the node does it by itself. */
+  readonly grant?: Grant | undefined;
   /** Applied once, however often it is sent. */
   readonly identity?: WriteIdentity | undefined;
 }

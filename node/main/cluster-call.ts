@@ -2,13 +2,17 @@ import { connect } from '@holdfast/client/connect';
 import { HoldfastError } from '@holdfast/client/error';
 import { GrpcTransport } from '@holdfast/client/grpc-transport';
 import type { Holdfast } from '@holdfast/client/holdfast';
+import { LoginTransport } from '@holdfast/client/login';
+import { SystemClock } from '@holdfast/client/system-clock';
+import type { Transport } from '@holdfast/client/transport';
 import { asFailure, CommandFailure, usageFailure } from './command-failure.ts';
 import { type EndpointOptions, type KnownEndpoint, selectEndpoints } from './endpoint-selection.ts';
+import { loginOfOptions, type LoginCommandOptions } from './command-login.ts';
 import { ExitCode } from './exit-code.ts';
 import { ReachabilityTransport } from './reachability.ts';
 
 /** Options of every command that asks the cluster. */
-export interface ClusterOptions extends EndpointOptions {
+export interface ClusterOptions extends EndpointOptions, LoginCommandOptions {
   json?: boolean;
   timeout?: number;
 }
@@ -28,8 +32,11 @@ export async function callEndpoints<T>(
   work: ClusterWork<T>,
 ): Promise<T> {
   const names = endpoints.map(({ grpc }) => grpc);
-  const transport = reachable(endpoints, names);
-  const client = await connected(names, options, transport);
+  const login = loginOfOptions(options);
+  let transport!: ReachabilityTransport;
+  const network = (token?: () => string | undefined) => (transport = reachable(endpoints, names, token));
+  const shown = login === undefined ? network() : new LoginTransport(login, new SystemClock(), network);
+  const client = await connected(names, options, shown);
   try {
     return await work(client, transport.hopeless);
   } catch (error) {
@@ -40,15 +47,20 @@ export async function callEndpoints<T>(
   }
 }
 
-function reachable(endpoints: readonly KnownEndpoint[], names: readonly string[]): ReachabilityTransport {
+function reachable(
+  endpoints: readonly KnownEndpoint[],
+  names: readonly string[],
+  token: (() => string | undefined) | undefined,
+): ReachabilityTransport {
   try {
-    return new ReachabilityTransport(new GrpcTransport(endpoints[0]?.tls, names.length, false), names);
+    const options = { endpointCount: names.length, patient: false, token };
+    return new ReachabilityTransport(new GrpcTransport(endpoints[0]?.tls, options), names);
   } catch (error) {
     throw usageFailure((error as Error).message);
   }
 }
 
-async function connected(names: string[], options: ClusterOptions, transport: ReachabilityTransport) {
+async function connected(names: string[], options: ClusterOptions, transport: Transport) {
   try {
     return await connect({ endpoints: names, timeout: options.timeout, transport });
   } catch (error) {

@@ -1,9 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import type { GossipSettings } from '../cluster/gossip/settings.ts';
 import type { HistoryLimits } from '../coordination/coordination-upkeep.ts';
 import { type ClusterFileContent, clusterSchema, knownKeys, type LogLevel } from './cluster-schema.ts';
+import type { JwtSettings } from './auth-settings.ts';
 import { findCollisions } from './cluster-collisions.ts';
 import { nearestName } from './nearest-name.ts';
+import type { EtcdLimits } from '../services/etcd/etcd-limits.ts';
 import type { TlsSettings } from '../transport/tls-files.ts';
 import type { NetworkAddress } from './network-address.ts';
 import { type YamlPath, YamlSource } from './yaml-source.ts';
@@ -15,6 +18,9 @@ export interface NodeConfig {
   readonly http: NetworkAddress;
   /** Its data directory, absolute. */
   readonly data: string;
+  /** Where it stands; empty: not said. */
+  readonly zone: string;
+  readonly datacentre: string;
   /** Its TLS files, absolute; undefined: plain text. */
   readonly tls?: TlsSettings;
 }
@@ -43,6 +49,13 @@ export interface ClusterConfig {
     readonly history: HistoryLimits;
     readonly leaseCheckpointMs: number;
   };
+  readonly gossip: Pick<GossipSettings, 'probeIntervalMs' | 'suspicionIntervals' | 'syncIntervalMs'>;
+  readonly auth: {
+    readonly tokenTtlMs: number;
+    /** Undefined: tokens are signed with a secret of the cluster. Paths are absolute. */
+    readonly jwt: JwtSettings | undefined;
+  };
+  readonly etcd: EtcdLimits;
   readonly log: { readonly level: LogLevel };
 }
 
@@ -58,14 +71,38 @@ export class ClusterFileError extends Error {
   }
 }
 
-/** Reads and checks a cluster file. Throws ClusterFileError with all problems at once. */
-export function loadClusterFile(path: string): ClusterConfig {
+/** A node that a cluster file need not name. */
+export interface UnlistedNode {
+  readonly name: string;
+  readonly grpc: NetworkAddress;
+  readonly http: NetworkAddress;
+  readonly zone?: string;
+}
+
+/**
+ * Reads and checks a cluster file. Throws ClusterFileError with all problems at once. `unlisted`:
+ * a node that is taken for one of the file, in place of the one that it has under the name.
+ */
+export function loadClusterFile(path: string, unlisted?: UnlistedNode): ClusterConfig {
   const source = new YamlSource(readText(path));
   const problems: Problem[] = source.errors.map(({ line, message }) => ({ line, message }));
   const content = source.value === undefined ? undefined : validated(source, problems);
-  if (content !== undefined && problems.length === 0) return resolved(path, content);
+  if (content !== undefined && problems.length === 0) return resolved(path, withUnlisted(content, unlisted));
   problems.sort((a, b) => a.line - b.line);
   throw new ClusterFileError(problems.map(({ line, message }) => `${path}:${line}: ${message}`));
+}
+
+/** What a file that names this node alone, and leaves everything else to the defaults, would be; `path`: where it would be. */
+export function configWithoutFile(path: string, cluster: string, node: UnlistedNode): ClusterConfig {
+  const only = { ...node, grpc: node.grpc.text, http: node.http.text };
+  return resolved(path, clusterSchema.parse({ cluster, nodes: [only] }));
+}
+
+function withUnlisted(content: ClusterFileContent, node: UnlistedNode | undefined): ClusterFileContent {
+  if (node === undefined) return content;
+  const listed = content.nodes.find(({ name }) => name === node.name);
+  const others = content.nodes.filter(({ name }) => name !== node.name);
+  return { ...content, nodes: [...others, { ...listed, ...node }] };
 }
 
 interface Problem {
@@ -142,6 +179,8 @@ function resolved(path: string, content: ClusterFileContent): ClusterConfig {
       grpc: node.grpc,
       http: node.http,
       data: resolve(directory, node.data ?? join('.holdfast', node.name)),
+      zone: node.zone ?? '',
+      datacentre: node.datacentre ?? '',
       ...(content.tls === undefined ? {} : { tls: tlsOf(node.name, directory, content.tls) }),
     })),
     storage: {
@@ -161,8 +200,26 @@ function resolved(path: string, content: ClusterFileContent): ClusterConfig {
       history: { ageMs: coordination.history_age, revisions: coordination.history_revisions },
       leaseCheckpointMs: coordination.lease_checkpoint,
     },
+    gossip: {
+      probeIntervalMs: content.gossip.probe_interval,
+      suspicionIntervals: content.gossip.suspicion_intervals,
+      syncIntervalMs: content.gossip.sync_interval,
+    },
+    auth: {
+      tokenTtlMs: content.auth.token_ttl,
+      jwt: content.auth.jwt && {
+        algorithm: content.auth.jwt.algorithm,
+        publicKey: pathIn(directory, content.auth.jwt.public_key),
+        privateKey: pathIn(directory, content.auth.jwt.private_key),
+      },
+    },
+    etcd: { maxTxnOps: content.etcd.max_txn_ops, maxRequestBytes: content.etcd.max_request_bytes },
     log: content.log,
   });
+}
+
+function pathIn(directory: string, path: string | undefined): string | undefined {
+  return path === undefined ? undefined : resolve(directory, path);
 }
 
 function tlsOf(

@@ -1,8 +1,12 @@
 import { durationMs, type Duration } from '@holdfast/client/duration';
 import { z } from 'zod';
-import { DEFAULT_QUOTA_BYTES } from '../coordination/config-limits.ts';
+import { DEFAULT_GOSSIP_SETTINGS } from '../cluster/gossip/settings.ts';
+import { DEFAULT_TOKEN_TTL_MS } from '../coordination/auth.ts';
+import { DEFAULT_QUOTA_BYTES, MAX_TRANSACTION_OPERATIONS } from '../coordination/config-limits.ts';
 import { DEFAULT_HISTORY } from '../coordination/coordination-upkeep.ts';
 import { DEFAULT_LEASE_CHECKPOINT_MS } from '../coordination/leases.ts';
+import { DEFAULT_ETCD_LIMITS } from '../services/etcd/etcd-limits.ts';
+import { JWT_ALGORITHMS, type JwtAlgorithm } from '../runtime/signatures.ts';
 import { formatByteSize, parseByteSize } from './byte-size.ts';
 import { parseNetworkAddress } from './network-address.ts';
 
@@ -91,12 +95,16 @@ function level(value: unknown): { ok: LogLevel } | { problem: string } {
 
 const path = text(/^[^\0]{1,4096}$/u, 'must be the path of a directory');
 
+const place = text(/^[A-Za-z0-9._-]{1,64}$/, 'must be [A-Za-z0-9._-]{1,64}, such as eu-1a');
+
 const node = z.strictObject(
   {
     name: field(text(/^[a-z0-9][a-z0-9-]{0,62}$/, 'must be [a-z0-9][a-z0-9-]{0,62}, such as n1')),
     grpc: field(address),
     http: field(address),
     data: optional(path),
+    zone: optional(place),
+    datacentre: optional(place),
   },
   { error: 'must have the keys name, grpc and http' },
 );
@@ -156,6 +164,52 @@ const coordination = z.strictObject(
   { error: 'must hold settings; leave it out for the defaults' },
 );
 
+const gossip = z.strictObject(
+  {
+    probe_interval: field(duration(500, 60_000, '500ms to 1m')).default(
+      DEFAULT_GOSSIP_SETTINGS.probeIntervalMs,
+    ),
+    suspicion_intervals: preset(whole(1, 100), DEFAULT_GOSSIP_SETTINGS.suspicionIntervals),
+    sync_interval: field(duration(1_000, 600_000, '1s to 10m')).default(
+      DEFAULT_GOSSIP_SETTINGS.syncIntervalMs,
+    ),
+  },
+  { error: 'must hold settings; leave it out for the defaults' },
+);
+
+const algorithm: Check<JwtAlgorithm> = (value) => {
+  const found = JWT_ALGORITHMS.find((known) => known === value);
+  return found === undefined ? { problem: `must be one of ${JWT_ALGORITHMS.join(', ')}` } : { ok: found };
+};
+
+const keyFile = text(/^[^\0]{1,4096}$/u, 'must be the path of a file');
+
+const jwt = z
+  .strictObject(
+    { algorithm: field(algorithm), public_key: optional(keyFile), private_key: optional(keyFile) },
+    { error: 'must hold algorithm, and public_key, private_key or both' },
+  )
+  .refine(
+    ({ public_key, private_key }) => public_key !== undefined || private_key !== undefined,
+    'must name public_key, private_key or both',
+  );
+
+const auth = z.strictObject(
+  {
+    token_ttl: field(duration(10_000, 30 * DAY_MS, '10s to 30d')).default(DEFAULT_TOKEN_TTL_MS),
+    jwt: jwt.optional(),
+  },
+  { error: 'must hold settings; leave it out for the defaults' },
+);
+
+const etcd = z.strictObject(
+  {
+    max_txn_ops: preset(whole(1, MAX_TRANSACTION_OPERATIONS), DEFAULT_ETCD_LIMITS.maxTxnOps),
+    max_request_bytes: preset(byteSize(64 * KIB, 15 * MIB), DEFAULT_ETCD_LIMITS.maxRequestBytes),
+  },
+  { error: 'must hold settings; leave it out for the defaults' },
+);
+
 const log = z.strictObject(
   { level: preset(level, 'info') },
   { error: 'must hold settings; leave it out for the defaults' },
@@ -173,6 +227,9 @@ export const clusterSchema = z.strictObject(
     storage: storage.default(() => storage.parse({})),
     limits: limits.default(() => limits.parse({})),
     coordination: coordination.default(() => coordination.parse({})),
+    gossip: gossip.default(() => gossip.parse({})),
+    auth: auth.default(() => auth.parse({})),
+    etcd: etcd.default(() => etcd.parse({})),
     log: log.default(() => log.parse({})),
   },
   { error: 'must have the keys cluster and nodes' },
@@ -187,6 +244,9 @@ export function knownKeys(path: readonly PropertyKey[]): string[] {
   if (path[0] === 'nodes') return Object.keys(node.shape);
   if (path[0] === 'tls') return Object.keys(tls.shape);
   if (path[0] === 'storage') return Object.keys(storage.shape);
+  if (path[0] === 'auth') return Object.keys(path[1] === 'jwt' ? jwt.shape : auth.shape);
+  if (path[0] === 'etcd') return Object.keys(etcd.shape);
+  if (path[0] === 'gossip') return Object.keys(gossip.shape);
   if (path[0] === 'coordination') return Object.keys(coordination.shape);
   return Object.keys(path[0] === 'limits' ? limits.shape : log.shape);
 }

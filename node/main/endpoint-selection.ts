@@ -70,7 +70,7 @@ function plainNodes(path: string): Omit<KnownEndpoint, 'tls'>[] | undefined {
     const address = ADDRESS.exec(line);
     if (item !== null) found.push({ name: item[1]! });
     else if (address !== null && found.length > 0) found.at(-1)![address[1] as 'grpc' | 'http'] = address[2]!;
-    else if (!/^ +data: /.test(line)) return undefined;
+    else if (!/^ +(data|zone|datacentre): /.test(line)) return undefined;
   }
   const whole = found.filter((node) => node.grpc !== undefined && node.http !== undefined);
   return found.length === 0 || whole.length < found.length

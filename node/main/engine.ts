@@ -3,9 +3,6 @@
  * directory in the one order that is safe. Knows no network, so a simulation runs it
  * as it is.
  */
-import type { Clock } from '@holdfast/client/clock';
-import type { Random } from '@holdfast/client/random';
-import type { Transport } from '@holdfast/client/transport';
 import { admission, type Admission } from '../cluster/admission.ts';
 import { Forwarder, type ObserveForwarded } from '../cluster/forwarder.ts';
 import { ClusterMembers } from '../cluster/cluster-members.ts';
@@ -15,6 +12,7 @@ import { LeaderCalls } from '../cluster/leader-calls.ts';
 import { LeaderBalancer } from '../cluster/leader-balancer.ts';
 import type { LeaderTransfer } from '../cluster/leader-transfer.ts';
 import type { RebuildGrants } from '../cluster/rebuild-grants.ts';
+import type { GossipDriver } from '../cluster/gossip-driver.ts';
 import type { MemberChanges } from '../cluster/member-changes.ts';
 import {
   addressOfMember,
@@ -24,14 +22,12 @@ import {
 } from '../cluster/membership.ts';
 import { RemoteReads } from '../cluster/remote-reads.ts';
 import { RemoteSaves } from '../cluster/remote-saves.ts';
+import { SeenMembers } from '../cluster/seen-members.ts';
 import { Upkeep } from '../cluster/upkeep.ts';
+import { Auth, DEFAULT_AUTH } from '../coordination/auth.ts';
 import { Configuration } from '../coordination/configuration.ts';
 import { DEFAULT_QUOTA_BYTES } from '../coordination/config-limits.ts';
-import {
-  CoordinationUpkeep,
-  DEFAULT_HISTORY,
-  type HistoryLimits,
-} from '../coordination/coordination-upkeep.ts';
+import { CoordinationUpkeep, DEFAULT_HISTORY } from '../coordination/coordination-upkeep.ts';
 import { coordinatedSessions } from '../coordination/coordinated-sessions.ts';
 import { Coordination } from '../coordination/coordination.ts';
 import { DEFAULT_LEASE_CHECKPOINT_MS } from '../coordination/leases.ts';
@@ -41,76 +37,27 @@ import { Ids } from '../ids/ids.ts';
 import { KeyValue, type OtherNodes } from '../kv/key-value.ts';
 import { Keyspaces } from '../kv/keyspaces.ts';
 import { Sweeper } from '../kv/sweeper.ts';
-import type { RaftSettings } from '../raft/core/settings.ts';
-import { GroupHost, type FatalCause, type HostObserver } from '../raft/group-host.ts';
+import { GroupHost } from '../raft/group-host.ts';
 import { RecoveredGroups } from '../raft/log-records.ts';
 import type { Member } from '../raft/members.ts';
 import { awaitRead } from '../raft/propose.ts';
-import type { Disk } from '../runtime/disk.ts';
 import type { OrderedStore } from '../runtime/ordered-store.ts';
-import type { PeerTransport } from '../runtime/peer-transport.ts';
+import { scrypt } from '../runtime/scrypt.ts';
 import { IdentityError, claimDirectory, writeIdentity, type Identity } from '../storage/identity.ts';
 import { RowStore, type FlushTimes } from '../storage/row-store.ts';
 import { Scrubber } from '../storage/scrubber.ts';
 import { SpaceGuard } from '../storage/space-guard.ts';
 import { SpaceReclaimer } from '../storage/space-reclaimer.ts';
 import { WriteAheadLog, type BatchTimes } from '../storage/write-ahead-log.ts';
+import { startGossip } from './engine-gossip.ts';
+import type { EngineOptions } from './engine-options.ts';
 import { bootstrap, isBootstrapped, keepBootstrapping } from './founding.ts';
+
+export type { EngineObserver, EngineOptions } from './engine-options.ts';
 
 const LOG_DIRECTORY = 'log';
 /** What only a directory in use has. */
 export const CONTENTS = [LOG_DIRECTORY, 'store'] as const;
-
-export interface EngineOptions {
-  readonly disk: Disk;
-  /** What is wrong with the files of the ordered store; asked before it is opened. */
-  readonly verifyStore: () => Promise<readonly string[]>;
-  /** Checks the file of the ordered store that follows `after`; undefined: there is none. */
-  readonly verifyNextFile: (
-    after: string,
-  ) => Promise<{ name: string; problem: string | undefined } | undefined>;
-  readonly openStore: () => Promise<OrderedStore>;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly nodeName: string;
-  readonly segmentBytes: number;
-  readonly minFreeBytes: number;
-  readonly queueBytes: number;
-  /** The cluster that the directory belongs to; default: this node alone. */
-  readonly membership?: Membership | undefined;
-  /** Name of the cluster in cluster.yaml, which nodes that are added must have as well; default: any. */
-  readonly cluster?: string;
-  /** Where a node is reached that was configured here; others are where they say. */
-  readonly addressOf?: (name: string) => string | undefined;
-  /** What is wrong with an address of a node; default: nothing. */
-  readonly addressProblem?: (address: string) => string | undefined;
-  /** Told of the members, when the engine opens and whenever they change. */
-  readonly onMembers?: (membership: Membership) => void;
-  /** The way to the others; undefined when there are none. */
-  readonly peers?: PeerTransport | undefined;
-  /** How calls that belong elsewhere reach the others; the engine closes it. Undefined: callers are told to go there. */
-  readonly forwarding?: Transport | undefined;
-  readonly raft?: Partial<RaftSettings>;
-  /** By how much changes of leader may lengthen what leases have left. */
-  readonly leaseCheckpointMs?: number;
-  /** Bytes that the configuration may have with its history. */
-  readonly quotaBytes?: number;
-  /** What of the configuration's history is kept. */
-  readonly history?: Partial<HistoryLimits>;
-  /** Bytes of log entries kept in memory for replicas that lag. */
-  readonly entryCacheBytes?: number;
-  /** The node must not go on. */
-  readonly onFailure: (cause: FatalCause, error: Error) => void;
-  readonly onSpaceChange?: (low: boolean, freeBytes: number) => void;
-  readonly observe?: EngineObserver;
-}
-
-/** Figures for metrics and logs. */
-export interface EngineObserver extends HostObserver {
-  logBatch(batch: BatchTimes): void;
-  flush(flush: FlushTimes): void;
-  forwarded: ObserveForwarded;
-}
 
 /** What recovery found and did. */
 export interface Recovery {
@@ -139,11 +86,17 @@ export interface Engine {
   readonly rows: RowStore;
   readonly host: GroupHost;
   readonly members: ClusterMembers;
+  /** Who seems alive; undefined: this node runs no gossip. */
+  readonly gossip: GossipDriver | undefined;
+  /** The members as this node sees them. */
+  readonly seen: SeenMembers;
   readonly changes: MemberChanges;
   readonly transfer: LeaderTransfer;
   readonly rebuilds: RebuildGrants;
   readonly space: SpaceGuard;
   readonly coordination: Coordination;
+  /** Users, roles and permissions. */
+  readonly auth: Auth;
   /** Leases, locks and elections. */
   readonly sessions: Sessions;
   /** The users' keys. */
@@ -164,7 +117,7 @@ export interface Engine {
   readonly recovery: Recovery;
   /** Whether everything that the log had at the start is applied, and the cluster has its first keyspace. */
   isReady(): boolean;
-  /** Hands what is led here to other nodes, before a stop; calls are served meanwhile. */
+  /** Before a stop: tells the others of it, and hands them what is led here; calls are served meanwhile. */
   handOver(): Promise<void>;
   /** Finishes what was taken, writes the overlay to the store and closes everything. */
   stop(): Promise<void>;
@@ -210,6 +163,7 @@ class EngineAssembly {
   #log: WriteAheadLog | undefined;
   #host: GroupHost | undefined;
   #stopBootstrap: () => void = () => undefined;
+  #gossip: GossipDriver | undefined;
   readonly #membership: Membership;
 
   constructor(options: EngineOptions, identity: Identity, store: OrderedStore, startedMs: number) {
@@ -228,7 +182,8 @@ class EngineAssembly {
     const host = this.#openHost(log, rows, recovered);
     let space: SpaceGuard | undefined;
     const admit = admission(host, () => space);
-    const routes = new GroupRoutes(host, clock);
+    const stateOf = (member: Member) => this.#gossip?.stateOf(member);
+    const routes = new GroupRoutes(host, clock, this.#options.gossip && stateOf);
     const others = this.#others(host, routes, admit);
     const { founders } = this.#membership;
     const coordination = new Coordination(host, rows, clock, founders, others?.forwarder, admit);
@@ -238,6 +193,7 @@ class EngineAssembly {
       clock,
       this.#options.quotaBytes ?? DEFAULT_QUOTA_BYTES,
     );
+    const auth = this.#createAuth(coordination);
     const members = this.#followMembers(coordination, host);
     const placements = await GroupPlacements.open(coordination);
     const keyspaces = await Keyspaces.open({
@@ -265,6 +221,11 @@ class EngineAssembly {
       await bootstrap(coordination, keyspaces, members);
     } else this.#stopBootstrap = keepBootstrapping(clock, coordination, keyspaces, members);
     const identity = await this.#noteStart(log);
+    this.#gossip = this.#startGossip(host, members);
+    const gossip = this.#gossip;
+    gossip?.follow((_, revived) => {
+      for (const member of host.members) if (revived.includes(member.name)) routes.returned(member);
+    });
     const reclaimer = new SpaceReclaimer(rows, clock);
     const guard = (space = await SpaceGuard.start({
       disk,
@@ -296,9 +257,11 @@ class EngineAssembly {
     const upkeep = this.#createUpkeep({ host, tree: coordination, members, placements, keyspaces });
     const handOver = () => {
       balancer.stop();
-      return host.handOverAll();
+      const handedOver = host.handOverAll();
+      return gossip === undefined ? handedOver : gossip.leave().then(() => handedOver);
     };
     const stop = async () => {
+      gossip?.stop();
       sessions.stop();
       balancer.stop();
       upkeep.stop();
@@ -321,11 +284,14 @@ class EngineAssembly {
       rows,
       host,
       members,
+      gossip,
+      seen: this.#see(members, placements, keyspaces),
       changes: upkeep.changes,
       transfer: upkeep.transfer,
       rebuilds: upkeep.rebuilds,
       space: guard,
       coordination,
+      auth,
       sessions,
       configuration,
       coordinationUpkeep,
@@ -386,6 +352,7 @@ class EngineAssembly {
 
   /** Lets go of what was opened before opening failed. */
   async abandon(): Promise<void> {
+    this.#gossip?.stop();
     this.#stopBootstrap();
     this.#host?.abandon();
     await this.#log?.close().catch(() => undefined);
@@ -485,10 +452,31 @@ class EngineAssembly {
     tell(this.#membership);
     return new ClusterMembers(tree, this.#membership, (membership) => {
       tell(membership);
+      this.#gossip?.setMembers(membership);
       if (this.#identity.cluster_id === undefined) return; // nobody has founded anything: a test
       this.#identity = withMembership(this.#identity, membership);
       this.#saveIdentity().catch((error: unknown) => host.stopServing('storage failed', error as Error));
     });
+  }
+
+  /** After the start was noted, as it counts starts. */
+  #startGossip(host: GroupHost, members: ClusterMembers): GossipDriver | undefined {
+    const { gossip, clock, random, queueBytes } = this.#options;
+    if (gossip === undefined) return undefined;
+    const driver = startGossip(gossip, { clock, random, host, queueBytes, identity: this.#identity });
+    driver.setMembers(members.current);
+    return driver;
+  }
+
+  #see(members: ClusterMembers, placements: GroupPlacements, keyspaces: Keyspaces): SeenMembers {
+    const { clock, nodeName: self } = this.#options;
+    const groups = () => keyspaces.partitions();
+    return new SeenMembers({ self, clock, members, placements, groups, gossip: this.#gossip });
+  }
+
+  #createAuth(coordination: Coordination): Auth {
+    const { clock, random, auth = DEFAULT_AUTH, passwordHash: hash = scrypt } = this.#options;
+    return new Auth({ ...auth, coordination, clock, random, hash });
   }
 
   #createUpkeep(parts: {

@@ -12,10 +12,13 @@ const OUTGOING_MS = 60_000;
 export class NodeCalls implements Transport {
   readonly #tls: TlsSettings | undefined;
   readonly #clock: Clock;
+  readonly #token: () => string | undefined;
   readonly #outgoing = new Map<Transport, Timer>();
   #current: Transport | undefined;
 
-  constructor(tls: TlsSettings | undefined, clock: Clock) {
+  /** `token`: what shows that a call comes from a node; undefined: nobody is asked. */
+  constructor(tls: TlsSettings | undefined, clock: Clock, token: () => string | undefined) {
+    this.#token = token;
     this.#tls = tls;
     this.#clock = clock;
   }
@@ -55,7 +58,7 @@ export class NodeCalls implements Transport {
   }
 
   #create(): Transport {
-    return new GrpcTransport(this.#tls && clientTls(this.#tls));
+    return new GrpcTransport(this.#tls && clientTls(this.#tls), { token: this.#token });
   }
 }
 

@@ -12,6 +12,7 @@ import {
 import type { Clock } from '@holdfast/client/clock';
 import type { CounterSource, GaugeSource } from '../observe/metrics.ts';
 import type { StatusSource } from '../services/cluster-service.ts';
+import { livenessOf } from '../services/member-watch.ts';
 import type { Identity } from '../storage/identity.ts';
 import type { CallEdge } from '../transport/call-edge.ts';
 import type { RoleName } from '../raft/core/ready.ts';
@@ -54,6 +55,7 @@ export function statusSource(
     });
     if (open !== undefined) {
       status.id = open.host.self;
+      status.liveness = livenessOf(open.gossip?.stateOf({ id: status.id, name: facts.name }));
       status.groups = groupStatuses(open);
       status.storage = storageStatus(open);
     }
@@ -65,7 +67,12 @@ export function statusSource(
 function otherNodes(engine: Engine | undefined) {
   const others = engine?.host.members.filter(({ id }) => id !== engine.host.self) ?? [];
   return others.map(({ id, name, address }) =>
-    create(NodeStatusSchema, { id, name, endpoints: create(EndpointsSchema, { grpc: address }) }),
+    create(NodeStatusSchema, {
+      id,
+      name,
+      endpoints: create(EndpointsSchema, { grpc: address }),
+      liveness: livenessOf(engine?.gossip?.stateOf({ id, name })),
+    }),
   );
 }
 

@@ -2,33 +2,23 @@
 import { join } from 'node:path';
 import type { Timer } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
+import type { LoginOptions } from '@holdfast/client/options';
 import { ForwardService } from '@holdfast/proto/raft/v1/forward';
 import { Metrics } from '../observe/metrics.ts';
 import { ClockWatch } from '../observe/clock-watch.ts';
 import { createLogger, type Logger } from '../observe/logger.ts';
 import { takeDirectory, type NodePorts } from '../runtime/node-ports.ts';
 import { clusterService } from '../services/cluster-service.ts';
+import { accessRules } from '../services/access-rules.ts';
+import { Access, tokenOf } from '../services/access.ts';
 import type { ServedService } from '../services/handler.ts';
 import { forwardService } from '../services/forward-service.ts';
 import type { FatalCause } from '../raft/group-host.ts';
-import { Founder } from '../cluster/founder.ts';
-import {
-  addressOfMember,
-  memberNamed,
-  membershipOf,
-  withMembership,
-  type Introduction,
-  type Membership,
-} from '../cluster/membership.ts';
+import type { Founder } from '../cluster/founder.ts';
+import { addressOfMember, memberNamed, type Introduction, type Membership } from '../cluster/membership.ts';
 import { bootstrapService } from '../services/bootstrap-service.ts';
 import { deferredService } from '../services/deferred-service.ts';
-import {
-  claimDirectory,
-  DirectoryCondemned,
-  readIdentity,
-  writeIdentity,
-  type Identity,
-} from '../storage/identity.ts';
+import { claimDirectory, DirectoryCondemned, readIdentity, type Identity } from '../storage/identity.ts';
 import { asideFolder, completeRebuild } from '../storage/rebuilt-directory.ts';
 import { verifyLevelFiles, verifyNextTable } from '../storage/level-verifier.ts';
 import { CallEdge } from '../transport/call-edge.ts';
@@ -36,14 +26,17 @@ import { givenUp } from './begin-anew.ts';
 import { checkAddresses, linkCounters, linkGauges, linkToMembers } from './cluster-link.ts';
 import type { ClusterConfig, NodeConfig } from './cluster-file.ts';
 import { CONTENTS, DataDamaged, openEngine, type Engine } from './engine.ts';
+import { JoinRequest } from './join-request.ts';
+import { createFounder } from './node-founder.ts';
+import { startingError, stoppingError } from './node-errors.ts';
 import { NodeCalls } from './node-calls.ts';
 import { parseNetworkAddress } from './network-address.ts';
 import { engineServices } from './node-services.ts';
-import { counters, gauges, statusSource, type NodeFacts } from './node-status.ts';
+import { addEngineFigures } from './engine-figures.ts';
+import { gossipOf } from './gossip-settings.ts';
+import { statusSource, type NodeFacts } from './node-status.ts';
 import { Serving } from './serving.ts';
-import { idCounters, idGauges } from './id-figures.ts';
-import { configCounters, configGauges } from './config-figures.ts';
-import { sessionCounters, sessionGauges } from './session-figures.ts';
+import { authSettings } from './auth-settings.ts';
 import { diskFailed, startError } from './start-error.ts';
 import { VERSION } from './version.ts';
 
@@ -62,6 +55,8 @@ export interface RunNodeOptions {
   /** Name of the node in the configuration. */
   readonly node: string;
   readonly dataDirectory: string;
+  /** The cluster that the node joins, if it does not belong to one yet. */
+  readonly join?: { readonly addresses: readonly string[]; readonly login: LoginOptions | undefined };
   /** The node serves: it knows who leads. */
   onReady(leader: string): void;
 }
@@ -154,6 +149,7 @@ class Node implements RunningNode {
   #stop: Promise<void> | undefined;
   #clockWatch: ClockWatch | undefined;
   #founder: Founder | undefined;
+  #joining: JoinRequest | undefined;
   #looking: Timer | undefined;
   /** Calls to the other nodes. */
   readonly #calls: NodeCalls;
@@ -163,7 +159,8 @@ class Node implements RunningNode {
     this.#settings = settings;
     this.#logger = logger;
     this.#ports = ports;
-    this.#calls = new NodeCalls(settings.tls, ports.clock);
+    const token = () => this.#engine?.auth.nodeToken(settings.name);
+    this.#calls = new NodeCalls(settings.tls, ports.clock, token);
     this.closed = new Promise((resolve) => {
       this.#close = resolve;
     });
@@ -183,6 +180,7 @@ class Node implements RunningNode {
     this.#calls.open();
     if (damage !== undefined) throw await this.#givenUp(identity, damage);
     const membership = await founder.belong(this.#stopping.signal);
+    this.#joining?.close();
     try {
       this.#engine = await this.#openEngine(membership);
       if (this.#refused !== undefined) throw this.#refused; // only just, so that the engine did not see it
@@ -191,14 +189,7 @@ class Node implements RunningNode {
       throw isDamage ? await this.#givenUp(identity, error as Error) : error;
     }
     this.#clockWatch = new ClockWatch(clock, (byMs) => this.#onClockStep(byMs));
-    this.#metrics.addGauges(gauges(this.#engine, edge, clock));
-    this.#metrics.addCounters(counters(this.#engine));
-    this.#metrics.addGauges(sessionGauges(this.#engine.sessions));
-    this.#metrics.addCounters(sessionCounters(this.#engine.sessions));
-    this.#metrics.addGauges(configGauges(this.#engine.configuration));
-    this.#metrics.addCounters(configCounters(this.#engine.configuration, this.#engine.coordinationUpkeep));
-    this.#metrics.addGauges(idGauges(this.#engine.ids));
-    this.#metrics.addCounters(idCounters(this.#engine.ids));
+    addEngineFigures(this.#metrics, this.#engine, edge, clock);
     this.#awaitLeader(this.#engine);
   }
 
@@ -217,6 +208,7 @@ class Node implements RunningNode {
     this.#clockWatch?.stop();
     this.#looking?.cancel();
     this.#stopping.abort(stoppingError());
+    this.#joining?.close();
     this.#calls.close();
     await this.#serving?.close(0).catch(() => undefined);
     await this.#engine?.stop().catch(() => undefined);
@@ -266,24 +258,23 @@ class Node implements RunningNode {
   }
 
   #createFounder(identity: Identity): Founder {
-    const { cluster, nodes } = this.#options.config;
-    const { node_id: nodeId } = identity;
-    const names = nodes.map((node) => node.name).sort();
-    const grpcOf = new Map(nodes.map((node) => [node.name, node.grpc.text]));
-    return new Founder({
-      self: {
-        ...addresses(this.#settings),
-        nodeId,
-        cluster,
-        nodes: names,
-        membership: membershipOf(identity),
-      },
-      addressOf: (node) => grpcOf.get(node)!,
+    const joining = (this.#joining = this.#createJoinRequest());
+    return createFounder({
+      config: this.#options.config,
+      self: addresses(this.#settings),
+      identity,
       transport: this.#calls,
-      clock: this.#ports.clock,
-      save: (membership) => writeIdentity(this.#ports.disk, withMembership(identity, membership)),
+      ...this.#ports,
+      joining,
       onWaiting: (why) => this.#logger.info(`waiting: ${why}`),
     });
+  }
+
+  #createJoinRequest(): JoinRequest | undefined {
+    const { join } = this.#options;
+    if (join === undefined) return undefined;
+    const onAnswer = (text: string) => this.#logger.info(`the cluster says: ${text}`);
+    return new JoinRequest({ ...join, node: this.#settings, onAnswer });
   }
 
   #startServing(edge: CallEdge, identity: Identity): Promise<Serving> {
@@ -296,6 +287,7 @@ class Node implements RunningNode {
       edge,
       services: this.#services(identity),
       nodeServices: this.#nodeServices(),
+      rules: accessRules(() => this.#engine!.sessions),
       readiness: () => this.#readiness(),
       onCertificate: () => this.#calls.renew(),
       stopping: this.#stopping.signal,
@@ -328,7 +320,7 @@ class Node implements RunningNode {
 
   #openEngine(membership: Membership): Promise<Engine> {
     const { disk, clock, random, openStore } = this.#ports;
-    const { storage, limits, coordination, cluster } = this.#options.config;
+    const { storage, limits, coordination, cluster, auth } = this.#options.config;
     checkAddresses(membership, this.#options.config);
     const { name: self, tls } = this.#settings;
     const { clusterId } = membership;
@@ -355,6 +347,14 @@ class Node implements RunningNode {
       },
       peers: link,
       forwarding: this.#calls,
+      gossip: {
+        ...gossipOf(this.#options.config, this.#settings),
+        onSuperseded: ({ member, start }) =>
+          this.#logger.warn(
+            { member, start },
+            'another run of a node has the name of this one, which gossip does not hear any more',
+          ),
+      },
       disk,
       clock,
       random,
@@ -366,6 +366,7 @@ class Node implements RunningNode {
       minFreeBytes: storage.minFreeBytes,
       queueBytes: limits.queueBytes,
       ...coordination,
+      auth: authSettings(auth),
       onFailure: (cause, error) => this.#onStorageFailure(cause, error),
       onSpaceChange: (low, freeBytes) => this.#onSpaceChange(low, freeBytes),
       observe: this.#metrics,
@@ -376,7 +377,7 @@ class Node implements RunningNode {
     return new CallEdge({
       clock: this.#ports.clock,
       random: this.#ports.random,
-      authorise: () => 'anyone', // until there are roles
+      authorise: ({ token, authorization }) => new Access(this.#engine?.auth, tokenOf(token, authorization)),
       inFlightBytes: this.#options.config.limits.inFlightBytes,
       refusal: (method) => this.#refusal(method),
       observe: (call) => {
@@ -407,11 +408,20 @@ class Node implements RunningNode {
       this.#metrics.pipelineOperation(operation, code, durationMs);
     const stopping = this.#stopping.signal;
     return [
-      ...engineServices(engine, { clock, observe, stopping }),
+      ...engineServices(engine, {
+        clock,
+        observe,
+        stopping,
+        etcd: this.#options.config.etcd,
+        hasTls: this.#settings.tls !== undefined,
+      }),
       clusterService({
         status: statusSource(() => this.#engine, facts, identity),
         members: () => this.#engine!.changes,
         leaders: () => this.#engine!.transfer,
+        seen: () => this.#engine!.seen,
+        clock,
+        stopping,
       }),
     ];
   }
@@ -464,7 +474,9 @@ class Node implements RunningNode {
     if (this.#damage !== undefined) return `its data is damaged. ${this.#rebuildWaitsFor}`;
     if (engine === undefined) return this.#founder?.waitsFor || 'the node is starting';
     if (engine.host.leaderOf(0) !== undefined && engine.isReady()) return '';
-    const others = engine.host.members.filter(({ id }) => id !== engine.host.self).map(({ name }) => name);
+    const others = engine.host.members
+      .filter(({ id }) => id !== engine.host.self)
+      .map((member) => [member.name, engine.gossip?.stateOf(member) ?? []].flat().join(' '));
     return `the node knows no leader of the cluster: with itself a majority of its members must be up (the others: ${others.join(', ')})`;
   }
 
@@ -538,25 +550,7 @@ function addresses({ name, grpc: grpcAddress, http }: NodeConfig): {
   return { name, grpc: grpcAddress.text, http: http.text };
 }
 
-function startingError(waitsFor: string): HoldfastError {
-  return new HoldfastError({
-    reason: 'STARTING',
-    message: `the node is starting${waitsFor === '' ? '' : `: ${waitsFor}`}. Nothing was done; try again, or ask another node.`,
-    outcome: 'NOT_APPLIED',
-    retryAfterMs: 200,
-  });
-}
-
 function addressProblem(text: string): string | undefined {
   const parsed = parseNetworkAddress(text);
   return 'problem' in parsed ? parsed.problem : undefined;
-}
-
-function stoppingError(): HoldfastError {
-  return new HoldfastError({
-    reason: 'SHUTTING_DOWN',
-    message: 'the node is stopping. Nothing was done; ask another node, or this one again when it is back.',
-    outcome: 'NOT_APPLIED',
-    retryAfterMs: 500,
-  });
 }

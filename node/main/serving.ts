@@ -3,6 +3,7 @@ import type { Clock } from '@holdfast/client/clock';
 import { PeerService } from '@holdfast/proto/raft/v1/peer';
 import type { Logger } from '../observe/logger.ts';
 import type { Metrics } from '../observe/metrics.ts';
+import { guardedService, type AccessRules } from '../services/guarded-service.ts';
 import type { ServedService } from '../services/handler.ts';
 import type { CallEdge } from '../transport/call-edge.ts';
 import { GrpcPort } from '../transport/grpc-port.ts';
@@ -29,6 +30,8 @@ export interface ServingOptions {
   readonly services: readonly ServedService[];
   /** For other nodes: on the gRPC port only. */
   readonly nodeServices: readonly ServedService[];
+  /** Who may call what: a service with a method that they do not name is not served. */
+  readonly rules: AccessRules;
   /** There is a new certificate for connections. */
   readonly onCertificate: () => void;
   readonly readiness: () => { readonly ready: boolean; readonly reason: string };
@@ -67,8 +70,9 @@ export class Serving {
   private constructor(options: ServingOptions, tls: TlsIdentity | undefined) {
     this.#options = options;
     this.#tls = tls;
-    const { services, limits, clock, edge, stopping, metrics } = options;
-    const onGrpc = [...services, ...options.nodeServices];
+    const { limits, clock, edge, stopping, metrics, rules } = options;
+    const services = options.services.map((one) => guardedService(one, rules));
+    const onGrpc = [...services, ...options.nodeServices.map((one) => guardedService(one, rules))];
     const names = onGrpc.map(({ service }) => service.typeName);
     const calls = (this.#calls = createGrpcCalls((cause) => metrics.callCut(cause)));
     for (const service of onGrpc) addService(calls, edge, service);

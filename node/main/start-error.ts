@@ -53,6 +53,8 @@ export function startError(error: unknown, { name, grpc, http }: Settings, direc
   }
   if (cause.name === 'TlsFilesError')
     return because(`${cause.message}. Correct tls in cluster.yaml or the file.`);
+  if (cause.name === 'JwtFilesError')
+    return because(`${cause.message}. Correct auth.jwt in cluster.yaml or the file.`);
   if (cause.name === 'DataDamaged' || cause.name === 'IdentityError')
     return because(`${directory}: ${cause.message}`);
   if (error instanceof HoldfastError) return because(error.message);

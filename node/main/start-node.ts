@@ -1,7 +1,7 @@
 import type { ClusterConfig } from './cluster-file.ts';
 import { CommandFailure } from './command-failure.ts';
 import { ExitCode } from './exit-code.ts';
-import { runNode, type RunningNode } from './node.ts';
+import { runNode, type RunningNode, type RunNodeOptions } from './node.ts';
 import { print, printJson } from './output.ts';
 import { type NodePlan, readyJson, welcome } from './start-plan.ts';
 import { starterGone, stopRequested } from './stop-signals.ts';
@@ -11,6 +11,8 @@ export interface NodeStart {
   config: ClusterConfig;
   plan: NodePlan;
   json: boolean;
+  /** The cluster that the node joins. */
+  join?: RunNodeOptions['join'];
 }
 
 /** Runs one node in this process until it is asked to stop or its starter is gone. */
@@ -25,12 +27,13 @@ export async function startNode(start: NodeStart): Promise<ExitCode> {
   return ExitCode.DONE;
 }
 
-async function started({ config, plan, json }: NodeStart): Promise<RunningNode> {
+async function started({ config, plan, json, join }: NodeStart): Promise<RunningNode> {
   try {
     return await runNode({
       config,
       node: plan.node.name,
       dataDirectory: plan.dataDirectory,
+      ...(join && { join }),
       onReady: (leader) => announce(config, plan, json, leader),
     });
   } catch (error) {
@@ -46,9 +49,11 @@ function announce(config: ClusterConfig, plan: NodePlan, json: boolean, leader: 
 }
 
 function refusal(error: Error): CommandFailure {
-  return new CommandFailure(ExitCode.REFUSED, {
+  const failure = new CommandFailure(ExitCode.REFUSED, {
     reason: 'NODE_FAILED',
     code: 'FAILED_PRECONDITION',
     message: error.message,
   });
+  failure.cause = error;
+  return failure;
 }

@@ -14,7 +14,6 @@
  */
 import type { Clock } from '@holdfast/client/clock';
 import type { Random } from '@holdfast/client/random';
-import type { PeerTransport } from '../runtime/peer-transport.ts';
 import { StoreDamaged, type AppliedEntry, type RowStore, type StoreMark } from '../storage/row-store.ts';
 import type { WriteAheadLog } from '../storage/write-ahead-log.ts';
 import { ApplyQueue } from './apply-queue.ts';
@@ -38,7 +37,7 @@ import { Leaderships } from './leaderships.ts';
 import { LogWriter, type PendingWrite } from './log-writer.ts';
 import type { Member } from './members.ts';
 import { removeOrphanRows } from './orphan-rows.ts';
-import { PeerCourier } from './peer-courier.ts';
+import { PeerCourier, type Peers } from './peer-courier.ts';
 import { PeerMemory, notKnownAgain } from './peer-memory.ts';
 import type { ReadWaiter } from './read-queue.ts';
 import { RecoveryWait } from './recovery-wait.ts';
@@ -53,13 +52,6 @@ const STOP_WAIT_MS = 3_000;
 
 /** What a failure is called when this node must not go on. */
 export type FatalCause = 'storage failed' | 'storage damaged' | 'not known again' | 'removed';
-
-/** This node among others. */
-export interface Peers {
-  readonly transport: PeerTransport;
-  /** 8 bytes that tell this node's log from every other. */
-  readonly logId: Uint8Array;
-}
 
 export interface GroupHostOptions {
   readonly log: WriteAheadLog;
@@ -95,6 +87,8 @@ export interface HostObserver {
 export class GroupHost {
   /** Asked when another node says something of a group of which no replica is here: may add one. */
   onUnknownGroup: (group: number) => GroupReplica | undefined = () => undefined;
+  /** Told of gossip: the name of its sender, and what it says. */
+  onGossip: (from: string, message: Buffer) => void = () => undefined;
   /** Who leads how many of the groups. */
   readonly leaderships: Leaderships;
   readonly #options: GroupHostOptions;
@@ -226,6 +220,11 @@ export class GroupHost {
   setMembers(members: readonly Member[]): void {
     this.#members = members;
     this.#courier?.setMembers(members);
+  }
+
+  /** Sends gossip to another node; it may be lost. */
+  sendGossip(to: string, message: Uint8Array): void {
+    this.#courier?.sendGossip(to, message);
   }
 
   /** This node's number as a replica. */
@@ -472,6 +471,7 @@ export class GroupHost {
       onMessages: (messages) => this.#onMessages(messages),
       clocks: this.#clocks,
       onBulk: (from, kind, body) => this.#snapshots.onMessage(from, kind, body),
+      onGossip: (from, message) => this.onGossip(from, message),
       onRefused: (peer, reason) => this.stopServing('not known again', notKnownAgain(peer, reason)),
       led: () => this.leaderships.told,
       onLed: (peer, led) => this.leaderships.heard(peer, led),

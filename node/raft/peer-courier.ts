@@ -36,6 +36,8 @@ export const PeerMessageKind = {
   hello: 5,
   /** The receiver of this, in the run that it names, is known again. */
   welcome: 6,
+  /** A `holdfast.gossip.v1.GossipMessage`. */
+  gossip: 7,
 } as const;
 
 export const HEADER_BYTES = 49;
@@ -57,6 +59,13 @@ const REFUSAL_EVERY_MS = 100;
 const PROBATION_MS = 1_000;
 const HELLO_EVERY_MS = 100;
 
+/** This node among others. */
+export interface Peers {
+  readonly transport: PeerTransport;
+  /** 8 bytes that tell this node's log from every other. */
+  readonly logId: Uint8Array;
+}
+
 export interface PeerCourierOptions {
   readonly transport: PeerTransport;
   readonly self: Member;
@@ -76,6 +85,8 @@ export interface PeerCourierOptions {
   readonly onLed: (peer: number, led: number) => void;
   readonly onMessages: (messages: readonly GroupMessage[]) => void;
   readonly onBulk: (from: number, kind: number, body: Buffer) => void;
+  /** Gossip of the member of this name. */
+  readonly onGossip: (from: string, body: Buffer) => void;
   /** A peer does not take this node for the one it knew. */
   readonly onRefused: (peer: string, reason: string) => void;
   /** A message to this replica was dropped. */
@@ -144,6 +155,11 @@ export class PeerCourier {
   sendBulk(to: number, kind: number, body: Uint8Array): void {
     const peer = this.#byId.get(to);
     if (peer !== undefined) this.#send(peer.name, kind, body, 'bulk');
+  }
+
+  /** Sends gossip to the member of this name; nothing, if there is none. */
+  sendGossip(to: string, body: Uint8Array): void {
+    if (this.#byName.has(to)) this.#send(to, PeerMessageKind.gossip, body);
   }
 
   close(): Promise<void> {
@@ -243,6 +259,7 @@ export class PeerCourier {
       return this.#send(name, PeerMessageKind.welcome, message.subarray(9, 17));
     if (kind === PeerMessageKind.welcome) return this.#onWelcome(name, body);
     if (!this.isAdmitted) return;
+    if (kind === PeerMessageKind.gossip) return this.#options.onGossip(name, body);
     if (kind !== PeerMessageKind.envelope) return this.#options.onBulk(peer.id, kind, body);
     // A member speaks for its own replicas alone.
     const messages = readable(() => decodeEnvelope(body))?.filter(

@@ -19,7 +19,7 @@ export class FileDisk implements Disk {
 
   async open(path: string, mode: 'existing' | 'create'): Promise<DiskFile> {
     const flags = mode === 'create' ? 'wx+' : 'r+';
-    const descriptor = await done<number>((end) => fs.open(this.#at(path), flags, 0o644, end));
+    const descriptor = await done<number>((end) => fs.open(this.#at(path), flags, 0o600, end));
     return new FileDiskFile(this.#at(path), descriptor, this.#inline);
   }
 
@@ -33,7 +33,7 @@ export class FileDisk implements Disk {
   }
 
   async makeDirectory(directory: string): Promise<void> {
-    await done<unknown>((end) => fs.mkdir(this.#at(directory), { recursive: true }, end));
+    await done<unknown>((end) => fs.mkdir(this.#at(directory), { recursive: true, mode: 0o700 }, end));
   }
 
   async remove(path: string): Promise<void> {

@@ -8,7 +8,7 @@ import { FileDisk } from './file-disk.ts';
 import { LevelStore } from './level-store.ts';
 import type { OrderedStore } from './ordered-store.ts';
 import { SystemClock } from './system-clock.ts';
-import { SystemRandom } from './system-random.ts';
+import { SystemRandom } from '@holdfast/client/system-random';
 
 export interface NodePorts {
   readonly clock: Clock;
@@ -39,9 +39,9 @@ export async function takeDirectory(directory: string): Promise<NodePorts> {
 /** Of a read-only disk `recursive` says ENOENT; the plain form says what it is. */
 async function makeDirectory(directory: string): Promise<void> {
   try {
-    await mkdir(directory, { recursive: true });
+    await mkdir(directory, { recursive: true, mode: 0o700 });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    await mkdir(directory);
+    await mkdir(directory, { mode: 0o700 });
   }
 }

@@ -1,5 +1,6 @@
 /** `holdfast.cluster.v1.ClusterService`. */
 import { create } from '@bufbuild/protobuf';
+import type { Clock } from '@holdfast/client/clock';
 import {
   AddMemberResponseSchema,
   ClusterMemberSchema,
@@ -15,8 +16,10 @@ import {
 import type { LeaderTransfer } from '../cluster/leader-transfer.ts';
 import type { MemberChanges, NamedNode } from '../cluster/member-changes.ts';
 import { memberMessage } from '../cluster/member-codec.ts';
+import type { SeenMembers } from '../cluster/seen-members.ts';
 import type { ClusterMember } from '../cluster/membership.ts';
 import { serve, type ServedService } from './handler.ts';
+import { memberStatus, watchMembers } from './member-watch.ts';
 
 /** What a status is made of; the node gathers it when asked. */
 export type StatusSource = () => Omit<GetStatusResponse, '$typeName' | '$unknown'>;
@@ -25,22 +28,37 @@ export interface ClusterServiceOptions {
   readonly status: StatusSource;
   readonly members: () => MemberChanges;
   readonly leaders: () => LeaderTransfer;
+  readonly seen: () => SeenMembers;
+  readonly clock: Clock;
+  /** Aborted when the node is to stop. */
+  readonly stopping: AbortSignal;
 }
 
 /** The cluster service of a node. */
-export function clusterService({ status, members, leaders }: ClusterServiceOptions): ServedService {
+export function clusterService(options: ClusterServiceOptions): ServedService {
+  const { status, members, leaders, seen } = options;
   return serve(ClusterService, {
     async getStatus() {
       return create(GetStatusResponseSchema, status());
     },
-    async listMembers() {
+    async listMembers(_, { local }) {
+      if (local) {
+        const list = seen().list();
+        return create(ListMembersResponseSchema, {
+          ...list,
+          members: list.members.map((one) => memberStatus(one)),
+        });
+      }
       const { members: states, movingGroups } = await members().list();
       return create(ListMembersResponseSchema, {
         movingGroups,
-        members: states.map(({ member, isAlive, replicas }) => {
-          return { member: memberMessage(member), alive: isAlive, replicas };
-        }),
+        members: states.map(({ member, isAlive, replicas }) =>
+          memberStatus({ ...seen().see(member), replicas }, isAlive),
+        ),
       });
+    },
+    watchMembers(context) {
+      return watchMembers({ ...options, seen: seen() }, context);
     },
     async addMember(_, request) {
       const member = messageOf(await members().add(nodeOf(request)));

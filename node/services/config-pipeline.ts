@@ -34,7 +34,7 @@ const MAX_UNANSWERED_BYTES = 16 * 1024 * 1024;
 const CALL_BYTES = 256;
 
 /** What a batch has in common. */
-export type BatchContext = Pick<CallContext, 'deadlineMs' | 'isRouted' | 'budget'>;
+export type BatchContext = Pick<CallContext, 'deadlineMs' | 'isRouted' | 'access' | 'budget'>;
 
 /** Does a batch: one result a call. */
 export type DoBatch = (calls: readonly Call[], context: BatchContext) => Promise<CallResult[]>;
@@ -51,7 +51,7 @@ export interface ConfigPipelineOptions {
 export class ConfigPipeline {
   readonly #options: ConfigPipelineOptions;
   readonly #stream: MessageStream;
-  readonly #context: Pick<CallContext, 'budget' | 'isRouted'>;
+  readonly #context: Pick<CallContext, 'budget' | 'isRouted' | 'access'>;
   #unanswered = 0;
   #unansweredBytes = 0;
   /** Bytes that the node's budget was charged. */
@@ -60,12 +60,14 @@ export class ConfigPipeline {
   #isPaused = false;
   /** The caller sends no more, or the node stops. */
   #hasEnded = false;
+  /** Undefined: well. */
+  #endsWith: HoldfastError | undefined;
   #isClosed = false;
 
   constructor(
     options: ConfigPipelineOptions,
     stream: MessageStream,
-    context: Pick<CallContext, 'budget' | 'isRouted'>,
+    context: Pick<CallContext, 'budget' | 'isRouted' | 'access'>,
   ) {
     this.#options = options;
     this.#stream = stream;
@@ -98,6 +100,7 @@ export class ConfigPipeline {
     const held = bytes.length + calls.length * CALL_BYTES;
     let deadlineMs: number;
     try {
+      this.#checkCaller();
       checkBatch(calls.length, bytes.length, 'calls');
       deadlineMs = startedMs + timeoutOf(request);
       if (!this.#context.budget.tryTake(held)) throw this.#context.budget.refusal();
@@ -114,14 +117,26 @@ export class ConfigPipeline {
       this.#throttle();
       this.#endIfDone();
     };
-    const { isRouted, budget } = this.#context;
-    this.#options.batch(calls, { deadlineMs, isRouted, budget }).then(
+    const { isRouted, access, budget } = this.#context;
+    this.#options.batch(calls, { deadlineMs, isRouted, access, budget }).then(
       (results) => {
         this.#observe(calls, results, startedMs);
         done({ id, results });
       },
       (error: unknown) => done({ id, error: errorToMessage(asHoldfastError(error)) }),
     );
+  }
+
+  /** A caller that is none any more is answered, and then the stream ends: another one begins with a login. */
+  #checkCaller(): void {
+    try {
+      this.#context.access.requireLogin();
+    } catch (error) {
+      this.#endsWith = asHoldfastError(error);
+      this.#hasEnded = true;
+      this.#options.clock.afterTurn(() => this.#endIfDone());
+      throw error;
+    }
   }
 
   #observe(calls: readonly Call[], results: readonly CallResult[], startedMs: number): void {
@@ -160,7 +175,7 @@ export class ConfigPipeline {
   }
 
   #endIfDone(): void {
-    if (this.#hasEnded && this.#unanswered === 0 && !this.#isClosed) this.#stream.end();
+    if (this.#hasEnded && this.#unanswered === 0 && !this.#isClosed) this.#stream.end(this.#endsWith);
   }
 }
 

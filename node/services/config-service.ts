@@ -38,6 +38,7 @@ import {
 } from './config-messages.ts';
 import { ConfigPipeline, type BatchContext } from './config-pipeline.ts';
 import { canGrow, checkedTransaction } from './config-transaction-messages.ts';
+import { callNeeds, type LeasedNeeds } from './operation-needs.ts';
 import { serve, type ByteBudget, type CallContext, type Handlers, type ServedService } from './handler.ts';
 import { configKey } from './key-selection.ts';
 import { asHoldfastError, safeInteger } from './kv-messages.ts';
@@ -47,7 +48,7 @@ import { sequenceIdentity } from './session-messages.ts';
 const MAX_ANSWER_BYTES = 15 * 1024 * 1024;
 
 /** Of a call that comes alone. */
-type Terms = Pick<CallContext, 'deadlineMs' | 'isRouted'>;
+type Terms = Pick<CallContext, 'deadlineMs' | 'isRouted' | 'grant'>;
 
 /** Of a call in a batch. */
 interface BatchedTerms extends Terms {
@@ -62,11 +63,14 @@ export interface ConfigServiceOptions {
   /** Told of each call of a pipeline: which, its gRPC status, and how long it took. */
   readonly observe: (operation: string, code: string, durationMs: number) => void;
   readonly watch: Handlers<typeof ConfigService>['watch'];
+  /** What hangs on leases, for what calls of a batch need. */
+  readonly leased: LeasedNeeds;
 }
 
 /** The configuration service over a node's configuration. */
-export function configService({ configuration, watch, ...node }: ConfigServiceOptions): ServedService {
-  const calls = new ConfigCalls(configuration);
+export function configService(options: ConfigServiceOptions): ServedService {
+  const { configuration, watch, leased, ...node } = options;
+  const calls = new ConfigCalls(configuration, leased);
   const pipelines = { ...node, batch: calls.batch.bind(calls) };
   return serve(ConfigService, {
     watch,
@@ -123,9 +127,11 @@ async function upToDate(
 /** The calls that may come alone or in a batch. */
 class ConfigCalls {
   readonly #configuration: Configuration;
+  readonly #leased: LeasedNeeds;
 
-  constructor(configuration: Configuration) {
+  constructor(configuration: Configuration, leased: LeasedNeeds) {
     this.#configuration = configuration;
+    this.#leased = leased;
   }
 
   /** As applied on this node. */
@@ -160,12 +166,12 @@ class ConfigCalls {
   async batch(calls: readonly Call[], context: BatchContext): Promise<CallResult[]> {
     const { deadlineMs, isRouted, budget } = context;
     const answers = new BatchAnswers(budget);
-    const terms = { deadlineMs, isRouted, answers };
+    const batch = { deadlineMs, isRouted, budget, access: context.access.together() };
     let ready: Promise<void> | undefined;
-    const upToDate = () => (ready ??= this.#configuration.awaitRead(terms));
+    const upToDate = () => (ready ??= this.#configuration.awaitRead(context));
     try {
       const results = await Promise.all(
-        calls.map((call) => this.#call(call, terms, upToDate).catch(errorResult)),
+        calls.map((call) => this.#call(call, batch, { answers, upToDate }).catch(errorResult)),
       );
       return results.map((result) => create(CallResultSchema, { result }));
     } finally {
@@ -173,17 +179,26 @@ class ConfigCalls {
     }
   }
 
+  /** Each is let in by itself. */
   async #call(
-    { call }: Call,
-    terms: BatchedTerms,
-    upToDate: () => Promise<void>,
+    of: Call,
+    batch: BatchContext,
+    { answers, upToDate }: { answers: BatchAnswers; upToDate: () => Promise<void> },
   ): Promise<CallResult['result']> {
+    const { call } = of;
+    const grant = batch.access.of(() => callNeeds(of, this.#leased));
+    const terms = { deadlineMs: batch.deadlineMs, isRouted: batch.isRouted, grant, answers };
+    if (grant.hasAskedLeases) {
+      await upToDate();
+      grant.renew();
+    }
     switch (call.case) {
       case 'get': {
         const key = configKey(call.value.key);
         if (call.value.options?.stale !== true) await upToDate();
         const response = this.read(key, call.value);
-        terms.answers?.count(entryBytes(response));
+        grant.confirm();
+        answers.count(entryBytes(response));
         return { case: 'get', value: response };
       }
       case 'put':

@@ -118,7 +118,7 @@ interface Written {
 }
 
 /** Error: DUPLICATE_KEY, when some path writes one key twice. Returns what the paths write together. */
-function checkPath({ thenOperations, elseOperations }: ConfigTransaction, at: string): Written {
+export function checkPath({ thenOperations, elseOperations }: ConfigTransaction, at: string): Written {
   const thenWrites = checkOperations(thenOperations, `${at}then_operations`);
   const elseWrites = checkOperations(elseOperations, `${at}else_operations`);
   for (const key of elseWrites.puts) thenWrites.puts.add(key);

@@ -3,6 +3,8 @@
  * maps messages and calls a feature; it holds no logic of its own.
  */
 import type { HoldfastError } from '@holdfast/client/error';
+import type { Grant } from '../coordination/grant.ts';
+import type { Access } from './access.ts';
 import type {
   DescMethodBiDiStreaming,
   DescMethodServerStreaming,
@@ -22,8 +24,14 @@ export interface CallContext {
    * that is. For any other the node has it done elsewhere.
    */
   readonly isRouted: boolean;
-  /** Who calls; from the authoriser. */
+  /** Who calls, for logs. */
   readonly principal: string;
+  /** Who calls, and what it may do: what streams ask for each thing that is said on them. */
+  readonly access: Access;
+  /** That the call was let in, for what it has changed: the same as `access`. */
+  readonly grant: Grant;
+  /** Address of the caller, without its port. */
+  readonly peer: () => string;
   /** Names the call in logs, here and at the caller. */
   readonly requestId: string;
   /** W3C trace context, if the caller sent one. */

@@ -35,10 +35,10 @@ export function idService({ ids, sequences }: IdServiceOptions): ServedService {
       return create(DescribeResponseSchema, { timeMs: BigInt(timeMs), worker, sequence });
     },
 
-    async nextInSequence({ deadlineMs, isRouted }, request) {
+    async nextInSequence({ deadlineMs, isRouted, grant }, request) {
       const command = { name: sequenceName(request.name), count: sequenceCount(request.count) };
       const identity = sequenceIdentity(request.sequence);
-      const first = await sequences.next(command, { deadlineMs, isRouted }, identity);
+      const first = await sequences.next(command, { deadlineMs, isRouted, grant }, identity);
       return create(NextInSequenceResponseSchema, { first: BigInt(first), count: command.count });
     },
 

@@ -33,6 +33,8 @@ import {
   checkKey,
   refuse,
 } from '../kv/limits.ts';
+import { kvSpan } from './access-names.ts';
+import type { Access } from './access.ts';
 import type { ByteBudget, CallContext, MessageStream } from './handler.ts';
 import {
   asHoldfastError,
@@ -82,6 +84,8 @@ interface KeyOrder {
 export class KvPipeline {
   /** The caller asks whoever leads a partition. */
   readonly isRouted: boolean;
+  /** What the caller may do. */
+  readonly access: Access;
   readonly #dependencies: PipelineDependencies;
   readonly #stream: MessageStream;
   readonly #orders = new Map<string, KeyOrder>();
@@ -106,13 +110,16 @@ export class KvPipeline {
   #blocked = false;
   readonly #budget: ByteBudget;
   #ended = false;
+  /** What it ends with; undefined: well. */
+  #end: HoldfastError | undefined;
   #closed = false;
 
   constructor(
     dependencies: PipelineDependencies,
     stream: MessageStream,
-    { budget, isRouted }: Pick<CallContext, 'budget' | 'isRouted'>,
+    { budget, isRouted, access }: Pick<CallContext, 'budget' | 'isRouted' | 'access'>,
   ) {
+    this.access = access;
     this.#budget = budget;
     this.isRouted = isRouted;
     this.#dependencies = dependencies;
@@ -180,6 +187,7 @@ export class KvPipeline {
     const batch = decode(bytes);
     let keyspace: OpenKeyspace | HoldfastError | Promise<OpenKeyspace>;
     try {
+      this.#checkCaller();
       checkBatch(batch.calls.length, bytes.length, 'calls');
       keyspace = this.#dependencies.keyspaces.find(batch.keyspace);
     } catch (error) {
@@ -187,6 +195,17 @@ export class KvPipeline {
     }
     if (keyspace instanceof Promise) this.#hold(batch, keyspace, startedMs);
     else this.#begin(batch, keyspace, startedMs);
+  }
+
+  /** A caller that is none any more is answered, and then the stream ends: another one begins with a login. */
+  #checkCaller(): void {
+    try {
+      this.access.requireLogin();
+    } catch (error) {
+      this.#end = asHoldfastError(error);
+      this.#ended = true;
+      throw error;
+    }
   }
 
   /** What comes meanwhile waits as well. Invariant 1. */
@@ -343,7 +362,7 @@ export class KvPipeline {
       this.#answers.length === 0 &&
       !this.#closed
     )
-      this.#stream.end();
+      this.#stream.end(this.#end);
   }
 }
 
@@ -408,6 +427,8 @@ export class PipelineOperation implements WriteSink {
     try {
       const keyspace = this.#keyspace;
       if (keyspace instanceof Error) throw keyspace;
+      const use = this.isRead ? 'read' : 'write';
+      this.#pipeline.access.requireKeys(use, () => kvSpan(keyspace.name, this.call.key));
       return this.isRead ? this.#read(keyspace) : this.#write(keyspace);
     } catch (error) {
       const refusal = asHoldfastError(error);

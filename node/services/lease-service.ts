@@ -11,12 +11,15 @@ import {
   type DescribeResponse,
 } from '@holdfast/proto/lease/v1/lease';
 import type { LeaderCalls } from '../cluster/leader-calls.ts';
+import { keySpan, type KeySpan } from '../coordination/config-command.ts';
 import { MAX_HANGING } from '../coordination/lease-table.ts';
 import { SessionCommandKind, type SessionCommand } from '../coordination/session-command.ts';
 import { refusalError } from '../coordination/refusal-error.ts';
 import type { SessionOutcome } from '../coordination/session-outcome.ts';
 import type { Sessions } from '../coordination/sessions.ts';
 import type { WriteIdentity } from '../coordination/coordination-command.ts';
+import { binaryString } from '../storage/row-key.ts';
+import { namedSpan } from './access-names.ts';
 import { serve, type CallContext, type ServedService } from './handler.ts';
 import {
   keptLeases,
@@ -79,12 +82,15 @@ export function leaseService({ sessions, leaderCalls }: LeaseServiceOptions): Se
 
     async describe(context, request) {
       leaseNumber(request.lease, 'lease');
-      return leaderCalls.run(
+      const described = await leaderCalls.run(
         context,
-        () => described(sessions, request, context.deadlineMs),
+        () => describedLease(sessions, request, context.deadlineMs),
         (transport, address, options) =>
           transport.unary(address, LeaseService.method.describe, request, options),
       );
+      // The node that leads may know of more than was on the lease when the caller was let in here.
+      for (const span of hangingOn(described)) context.access.requireKeys('read', () => span);
+      return described;
     },
 
     async list(context, request) {
@@ -100,7 +106,8 @@ export function leaseService({ sessions, leaderCalls }: LeaseServiceOptions): Se
   });
 }
 
-async function described(
+/** On the node that leads. Error: LEASE_UNKNOWN. */
+export async function describedLease(
   { group, leases }: Sessions,
   { lease, withKeys }: DescribeRequest,
   deadlineMs: number,
@@ -120,13 +127,23 @@ async function described(
   });
 }
 
+/** What a description tells of, as permissions name it. */
+function hangingOn({ keys, locks, elections }: DescribeResponse): KeySpan[] {
+  const binary = (name: string) => binaryString(Buffer.from(name));
+  return [
+    ...keys.map((key) => keySpan(binaryString(key))),
+    ...locks.map((name) => namedSpan('lock', binary(name))),
+    ...elections.map((name) => namedSpan('election', binary(name))),
+  ];
+}
+
 /** Has a command applied for a caller. Error: HoldfastError, what it was refused for among others. */
 export function propose(
   { group }: Sessions,
   command: SessionCommand,
-  { deadlineMs, isRouted }: CallContext,
+  { deadlineMs, isRouted, grant }: CallContext,
   grows: boolean,
   identity?: WriteIdentity,
 ): Promise<SessionOutcome> {
-  return group.propose(command, { deadlineMs, isRouted, grows, identity });
+  return group.propose(command, { deadlineMs, isRouted, grows, grant, identity });
 }

@@ -6,13 +6,15 @@
  *     watches of the stream are behind, and no request is taken.
  *  2. Each creation is answered, in order, before anything else is said of that watch.
  *  3. What a watch is told is whole revisions; one that is split ends with `more` unset.
+ *  4. A watch is told nothing that came after its caller lost the permission to read it.
  */
 import { fromBinary } from '@bufbuild/protobuf';
 import { HoldfastError } from '@holdfast/client/error';
 import { WatchRequestSchema, type CreateWatch, type WatchRequest } from '@holdfast/proto/config/v1/config';
-import type { ConfigEntry, ConfigEvent } from '../coordination/coordination-events.ts';
-import type { Watcher, WatchHub, WatchSink, WatchTerms } from '../coordination/watch-hub.ts';
+import type { ConfigEvent } from '../coordination/coordination-events.ts';
+import type { Watcher, WatchSink, WatchTerms } from '../coordination/watch-hub.ts';
 import { refuse } from '../kv/limits.ts';
+import type { Access } from './access.ts';
 import type { ByteBudget, CallContext, MessageStream } from './handler.ts';
 import { asHoldfastError } from './kv-messages.ts';
 import {
@@ -27,38 +29,31 @@ import {
   type SaidEvents,
 } from './watch-encoder.ts';
 import { watchTerms } from './watch-messages.ts';
+import type { ServedStream, WatchedNode } from './watch-streams.ts';
+import { StreamOutlet } from './stream-outlet.ts';
 
 /** A caller that was told nothing for so long is told that the node lives. */
 export const HEARTBEAT_MS = 3_000;
 /** Watches of one stream. */
 export const MAX_WATCHES = 10_000;
 /** How often a watch without changes is told where it is, if it asks for it. */
-const PROGRESS_MS = 10_000;
+export const PROGRESS_MS = 10_000;
 /** A caller that has read nothing for so long has its watches ended: before the transport cuts the stream. */
-const TOO_SLOW_MS = 20_000;
+export const TOO_SLOW_MS = 20_000;
 /** Requests that wait for their turn. */
-const MAX_WAITING_REQUESTS = 1_024;
+export const MAX_WAITING_REQUESTS = 1_024;
 /** For the node to know that it is up to date. */
-const READ_MS = 5_000;
+export const READ_MS = 5_000;
 /** A message is sent when it has grown to this size, before the turn ends; a watch that may be split is split at it. */
-const MESSAGE_BYTES = 1024 * 1024;
+export const MESSAGE_BYTES = 1024 * 1024;
 /** Changes of one revision for a watch that may not be split. */
-const MAX_UNSPLIT_BYTES = 8 * 1024 * 1024;
+export const MAX_UNSPLIT_BYTES = 8 * 1024 * 1024;
 /** What a watch costs besides the names of what it follows. */
-const WATCH_BYTES = 512;
+export const WATCH_BYTES = 512;
 
-/** What the streams of a node share. */
-export interface WatchedNode {
-  readonly hub: WatchHub;
+/** What the streams of a node share, by this contract. */
+export interface EncodingNode extends WatchedNode {
   readonly encoder: EventEncoder;
-  /** Monotonic time. */
-  readonly now: () => number;
-  /** Calls when everything that has happened in this turn has been taken. */
-  readonly afterTurn: (callback: () => void) => void;
-  /** Resolves when what was acknowledged before is applied on this node. */
-  readonly awaitRead: (deadlineMs: number) => Promise<void>;
-  /** What a change has replaced; undefined: it is forgotten. */
-  readonly previous: (event: ConfigEvent) => ConfigEntry | undefined;
 }
 
 /** One watch of the stream. */
@@ -83,10 +78,12 @@ export interface FollowedTerms extends WatchTerms {
   readonly progress: boolean;
 }
 
-export class WatchStream implements WatchSink {
-  readonly #node: WatchedNode;
+export class WatchStream implements WatchSink, ServedStream {
+  readonly #node: EncodingNode;
   readonly #stream: MessageStream;
+  readonly #outlet: StreamOutlet;
   readonly #budget: ByteBudget;
+  readonly #access: Access;
   readonly #onClosed: (stream: WatchStream) => void;
   readonly #watches = new Map<number, Followed>();
   readonly #byWatcher = new Map<Watcher, Followed>();
@@ -98,22 +95,19 @@ export class WatchStream implements WatchSink {
   #saidBytes = 0;
   #isScheduled = false;
   #saidAtMs: number;
-  #isBlocked = false;
-  /** Bytes given to the transport. */
-  #sentBytes = 0;
-  /** What of them had left when it was last looked at, and since when no more has. */
-  #left = { bytes: 0, sinceMs: 0 };
   #isClosed = false;
 
   constructor(
-    node: WatchedNode,
+    node: EncodingNode,
     stream: MessageStream,
-    { budget }: Pick<CallContext, 'budget'>,
+    { budget, access }: Pick<CallContext, 'budget' | 'access'>,
     onClosed: (stream: WatchStream) => void,
   ) {
     this.#node = node;
     this.#stream = stream;
+    this.#outlet = new StreamOutlet(stream);
     this.#budget = budget;
+    this.#access = access;
     this.#onClosed = onClosed;
     this.#saidAtMs = node.now();
     stream.onMessage((message) => this.#receive(message));
@@ -129,7 +123,7 @@ export class WatchStream implements WatchSink {
 
   /** Invariant 1. */
   get hasRoom(): boolean {
-    return !this.#isBlocked && !this.#isClosed;
+    return !this.#outlet.isBlocked && !this.#isClosed;
   }
 
   take(watcher: Watcher, revision: number, events: readonly ConfigEvent[]): void {
@@ -157,25 +151,37 @@ export class WatchStream implements WatchSink {
     this.#cancel(followed.id, { error, compactRevision, nextRevision: watcher.next });
   }
 
+  /** Permissions have changed: ends the watches that their caller may not have any more. Invariant 4. */
+  onPermissions(): void {
+    for (const followed of this.#watches.values()) {
+      const error = this.#lost(followed);
+      if (error === undefined) continue;
+      const nextRevision = this.#node.hub.position(followed.watcher) + 1;
+      this.#drop(followed);
+      this.#cancel(followed.id, { error, nextRevision });
+    }
+  }
+
+  #lost({ terms }: Followed): HoldfastError | undefined {
+    try {
+      this.#access.keepKeys('read', () => terms.span);
+      return undefined;
+    } catch (error) {
+      return asHoldfastError(error);
+    }
+  }
+
   /** Called about every second. */
   tick(nowMs: number): void {
-    const unreadMs = this.#unreadMs(nowMs);
+    const unreadMs = this.#outlet.unreadMs(nowMs);
     if (unreadMs >= TOO_SLOW_MS) return this.#endSlow(unreadMs);
-    if (this.#isBlocked) return;
+    if (this.#outlet.isBlocked) return;
     for (const followed of this.#watches.values())
       if (followed.terms.progress && nowMs - followed.saidAtMs >= PROGRESS_MS) {
         followed.saidAtMs = nowMs;
         this.#say(encodeProgress(followed.id, this.#node.hub.position(followed.watcher)));
       }
     if (nowMs - this.#saidAtMs >= HEARTBEAT_MS && this.#said.length === 0) this.#say(encodeHeartbeat());
-  }
-
-  /** For how long nothing has left of what waits. */
-  #unreadMs(nowMs: number): number {
-    const { unsentBytes } = this.#stream;
-    const bytes = this.#sentBytes - unsentBytes;
-    if (unsentBytes === 0 || bytes !== this.#left.bytes) this.#left = { bytes, sinceMs: nowMs };
-    return nowMs - this.#left.sinceMs;
   }
 
   /** Ends the stream. */
@@ -247,6 +253,7 @@ export class WatchStream implements WatchSink {
     try {
       if (this.#watches.size >= MAX_WATCHES) throw tooMany();
       const terms = watchTerms(request);
+      this.#access.requireKeys('read', () => terms.span);
       if (failure !== undefined && terms.startRevision === 0) throw failure;
       this.#begin(id, terms);
     } catch (error) {
@@ -365,14 +372,12 @@ export class WatchStream implements WatchSink {
       if (followed !== undefined) followed.open = undefined;
     }
     this.#saidAtMs = this.#node.now();
-    const message = encodeResponses(said);
-    this.#sentBytes += message.byteLength;
-    if (!this.#stream.send(message)) this.#isBlocked = true;
+    this.#outlet.send(encodeResponses(said));
   }
 
   #onDrain(): void {
     if (this.#isClosed) return;
-    this.#isBlocked = false;
+    this.#outlet.drained();
     this.#node.hub.resume(this);
     void this.#takeRequests();
   }

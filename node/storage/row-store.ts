@@ -18,6 +18,7 @@ import { crc32 } from 'node:zlib';
 import type { Clock } from '@holdfast/client/clock';
 import type { OrderedStore, RowChange, RowIterator } from '../runtime/ordered-store.ts';
 import { ByteReader, ByteWriter, asBuffer } from './byte-codec.ts';
+import { OpenIterators, RemovedRows } from './removed-rows.ts';
 import { RowArena } from './row-arena.ts';
 import {
   STORE_GROUP_PREFIX,
@@ -130,14 +131,16 @@ export class RowStore {
   #ranges = 0;
   #mark: StoreMark;
   #flush: Promise<void> | undefined;
-  /** Between which keys rows were removed from the store that it may still hold space for. */
-  #removed: { readonly first: RowKey; readonly last: RowKey } | undefined;
+  /** Rows that were removed, whose space the store may still hold. */
+  readonly #removed = new RemovedRows();
+  readonly #iterators: OpenIterators;
   #failed = false;
   /** Who waits for the flush under way to end. */
   readonly #afterFlush: (() => void)[] = [];
 
   constructor(options: RowStoreOptions) {
     this.#options = options;
+    this.#iterators = new OpenIterators(options.store);
     this.#mark = { flush: 0, logSequence: 0 };
     const mark = this.#read(MARK_KEY);
     if (mark !== undefined) {
@@ -255,16 +258,33 @@ export class RowStore {
   }
 
   /**
-   * Compacts what lies between the rows that were removed since this was last done, so that
-   * their space becomes free. Needs space itself for a while, less than it gives back.
+   * Has the store write what it holds in memory. A row and its removal that leave memory
+   * together end up in one table, and compaction never looks into a table that has nothing
+   * above it: of rows that are in tables already, the space can be given back.
    */
-  async reclaim(): Promise<void> {
+  async emptyMemory(): Promise<void> {
     this.startFlush();
     await this.#flush;
-    const removed = this.#removed;
-    if (removed === undefined) return;
-    this.#removed = undefined;
-    await this.#options.store.compact(binaryBytes(removed.first), binaryBytes(`${removed.last}\0`));
+    await this.#options.store.compact(binaryBytes(MARK_KEY), binaryBytes(`${MARK_KEY}\0`));
+  }
+
+  /**
+   * Compacts what lies between the rows that were removed since this was last done, so that
+   * their space becomes free. Needs space itself for a while, less than it gives back.
+   *
+   * Iterators that are open come first: what they may still read LevelDB moves to its last
+   * level, and never looks there again unless somebody writes. Each range is compacted twice,
+   * as LevelDB's own compaction may have moved rows out of the way of the first. Ends without
+   * having done anything when `stopped` comes before the iterators are closed.
+   */
+  async reclaim(stopped: Promise<void>): Promise<void> {
+    this.startFlush();
+    await this.#flush;
+    const range = this.#removed.range;
+    if (range === undefined) return;
+    if (await Promise.race([stopped.then(() => true), this.#iterators.closed()])) return;
+    this.#removed.reclaiming();
+    await this.#options.store.compact(binaryBytes(range.first), binaryBytes(`${range.last}\0`));
   }
 
   /**
@@ -278,7 +298,7 @@ export class RowStore {
     maxBytes = Infinity,
   ): Promise<{ rows: [RowKey, Uint8Array][]; more: boolean }> {
     const overlaid = this.#overlayRange(start, end);
-    const iterator = this.#options.store.iterate(binaryBytes(start), binaryBytes(end));
+    const iterator = this.#iterators.open(start, end);
     this.#ranges++;
     try {
       return await this.#merge(overlaid, iterator, count, maxBytes);
@@ -298,7 +318,7 @@ export class RowStore {
     const { store } = this.#options;
     let removed = 0;
     while (!isStopped()) {
-      const iterator = store.iterate(binaryBytes(prefix), binaryBytes(end));
+      const iterator = this.#iterators.open(prefix, end);
       const rows = await iterator.next(1_000).finally(() => iterator.close());
       if (rows.length === 0) break;
       await this.#flush;
@@ -318,7 +338,7 @@ export class RowStore {
     if (this.#flush !== undefined) await new Promise<void>((resolve) => this.#afterFlush.push(resolve));
     const applied = this.stored(group);
     const prefix = groupPrefix(group, applied.generation);
-    const iterator = this.#options.store.iterate(binaryBytes(prefix), binaryBytes(prefixEnd(prefix)));
+    const iterator = this.#iterators.open(prefix, prefixEnd(prefix));
     return { applied, next: (count) => nextRows(iterator, prefix, count), close: () => iterator.close() };
   }
 
@@ -340,7 +360,7 @@ export class RowStore {
 
   /** Checks up to `count` stored rows from `from` on; `next`: where to go on, undefined at the end. Error: StoreDamaged. */
   async verify(from: RowKey, count: number): Promise<{ checked: number; next: RowKey | undefined }> {
-    const iterator = this.#options.store.iterate(binaryBytes(from), binaryBytes(END_OF_STORE));
+    const iterator = this.#iterators.open(from, END_OF_STORE);
     try {
       const rows = await iterator.next(count);
       for (const [key, stored] of rows) openRow(key, stored);
@@ -365,7 +385,7 @@ export class RowStore {
 
   /** The first row at or after `start`, in the store alone. For finding rows of groups that are gone. */
   async firstStored(start: RowKey): Promise<RowKey | undefined> {
-    const iterator = this.#options.store.iterate(binaryBytes(start), binaryBytes(STORE_GROUP_PREFIX));
+    const iterator = this.#iterators.open(start, STORE_GROUP_PREFIX);
     const rows = await iterator.next(1).finally(() => iterator.close());
     return rows[0] === undefined ? undefined : binaryString(rows[0][0]);
   }
@@ -420,23 +440,13 @@ export class RowStore {
     }
     const durationMs = this.#options.clock.monotonicMs() - started;
     this.#options.observe?.({ rows: rows.size, bytes: this.#flushingBytes, durationMs });
-    this.#noteRemoved(rows);
+    this.#removed.note(rows);
     this.#flushing = undefined;
     this.#flushingBytes = 0;
     if (this.#ranges === 0) this.#arena.reuse(memory);
     this.#mark = mark;
     this.#trimLive();
     this.#options.onFlushed(mark, stored);
-  }
-
-  #noteRemoved(rows: ReadonlyMap<RowKey, Row>): void {
-    let { first, last } = this.#removed ?? { first: undefined, last: undefined };
-    for (const [key, row] of rows) {
-      if (row !== undefined) continue;
-      if (first === undefined || key < first) first = key;
-      if (last === undefined || key > last) last = key;
-    }
-    if (first !== undefined && last !== undefined) this.#removed = { first, last };
   }
 
   /** The rows as they are stored. Gives way between slices: a full overlay is many milliseconds of work. */

@@ -19,6 +19,7 @@ export class SpaceReclaimer {
   #passesLeft = 0;
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
+  readonly #stopped = Promise.withResolvers<void>();
 
   constructor(rows: RowStore, clock: Clock) {
     this.#rows = rows;
@@ -30,9 +31,10 @@ export class SpaceReclaimer {
    * deleted meanwhile, or the first bit of space would be all that comes back.
    */
   setLow(low: boolean): void {
-    if (this.#low && !low) this.#passesLeft = FURTHER_PASSES;
+    if (this.#low === low) return;
     this.#low = low;
-    if (low && this.#running === undefined) this.#schedule(EVERY_MS);
+    if (!low) this.#passesLeft = FURTHER_PASSES;
+    else if (this.#running === undefined) this.#start(this.#rows.emptyMemory());
   }
 
   /** Ends for good; resolves when the compaction under way is done. */
@@ -40,20 +42,24 @@ export class SpaceReclaimer {
     this.#low = false;
     this.#passesLeft = 0;
     this.#timer?.cancel();
+    this.#stopped.resolve();
     await this.#running;
   }
 
   #schedule(afterMs: number): void {
     this.#timer?.cancel();
-    this.#timer = this.#clock.setTimer(afterMs, () => {
-      this.#running = this.#reclaim();
-    });
+    this.#timer = this.#clock.setTimer(afterMs, () => this.#start(this.#rows.reclaim(this.#stopped.promise)));
   }
 
-  async #reclaim(): Promise<void> {
+  #start(pass: Promise<void>): void {
+    this.#timer?.cancel();
+    this.#running = this.#follow(pass);
+  }
+
+  async #follow(pass: Promise<void>): Promise<void> {
     const startedMs = this.#clock.monotonicMs();
     // A store that cannot be compacted cannot be written either, and its flush says so.
-    await this.#rows.reclaim().catch(() => undefined);
+    await pass.catch(() => undefined);
     this.#running = undefined;
     const tookMs = this.#clock.monotonicMs() - startedMs;
     if (!this.#low && this.#passesLeft-- <= 0) return;

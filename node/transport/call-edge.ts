@@ -5,18 +5,23 @@
 import type { Clock } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
 import type { Random } from '@holdfast/client/random';
+import type { Access } from '../services/access.ts';
 import type { ByteBudget, CallContext } from '../services/handler.ts';
+import { StandingBytes } from './standing-budget.ts';
 
 /** Longest deadline of a call; a longer one is cut to it. */
 const MAX_TIMEOUT_MS = 300_000;
 /** Deadline of a call that brings none. */
 const DEFAULT_TIMEOUT_MS = 5_000;
+/** Calls that hold what they charge for as long as the caller likes, and which part of the budget they may hold together. */
+const STANDING = /\/(?:Watch|Observe)$/;
+const STANDING_PART = 0.5;
 
-/** Says who calls, or throws UNAUTHENTICATED or PERMISSION_DENIED. */
+/** Says who calls. What the call needs is asked for later, when its request is known. */
 export type Authoriser = (call: {
-  readonly method: string;
+  readonly token: string | undefined;
   readonly authorization: string | undefined;
-}) => string;
+}) => Access;
 
 /** One finished call, for metrics and logs. */
 export interface CallRecord {
@@ -56,7 +61,11 @@ export interface ArrivingCall {
   readonly routes: string | undefined;
   readonly requestId: string | undefined;
   readonly traceparent: string | undefined;
+  /** Headers `token` and `authorization`. */
+  readonly token: string | undefined;
   readonly authorization: string | undefined;
+  /** Address of the caller, without its port. */
+  readonly peer: () => string;
 }
 
 /** A call that was let in. Exactly one `end` follows. */
@@ -70,12 +79,14 @@ export interface AdmittedCall {
 
 export class CallEdge {
   readonly #options: CallEdgeOptions;
+  readonly #standing: StandingBytes;
   #inFlightBytes = 0;
   #inFlight = 0;
   #idle: (() => void)[] = [];
 
   constructor(options: CallEdgeOptions) {
     this.#options = options;
+    this.#standing = new StandingBytes(options.inFlightBytes * STANDING_PART);
   }
 
   get inFlightBytes(): number {
@@ -104,7 +115,7 @@ export class CallEdge {
     const { clock, random, authorise, refusal } = this.#options;
     const refused = refusal(call.method);
     if (refused !== undefined) throw refused;
-    const principal = authorise(call);
+    const access = authorise(call);
     const budget = call.budget ?? this.budget;
     if (!budget.tryTake(call.requestBytes)) throw budget.refusal();
     const startedMs = clock.monotonicMs();
@@ -113,20 +124,33 @@ export class CallEdge {
       MAX_TIMEOUT_MS,
     );
     const requestId = call.requestId ?? Buffer.from(random.bytes(8)).toString('hex');
-    const controller = new AbortController();
+    // Made for who asks: most calls end without a look at it.
+    let controller: AbortController | undefined;
     this.#inFlight++;
+    let isCancelled = false;
     let ended = false;
     return {
       context: {
         deadlineMs: startedMs + timeoutMs,
-        signal: controller.signal,
+        get signal() {
+          controller ??= new AbortController();
+          if (isCancelled && !controller.signal.aborted) controller.abort(cancelled());
+          return controller.signal;
+        },
         isRouted: call.routes === '1',
-        principal,
+        principal: access.name,
+        access,
+        grant: access,
+        peer: call.peer,
         requestId,
         traceparent: call.traceparent,
-        budget,
+        budget: STANDING.test(call.method) ? this.#standing.of(budget) : budget,
       },
-      cancel: () => controller.abort(cancelled()),
+      cancel: () => {
+        if (ended) return; // told of every call that is over
+        isCancelled = true;
+        controller?.abort(cancelled());
+      },
       end: (code, responseBytes) => {
         if (ended) return;
         ended = true;

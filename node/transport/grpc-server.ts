@@ -6,6 +6,7 @@ import { fromBinary, toBinary, type DescMessage, type DescMethod, type Message }
 import * as grpc from '@grpc/grpc-js';
 import { HoldfastError } from '@holdfast/client/error';
 import { StatusCode } from '@holdfast/client/reasons';
+import { MAX_TOKEN_CHARACTERS } from '../coordination/tokens.ts';
 import type { CallContext, MessageStream, ServedService } from '../services/handler.ts';
 import type { AdmittedCall, ArrivingCall, CallEdge } from './call-edge.ts';
 import { errorStatus } from './error-status.ts';
@@ -288,7 +289,12 @@ class GrpcStream implements MessageStream {
 
 function arriving(
   method: DescMethod,
-  call: { metadata: grpc.Metadata; getDeadline(): Date | number; getAuthContext(): object },
+  call: {
+    metadata: grpc.Metadata;
+    getDeadline(): Date | number;
+    getAuthContext(): object;
+    getPeer(): string;
+  },
   requestBytes: number,
 ): ArrivingCall {
   const { budget, received } = call.getAuthContext() as ArrivalContext;
@@ -304,13 +310,15 @@ function arriving(
     routes: text(call.metadata, 'holdfast-routes'),
     requestId: text(call.metadata, 'x-request-id'),
     traceparent: text(call.metadata, 'traceparent'),
-    authorization: text(call.metadata, 'authorization'),
+    token: text(call.metadata, 'token', MAX_TOKEN_CHARACTERS + 1),
+    authorization: text(call.metadata, 'authorization', MAX_TOKEN_CHARACTERS + 16),
+    peer: () => call.getPeer().replace(/:\d+$/, ''),
   };
 }
 
-function text(metadata: grpc.Metadata, name: string): string | undefined {
+function text(metadata: grpc.Metadata, name: string, most = 256): string | undefined {
   const value = metadata.get(name)[0];
-  return typeof value === 'string' ? value.slice(0, 256) : undefined;
+  return typeof value === 'string' ? value.slice(0, most) : undefined;
 }
 
 function decode(schema: DescMessage, bytes: Buffer): Message {

@@ -7,6 +7,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock, Timer } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
+import { MAX_TOKEN_CHARACTERS } from '../coordination/tokens.ts';
 import type { CallContext } from '../services/handler.ts';
 import type { AdmittedCall, CallEdge } from './call-edge.ts';
 
@@ -58,7 +59,9 @@ export class HttpCall {
       routes: textHeader(headers['holdfast-routes']),
       requestId: requestId(init.request),
       traceparent: textHeader(headers['traceparent']),
+      token: textHeader(headers['token']),
       authorization: textHeader(headers.authorization),
+      peer: () => init.request.socket.remoteAddress ?? '',
     });
     this.context = this.#admitted.context;
     this.#over.promise.catch(() => undefined); // often nobody waits for it any more
@@ -109,5 +112,5 @@ export function requestId({ headers }: IncomingMessage): string | undefined {
 }
 
 function textHeader(value: string | string[] | undefined): string | undefined {
-  return typeof value === 'string' ? value.slice(0, 4_096) : undefined;
+  return typeof value === 'string' ? value.slice(0, MAX_TOKEN_CHARACTERS + 16) : undefined;
 }

@@ -1,5 +1,5 @@
 /** What both ports do to begin to listen, and say where they do. */
-import type { AddressInfo, Server } from 'node:net';
+import { createServer, type AddressInfo, type Server } from 'node:net';
 
 /** Where a server listens. */
 export interface ListeningAddress {
@@ -28,4 +28,13 @@ export function listenOn(
 export function listeningAddress(server: Server): ListeningAddress | undefined {
   const address = server.address() as AddressInfo | null;
   return address === null ? undefined : { host: address.address, port: address.port };
+}
+
+/** Whether a server could listen there now. */
+export function canListen(host: string, port: number): Promise<boolean> {
+  const server = createServer();
+  return new Promise((resolve) => {
+    server.once('error', () => resolve(false));
+    server.listen(port, host, () => server.close(() => resolve(true)));
+  });
 }

@@ -9,6 +9,7 @@ import {
   listKeyspaces,
 } from './plain-keyspaces.ts';
 import { deleteKey, getKey, incrementKey, putKey, type KeyPath } from './plain-kv.ts';
+import { showMembers } from './plain-members.ts';
 import { configMethods } from './plain-config.ts';
 import { idMethods } from './plain-ids.ts';
 import { percentDecode } from './plain-query.ts';
@@ -19,7 +20,7 @@ type Methods = Readonly<Record<string, () => Promise<void>>>;
 
 /** For people who went astray. */
 export const ROUTES =
-  '/v1/kv/{keyspace}/{key}, /v1/kv/{keyspace}?prefix=, /v1/keyspaces, /v1/keyspaces/{name}, /v1/status, ' +
+  '/v1/kv/{keyspace}/{key}, /v1/kv/{keyspace}?prefix=, /v1/keyspaces, /v1/keyspaces/{name}, /v1/status, /v1/members, ' +
   '/v1/config/{key}, /v1/config?prefix=, /v1/leases, /v1/leases/{number}, /v1/locks, /v1/locks/{name}, /v1/elections/{name}, ' +
   '/v1/ids, /v1/ids/{id}, /v1/sequences, /v1/sequences/{name}, ' +
   '/metrics, /livez, /readyz, and POST /holdfast.kv.v1.KvService/Get (Connect) for every service method.';
@@ -36,6 +37,7 @@ export async function servePlain(exchange: PlainExchange, path: string): Promise
 
 function find(exchange: PlainExchange, path: string): Methods | undefined {
   if (path === '/v1/status') return reading(() => clusterStatus(exchange));
+  if (path === '/v1/members') return reading(() => showMembers(exchange));
   if (path === '/v1/keyspaces' || path === '/v1/keyspaces/') return reading(() => listKeyspaces(exchange));
   if (path.startsWith('/v1/keyspaces/'))
     return keyspaceMethods(exchange, path.slice('/v1/keyspaces/'.length));

@@ -103,6 +103,16 @@ const DECIDED = [
   'LOCK_QUEUE_FULL',
   'NOT_ELECTED',
   'SEQUENCE_EXHAUSTED',
+  'AUTH_NOT_ENABLED',
+  'AUTH_ROOT_MISSING',
+  'AUTH_PROTECTED',
+  'AUTH_FULL',
+  'USER_UNKNOWN',
+  'USER_EXISTS',
+  'ROLE_UNKNOWN',
+  'ROLE_EXISTS',
+  'ROLE_NOT_GRANTED',
+  'PERMISSION_NOT_GRANTED',
 ];
 const FINAL = Object.entries(REASONS).filter(([, { retry }]) => retry === 'never');
 

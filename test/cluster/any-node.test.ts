@@ -30,6 +30,7 @@ import { forwardService } from '../../node/services/forward-service.ts';
 import { keyspaceService } from '../../node/services/keyspace-service.ts';
 import { kvService } from '../../node/services/kv-service.ts';
 import { SmallCluster, type SmallNode } from '../raft/small-cluster.ts';
+import { openAccess } from '../../node/services/access.ts';
 
 let cluster: SmallCluster;
 const names = Array.from({ length: 40 }, (_, i) => `k${i}`);
@@ -44,6 +45,9 @@ function context(isRouted: boolean, node: SmallNode): CallContext {
     isRouted,
     signal: new AbortController().signal,
     principal: '',
+    access: openAccess(),
+    grant: openAccess(),
+    peer: () => '',
     requestId: '',
     traceparent: undefined,
     budget: {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { decideFounding } from '../../node/cluster/founding.ts';
+import { decideFounding, decideJoining } from '../../node/cluster/founding.ts';
 import type { Introduction, Membership } from '../../node/cluster/membership.ts';
 
 const NODES = ['n1', 'n2', 'n3'];
@@ -128,4 +128,37 @@ test('two clusters never both have a majority of their members', () => {
     { numRuns: 2_000 },
   );
   expect(clusters).toBeGreaterThan(100);
+});
+
+describe('a node that is to join a cluster', () => {
+  const self = node('n4', { nodes: ['n4'] });
+  const member = (name: string) => node(name, { membership: founded() });
+
+  test('founds none, whoever answers or does not', () => {
+    expect(decideJoining(self, [])).toMatchObject({ kind: 'wait', why: expect.stringContaining('no node') });
+    expect(decideJoining(self, [node('n1'), node('n2')])).toMatchObject({ kind: 'wait' });
+    const alone = node('n4', { nodes: ['n4'] });
+    expect(decideFounding(alone, heard())).toMatchObject({ kind: 'belong' });
+  });
+
+  test('waits until the cluster counts on its directory, and says for what', () => {
+    expect(decideJoining(self, [member('n1')])).toMatchObject({
+      kind: 'wait',
+      why: expect.stringMatching(
+        /n1 .* has the members n1, n2, n3 .*has to be added to it, and asks for that/,
+      ),
+    });
+    const other = node('n2', { nodeId: 'n2-b' });
+    const told = decideJoining(other, [member('n1')]);
+    expect(told).toMatchObject({ kind: 'wait', why: expect.stringMatching(/knows n2 with other data/) });
+    expect(told).not.toMatchObject({ why: expect.stringContaining('asks for that') });
+  });
+
+  test('belongs as soon as one of its nodes counts on it', () => {
+    const known = founded();
+    const row = { ...known.members[2]!, id: 4, name: 'n4', nodeId: 'n4-a' };
+    const grown = { ...known, version: 1, nextId: 5, members: [...known.members, row] };
+    const answers = [member('n1'), node('n2', { membership: grown })];
+    expect(decideJoining(self, answers)).toEqual({ kind: 'belong', membership: grown });
+  });
 });

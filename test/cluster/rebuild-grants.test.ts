@@ -3,7 +3,7 @@ import { create } from '@bufbuild/protobuf';
 import { expect, test } from 'vitest';
 import type { HoldfastError } from '@holdfast/client/error';
 import type { Transport } from '@holdfast/client/transport';
-import { GetStatusResponseSchema, GroupRole } from '@holdfast/proto/cluster/v1/cluster';
+import { GetStatusResponseSchema, GroupRole, NodeState } from '@holdfast/proto/cluster/v1/cluster';
 import type { ClusterMembers } from '../../node/cluster/cluster-members.ts';
 import type { GroupPlacements } from '../../node/cluster/group-placements.ts';
 import type { MemberChanges } from '../../node/cluster/member-changes.ts';
@@ -17,8 +17,15 @@ function member(id: number, name: string, state: MembershipState = 'active', rep
   return { id, name, nodeId: `${id}`.repeat(16), grpc, http, state, replaces };
 }
 
-/** Grants of a cluster in which n1 leads group 0, and n3 answers it. */
+/** Grants of a cluster in which n1 leads group 0, n3 answers it, and all but n1 say of themselves what `says` does. */
 function grantsOf(...members: ClusterMember[]) {
+  return grantsWhere(({ nodeId }) => ({ nodeId, state: NodeState.DAMAGED }), ...members);
+}
+
+function grantsWhere(
+  says: (member: ClusterMember) => { nodeId: string; state: NodeState } | undefined,
+  ...members: ClusterMember[]
+) {
   const table: MemberTable = { version: 9, nextId: 7, members };
   const status = create(GetStatusResponseSchema, {
     nodes: [
@@ -35,12 +42,19 @@ function grantsOf(...members: ClusterMember[]) {
       },
     ],
   });
+  const answer = (address: string) => {
+    if (address === 'n1:7401') return Promise.resolve(status);
+    const asked = members.findLast(({ grpc }) => grpc === address)!;
+    const said = says(asked);
+    if (said === undefined) return Promise.reject(new Error('away'));
+    return Promise.resolve(create(GetStatusResponseSchema, { nodes: [{ name: asked.name, ...said }] }));
+  };
   const grants = new RebuildGrants({
     changes: { change: (of: (before: MemberTable) => unknown) => of(table) } as unknown as MemberChanges,
     members: { current: { ...table, clusterId: CLUSTER, founders: [1, 2, 3] } } as unknown as ClusterMembers,
     placements: {} as GroupPlacements,
     groups: () => [],
-    transport: { unary: () => Promise.resolve(status) } as unknown as Transport,
+    transport: { unary: (address: string) => answer(address) } as unknown as Transport,
     addressOf: ({ grpc }) => grpc,
   });
   return async (id: number, next: number) => {
@@ -82,4 +96,20 @@ test('one that is damaged again before it votes begins anew once more', async ()
     'n1 1 active, n2 2 leaving, n3 3 active, n2 4 leaving, n2 5 joining',
   );
   expect(await refusal(grantsOf(member(1, 'n1'), ...joining)(3, 6))).toMatch(/^MEMBER_CHANGE_RUNNING/);
+});
+
+test('nobody has a member given up that is sound, away, or another at its address', async () => {
+  const members = [member(1, 'n1'), member(2, 'n2'), member(3, 'n3')] as const;
+  const says = [
+    ...[NodeState.RUNNING, NodeState.DISK_LOW, NodeState.STARTING, NodeState.STOPPING].map((state) => {
+      return { said: { nodeId: '2'.repeat(16), state }, why: 'n2 does not say that its data is damaged' };
+    }),
+    { said: { nodeId: '8'.repeat(16), state: NodeState.DAMAGED }, why: 'is not that directory' },
+    { said: undefined, why: 'is not that directory' },
+  ];
+  for (const { said, why } of says) {
+    const error = await refusal(grantsWhere(() => said, ...members)(2, 4));
+    expect(error).toMatch(/^MEMBER_CHANGE_REFUSED/);
+    expect(error).toContain(why);
+  }
 });

@@ -1,5 +1,5 @@
 import { SeededRandom } from '../../node/runtime/simulated/seeded-random.ts';
-import { SystemRandom } from '../../node/runtime/system-random.ts';
+import { SystemRandom } from '../../client/system-random.ts';
 import { describeRandom } from './random.ts';
 
 describeRandom('system', () => new SystemRandom());

@@ -10,6 +10,7 @@ import {
   type PipelineResponse,
 } from '@holdfast/proto/config/v1/config';
 import { expect, test } from 'vitest';
+import { openAccess } from '../../node/services/access.ts';
 import { ConfigPipeline } from '../../node/services/config-pipeline.ts';
 import type { ByteBudget, MessageStream } from '../../node/services/handler.ts';
 import { FakeClock } from '../client/fake-ports.ts';
@@ -102,7 +103,7 @@ function rig(limit = Infinity) {
         }),
     },
     caller,
-    { budget, isRouted: true },
+    { budget, isRouted: true, access: openAccess() },
   );
   return { pipeline, clock, stopping, doing, caller, observed, charged: () => charged };
 }

@@ -23,6 +23,7 @@ import { HoldfastError } from '../../client/error.ts';
 import { configService } from '../../node/services/config-service.ts';
 import type { CallContext, Handlers } from '../../node/services/handler.ts';
 import { SimulatedNode, type NodeSettings } from '../simulation/simulated-node.ts';
+import { openAccess } from '../../node/services/access.ts';
 
 type Service = Handlers<typeof ConfigService>;
 type Selection = MessageInitShape<typeof KeySelectionSchema>;
@@ -38,7 +39,11 @@ async function begin(settings: NodeSettings = {}): Promise<void> {
   const { configuration } = await node.run(node.start());
   const stopping = new AbortController().signal;
   const options = { configuration, clock: node.clock, stopping, observe: () => undefined };
-  service = configService({ ...options, watch: () => undefined }).handlers as Service;
+  service = configService({
+    ...options,
+    watch: () => undefined,
+    leased: (lease, use) => ({ use, lease, spans: () => [] }),
+  }).handlers as Service;
 }
 
 beforeEach(() => begin());
@@ -49,6 +54,9 @@ function context(): CallContext {
     isRouted: false,
     signal,
     principal: 'test',
+    access: openAccess(),
+    grant: openAccess(),
+    peer: () => '',
     requestId: '',
     traceparent: undefined,
     budget: {

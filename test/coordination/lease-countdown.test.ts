@@ -138,8 +138,10 @@ test('leases end when their time has been counted and not before, as by looking 
             if (lateMs <= naive.nowMs - TICK_MS && lateMs < found.endsMs) found.isAnchored = true;
           }
         }
-        for (const [id, found] of naive.leases)
-          expect(countdown.remainingMs(id, monotonicMs)).toBe(Math.max(0, found.endsMs - naive.nowMs));
+        for (const [id, found] of naive.leases) {
+          const left = Math.max(0, found.endsMs - naive.nowMs);
+          expect(countdown.remainingMs(id, monotonicMs)).toBe(Math.min(found.ttlMs, left));
+        }
         expect(countdown.size).toBe(naive.leases.size);
       }
 
@@ -217,4 +219,14 @@ test('three changes of leader lengthen what a lease has left by at most one chec
     }),
     { numRuns: 5_000 },
   );
+});
+
+test('no lease is said to have more than its whole time, however late the next tick is', () => {
+  const countdown = new LeaseCountdown(CHECKPOINT_MS, 0, 0);
+  for (const sinceTickMs of [0, TICK_MS, 600, 4 * TICK_MS]) {
+    countdown.add(BigInt(sinceTickMs), { ttlMs: 10_000, endsMs: undefined }, sinceTickMs);
+    expect(countdown.remainingMs(BigInt(sinceTickMs), sinceTickMs)).toBe(10_000);
+    countdown.keep(0n, sinceTickMs);
+    expect(countdown.remainingMs(0n, sinceTickMs)).toBe(10_000);
+  }
 });

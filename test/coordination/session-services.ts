@@ -31,6 +31,7 @@ import { electionService } from '../../node/services/election-service.ts';
 import type { CallContext, Handlers } from '../../node/services/handler.ts';
 import { leaseService } from '../../node/services/lease-service.ts';
 import { lockService } from '../../node/services/lock-service.ts';
+import { openAccess } from '../../node/services/access.ts';
 
 type Init<S extends Parameters<typeof create>[0]> = MessageInitShape<S>;
 
@@ -60,6 +61,9 @@ export class SessionServices {
       isRouted: false,
       signal: new AbortController().signal,
       principal: 'test',
+      access: openAccess(),
+      grant: openAccess(),
+      peer: () => '',
       requestId: '',
       traceparent: undefined,
       budget: {

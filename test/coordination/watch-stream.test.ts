@@ -21,9 +21,10 @@ import { CoordinationMachine } from '../../node/coordination/coordination-machin
 import { WatchHub } from '../../node/coordination/watch-hub.ts';
 import { SimulatedClock } from '../../node/runtime/simulated/simulated-clock.ts';
 import { SimulatedScheduler } from '../../node/runtime/simulated/simulated-scheduler.ts';
+import { openAccess } from '../../node/services/access.ts';
 import type { MessageStream } from '../../node/services/handler.ts';
 import { EventEncoder } from '../../node/services/watch-encoder.ts';
-import { WatchStream, type WatchedNode } from '../../node/services/watch-stream.ts';
+import { WatchStream, type EncodingNode } from '../../node/services/watch-stream.ts';
 import type { RowStore } from '../../node/storage/row-store.ts';
 import { MemoryRows } from './part-rows.ts';
 
@@ -162,7 +163,7 @@ class StreamRig {
   charged = 0;
   readFailure: HoldfastError | undefined;
   readsAsked = 0;
-  readonly node: WatchedNode = {
+  readonly node: EncodingNode = {
     hub: this.hub,
     encoder: new EventEncoder(),
     now: () => this.clock.monotonicMs(),
@@ -188,7 +189,8 @@ class StreamRig {
       give: (bytes: number) => void (this.charged -= bytes),
       refusal: () => new HoldfastError({ reason: 'OVERLOADED', message: 'full' }),
     };
-    this.streams.add(new WatchStream(this.node, caller, { budget }, (closed) => this.streams.delete(closed)));
+    const context = { budget, access: openAccess() };
+    this.streams.add(new WatchStream(this.node, caller, context, (closed) => this.streams.delete(closed)));
     return caller;
   }
 

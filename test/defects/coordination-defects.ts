@@ -16,7 +16,7 @@ export const COORDINATION_DEFECTS: readonly WorldDefect[] = [
     if (place === undefined || token === 0) return undefined;
     return this.#drop(place, place.requests.has(request) ? request : [...place.requests.keys()][0]!);`,
     reason: 'a release that is sent again frees the lock of the next holder',
-    caughtBy: all({ seed: '4', nodes: 3, checker: 'locks' }, RETRIES),
+    caughtBy: all({ seed: '11', nodes: 3, checker: 'locks' }, RETRIES),
   },
   {
     name: 'grant a shared lock beside an exclusive one',
@@ -40,7 +40,7 @@ export const COORDINATION_DEFECTS: readonly WorldDefect[] = [
     find: '    for (const next of this.#waiters) {',
     replace: '    this.#waiters.reverse();\n    for (const next of this.#waiters) {',
     reason: 'whoever came first waits for ever',
-    caughtBy: all({ seed: '0', nodes: 3, checker: 'locks' }),
+    caughtBy: all({ seed: '0', nodes: 3, checker: 'elections' }),
   },
   {
     name: 'more holders than permits',
@@ -48,7 +48,7 @@ export const COORDINATION_DEFECTS: readonly WorldDefect[] = [
     find: 'return this.#holders.length < this.#permits;',
     replace: 'return this.#holders.length <= this.#permits;',
     reason: 'a semaphore of two lets three in',
-    caughtBy: all({ seed: '0', nodes: 3, checker: 'locks' }),
+    caughtBy: all({ seed: '70', nodes: 3, checker: 'locks' }),
   },
   {
     name: 'serve a session that is dead',
@@ -88,7 +88,7 @@ export const COORDINATION_DEFECTS: readonly WorldDefect[] = [
     find: '    counted.endsMs = this.#timeMs(monotonicMs) + counted.ttlMs;\n    counted.slackMs',
     replace: '    counted.slackMs',
     reason: 'a lease ends although it was kept alive',
-    caughtBy: all({ seed: '0', nodes: 3, checker: 'locks' }),
+    caughtBy: all({ seed: '2', nodes: 3, checker: 'locks' }),
   },
   {
     name: 'believe in a lease for longer than it lives',
@@ -128,7 +128,7 @@ export const COORDINATION_DEFECTS: readonly WorldDefect[] = [
     find: 'return this.#coordination.awaitRead({ deadlineMs, isRouted });',
     replace: 'return Promise.resolve();',
     reason: 'a node that lags shows what was changed before',
-    caughtBy: all({ seed: '2', nodes: 3, checker: 'configuration' }),
+    caughtBy: all({ seed: '34', nodes: 3, checker: 'configuration' }),
   },
   {
     name: 'put whatever the last change is',
@@ -152,7 +152,7 @@ export const COORDINATION_DEFECTS: readonly WorldDefect[] = [
     find: "    this.#give({ type: 'resync', revision: compactRevision - 1n });\n",
     replace: '',
     reason: 'changes are lost across a compaction',
-    caughtBy: all({ seed: '89', nodes: 3, checker: 'watches' }),
+    caughtBy: all({ seed: '112', nodes: 3, checker: 'watches' }),
   },
   {
     name: 'share one worker number',
@@ -163,7 +163,7 @@ export const COORDINATION_DEFECTS: readonly WorldDefect[] = [
     yield { worker, floorMs: 0, highWaterMs: 0, modRevision };
     const one = byNumber.get(worker);`,
     reason: 'two nodes make the same IDs',
-    caughtBy: all({ seed: '104', nodes: 3, checker: 'ids' }),
+    caughtBy: all({ seed: '20', nodes: 3, checker: 'ids' }),
   },
   {
     name: 'make IDs by the clock alone',
@@ -171,7 +171,7 @@ export const COORDINATION_DEFECTS: readonly WorldDefect[] = [
     find: 'const start = Math.max(this.#next, clockMs * IDS_PER_MS);',
     replace: 'const start = clockMs * IDS_PER_MS;',
     reason: 'an ID is made twice within a millisecond, or when the clock is set back',
-    caughtBy: all({ seed: '0', nodes: 3, checker: 'ids' }, ['clock-step']),
+    caughtBy: all({ seed: '10', nodes: 3, checker: 'ids' }, ['clock-step']),
   },
   {
     name: 'give out numbers of a sequence twice',

@@ -9,6 +9,7 @@ import { CORE_DEFECTS } from './core-defects.ts';
 import { play as playBackups } from './backup-rounds.ts';
 import { applyDefect } from './defect.ts';
 import { play as playEmptied } from './emptied-node.ts';
+import { play as playGossip } from './gossip-scenes.ts';
 import { play as playSteps } from './member-steps.ts';
 import { play as playCuts } from './snapshot-cuts.ts';
 import { play as playStrangers } from './strangers.ts';
@@ -52,6 +53,8 @@ test('nodes of two clusters take nothing from each other', () => playStrangers()
 test('a node that was emptied is not taken for what it was', () => playEmptied());
 
 test('replicas move by steps that may be taken', () => playSteps());
+
+test('nodes notice who is there, and who is gone', () => playGossip(), 60_000);
 
 test('snapshots arrive whole, wherever their way is cut off', () => playCuts(), 60_000);
 

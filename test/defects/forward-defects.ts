@@ -30,7 +30,7 @@ export const FORWARD_DEFECTS: readonly WorldDefect[] = [
     replace: 'return machine && row;',
     reason: 'it is applied to rows that a snapshot has replaced',
     caughtBy: {
-      seed: '91',
+      seed: '31',
       nodes: 3,
       faults: ['peer-partition', 'peer-one-way', 'pause', 'transfer-leader'],
       checker: 'replicas',

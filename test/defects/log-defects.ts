@@ -60,7 +60,7 @@ export const LOG_DEFECTS: readonly WorldDefect[] = [
     find: '  if (rows !== undefined) records.push(snapshotRecord(group, rows));\n',
     replace: '  void snapshotRecord;\n',
     reason: 'after a restart the log goes on where the rows do not end',
-    caughtBy: { seed: '9', nodes: 3, faults: ['power-loss', 'pause'], checker: 'start' },
+    caughtBy: { seed: '36', nodes: 3, faults: ['power-loss', 'pause'], checker: 'start' },
   },
   {
     name: 'a snapshot lowers the applied index',
@@ -68,6 +68,6 @@ export const LOG_DEFECTS: readonly WorldDefect[] = [
     find: 'snapshot !== undefined && snapshot.index > stored.index ? snapshot : stored;',
     replace: 'snapshot ?? stored;',
     reason: 'after a restart entries are applied to rows that have them',
-    caughtBy: { seed: '32', nodes: 3, faults: ['power-loss', 'kill', 'pause'], checker: 'applied index' },
+    caughtBy: { seed: '16', nodes: 3, faults: ['power-loss', 'kill', 'pause'], checker: 'applied index' },
   },
 ];

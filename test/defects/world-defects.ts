@@ -2,6 +2,7 @@
 import { CLUSTER_DEFECTS } from './cluster-defects.ts';
 import { COORDINATION_DEFECTS } from './coordination-defects.ts';
 import { FORWARD_DEFECTS } from './forward-defects.ts';
+import { GOSSIP_DEFECTS } from './gossip-defects.ts';
 import { HOST_DEFECTS } from './host-defects.ts';
 import { LOG_DEFECTS } from './log-defects.ts';
 import { MEMBER_DEFECTS } from './member-defects.ts';
@@ -20,4 +21,5 @@ export const WORLD_DEFECTS: readonly WorldDefect[] = [
   ...MEMBER_DEFECTS,
   ...SNAPSHOT_DEFECTS,
   ...COORDINATION_DEFECTS,
+  ...GOSSIP_DEFECTS,
 ];

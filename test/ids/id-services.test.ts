@@ -15,6 +15,7 @@ import type { CallContext, Handlers } from '../../node/services/handler.ts';
 import { idService } from '../../node/services/id-service.ts';
 import { SmallCluster, type SmallNode } from '../raft/small-cluster.ts';
 import { SimulatedNode } from '../simulation/simulated-node.ts';
+import { openAccess } from '../../node/services/access.ts';
 
 type Init<S extends Parameters<typeof create>[0]> = MessageInitShape<S>;
 
@@ -34,6 +35,9 @@ class IdCalls {
       isRouted: false,
       signal: new AbortController().signal,
       principal: 'test',
+      access: openAccess(),
+      grant: openAccess(),
+      peer: () => '',
       requestId: '',
       traceparent: undefined,
       budget: {

@@ -24,6 +24,7 @@ import type { Handlers, MessageStream } from '../../node/services/handler.ts';
 import { keyspaceService } from '../../node/services/keyspace-service.ts';
 import { kvService } from '../../node/services/kv-service.ts';
 import { SimulatedNode } from '../simulation/simulated-node.ts';
+import { openAccess } from '../../node/services/access.ts';
 
 type Init<S extends Parameters<typeof create>[0]> = MessageInitShape<S>;
 
@@ -70,6 +71,9 @@ export class KvRig {
       isRouted: true,
       signal: new AbortController().signal,
       principal: 'test',
+      access: openAccess(),
+      grant: openAccess(),
+      peer: () => '',
       requestId: '',
       traceparent: undefined,
       budget: {

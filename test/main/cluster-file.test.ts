@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { ClusterFileError, loadClusterFile } from '../../node/main/cluster-file.ts';
+import { ClusterFileError, configWithoutFile, loadClusterFile } from '../../node/main/cluster-file.ts';
+import { JWT_ALGORITHMS } from '../../node/runtime/signatures.ts';
 import { temporaryDirectory } from './run-holdfast.ts';
 
 const VALID = `cluster: test
@@ -12,6 +13,8 @@ nodes:
   - name: n2
     grpc: "[::1]:7402"
     http: node-2.example.org:7502
+    zone: eu-1a
+    datacentre: eu-1
 storage:
   segment_bytes: 1MiB
   min_free_bytes: 0
@@ -29,6 +32,19 @@ coordination:
   history_age: 30m
   history_revisions: 5000
   lease_checkpoint: 2500ms
+auth:
+  token_ttl: 1h
+  jwt:
+    algorithm: ES256
+    public_key: keys/jwt.pub
+    private_key: keys/jwt.key
+etcd:
+  max_txn_ops: 512
+  max_request_bytes: 2MiB
+gossip:
+  probe_interval: 2s
+  suspicion_intervals: 6
+  sync_interval: 1m
 `;
 
 function load(text: string) {
@@ -60,12 +76,16 @@ describe('a valid file', () => {
           grpc: { host: '127.0.0.1', port: 7401, text: '127.0.0.1:7401' },
           http: { host: '127.0.0.1', port: 7501, text: '127.0.0.1:7501' },
           data: join(directory!, 'disk/n1'),
+          zone: '',
+          datacentre: '',
         },
         {
           name: 'n2',
           grpc: { host: '::1', port: 7402, text: '[::1]:7402' },
           http: { host: 'node-2.example.org', port: 7502, text: 'node-2.example.org:7502' },
           data: join(directory!, '.holdfast/n2'),
+          zone: 'eu-1a',
+          datacentre: 'eu-1',
         },
       ],
       storage: { segmentBytes: 1_048_576, minFreeBytes: 0 },
@@ -83,6 +103,16 @@ describe('a valid file', () => {
         history: { ageMs: 1_800_000, revisions: 5_000 },
         leaseCheckpointMs: 2_500,
       },
+      auth: {
+        tokenTtlMs: 3_600_000,
+        jwt: {
+          algorithm: 'ES256',
+          publicKey: join(directory!, 'keys/jwt.pub'),
+          privateKey: join(directory!, 'keys/jwt.key'),
+        },
+      },
+      etcd: { maxTxnOps: 512, maxRequestBytes: 2_097_152 },
+      gossip: { probeIntervalMs: 2_000, suspicionIntervals: 6, syncIntervalMs: 60_000 },
     });
   });
 
@@ -95,6 +125,13 @@ describe('a valid file', () => {
       quotaBytes: 268_435_456,
       history: { ageMs: 3_600_000, revisions: 100_000 },
       leaseCheckpointMs: 10_000,
+    });
+    expect(config!.auth).toEqual({ tokenTtlMs: 300_000, jwt: undefined });
+    expect(config!.etcd).toEqual({ maxTxnOps: 128, maxRequestBytes: 1_572_864 });
+    expect(config!.gossip).toEqual({
+      probeIntervalMs: 1_000,
+      suspicionIntervals: 4,
+      syncIntervalMs: 30_000,
     });
     expect(() => Object.assign(config!.nodes[0]!.grpc, { port: 1 })).toThrow(TypeError);
   });
@@ -110,11 +147,40 @@ describe('a valid file', () => {
     const config = loadClusterFile(new URL('../../cluster.yaml', import.meta.url).pathname);
     const defaults = load('cluster: a\nnodes: [{name: n1, grpc: "h:1", http: "h:2"}]').config!;
     expect(config.nodes.map(({ name }) => name)).toEqual(['n1', 'n2', 'n3']);
-    expect([config.storage, config.limits, config.log]).toEqual([
+    expect([config.storage, config.limits, config.etcd, config.gossip, config.log]).toEqual([
       defaults.storage,
       defaults.limits,
+      defaults.etcd,
+      defaults.gossip,
       defaults.log,
     ]);
+  });
+});
+
+describe('a node that the file need not name', () => {
+  const at = (text: string) => ({ host: '127.0.0.1', port: Number(text), text: `127.0.0.1:${text}` });
+
+  it('has the settings of the file, or its place in it, with what was said of it', () => {
+    using directory = temporaryDirectory({ 'cluster.yaml': VALID });
+    const path = join(directory.path, 'cluster.yaml');
+    const unlisted = loadClusterFile(path, { name: 'n3', grpc: at('1'), http: at('2'), zone: 'eu-1b' });
+    expect(unlisted.nodes.map(({ name }) => name)).toEqual(['n1', 'n2', 'n3']);
+    expect(unlisted.nodes[2]).toMatchObject({ zone: 'eu-1b', data: join(directory.path, '.holdfast/n3') });
+    const listed = loadClusterFile(path, { name: 'n1', grpc: at('1'), http: at('2') });
+    expect(listed.nodes.map(({ name }) => name)).toEqual(['n2', 'n1']);
+    expect(listed.nodes[1]).toMatchObject({ grpc: at('1'), data: join(directory.path, 'disk/n1') });
+    expect(listed.limits.connections).toBe(10);
+  });
+
+  it('has the defaults where there is no file', () => {
+    const config = configWithoutFile('/srv/cluster.yaml', 'test', {
+      name: 'n4',
+      grpc: at('1'),
+      http: at('2'),
+    });
+    expect(config.cluster).toBe('test');
+    expect(config.nodes).toMatchObject([{ name: 'n4', grpc: at('1'), data: '/srv/.holdfast/n4', zone: '' }]);
+    expect(config.limits.connections).toBe(10_000);
   });
 });
 
@@ -157,69 +223,109 @@ describe('each field wrong in turn', () => {
     [
       'data: disk/n1',
       'dat: disk/n1',
-      '6: nodes[0].dat is not a known setting. Did you mean data? Known are name, grpc, http, data',
+      '6: nodes[0].dat is not a known setting. Did you mean data? Known are name, grpc, http, data, zone, datacentre',
     ],
     [
       'segment_bytes: 1MiB',
       'segment_bytes: 64MB',
-      `11: storage.segment_bytes is "64MB": must be 1 MiB to 1 GiB, ${size}`,
+      `13: storage.segment_bytes is "64MB": must be 1 MiB to 1 GiB, ${size}`,
     ],
     [
       'segment_bytes: 1MiB',
       'segment_bytes: 1023KiB',
-      `11: storage.segment_bytes is "1023KiB": must be 1 MiB to 1 GiB, ${size}`,
+      `13: storage.segment_bytes is "1023KiB": must be 1 MiB to 1 GiB, ${size}`,
     ],
     [
       'min_free_bytes: 0',
       'min_free_bytes: -1',
-      `12: storage.min_free_bytes is -1: must be 0 B to 1 TiB, ${size}`,
+      `14: storage.min_free_bytes is -1: must be 0 B to 1 TiB, ${size}`,
     ],
-    ['queue_bytes: 32MiB', 'queue_bytes: 1', `14: limits.queue_bytes is 1: must be 1 MiB to 64 GiB, ${size}`],
+    ['queue_bytes: 32MiB', 'queue_bytes: 1', `16: limits.queue_bytes is 1: must be 1 MiB to 64 GiB, ${size}`],
     [
       'in_flight_bytes: 64MiB',
       'in_flight_bytes: ',
-      `15: limits.in_flight_bytes is null: must be 1 MiB to 64 GiB, ${size}`,
+      `17: limits.in_flight_bytes is null: must be 1 MiB to 64 GiB, ${size}`,
     ],
     [
       'connections: 10',
       'connections: 1.5',
-      '16: limits.connections is 1.5: must be a whole number from 1 to 1000000',
+      '18: limits.connections is 1.5: must be a whole number from 1 to 1000000',
     ],
     [
       'streams_per_connection: 20',
       'streams_per_connection: 0',
-      '17: limits.streams_per_connection is 0: must be a whole number from 1 to 100000',
+      '19: limits.streams_per_connection is 0: must be a whole number from 1 to 100000',
     ],
     [
       'header_bytes: 8KiB',
       'header_bytes: 2MiB',
-      `18: limits.header_bytes is "2MiB": must be 4 KiB to 1 MiB, ${size}`,
+      `20: limits.header_bytes is "2MiB": must be 4 KiB to 1 MiB, ${size}`,
     ],
     [
       'quota_bytes: 1GiB',
       'quota_bytes: 1KiB',
-      `23: coordination.quota_bytes is "1KiB": must be 1 MiB to 64 GiB, ${size}`,
+      `25: coordination.quota_bytes is "1KiB": must be 1 MiB to 64 GiB, ${size}`,
     ],
     [
       'history_age: 30m',
       'history_age: 60',
-      '24: coordination.history_age is 60: must be 0 to 3650d, as a number with a unit (ms, s, m, h, d) such as 10s',
+      '26: coordination.history_age is 60: must be 0 to 3650d, as a number with a unit (ms, s, m, h, d) such as 10s',
     ],
     [
       'lease_checkpoint: 2500ms',
       'lease_checkpoint: 1ms',
-      '26: coordination.lease_checkpoint is "1ms": must be 1s to 10m, as a number with a unit (ms, s, m, h, d) such as 10s',
+      '28: coordination.lease_checkpoint is "1ms": must be 1s to 10m, as a number with a unit (ms, s, m, h, d) such as 10s',
     ],
-    ['level: warn', 'level: trace', '21: log.level is "trace": must be one of debug, info, warn, error'],
+    [
+      'token_ttl: 1h',
+      'token_ttl: 1s',
+      '30: auth.token_ttl is "1s": must be 10s to 30d, as a number with a unit (ms, s, m, h, d) such as 10s',
+    ],
+    [
+      'algorithm: ES256',
+      'algorithm: none',
+      `32: auth.jwt.algorithm is "none": must be one of ${JWT_ALGORITHMS.join(', ')}`,
+    ],
+    [
+      '    public_key: keys/jwt.pub\n    private_key: keys/jwt.key\n',
+      '',
+      '31: auth.jwt is {"algorithm":"ES256"}: must name public_key, private_key or both',
+    ],
+    [
+      'public_key',
+      'publik_key',
+      '33: auth.jwt.publik_key is not a known setting. Did you mean public_key? Known are algorithm, public_key, private_key',
+    ],
+    [
+      'zone: eu-1a',
+      'zone: a zone',
+      '10: nodes[1].zone is "a zone": must be [A-Za-z0-9._-]{1,64}, such as eu-1a',
+    ],
+    [
+      'probe_interval: 2s',
+      'probe_interval: 100ms',
+      '39: gossip.probe_interval is "100ms": must be 500ms to 1m, as a number with a unit (ms, s, m, h, d) such as 10s',
+    ],
+    [
+      'suspicion_intervals: 6',
+      'suspicion_intervals: 0',
+      '40: gossip.suspicion_intervals is 0: must be a whole number from 1 to 100',
+    ],
+    [
+      'sync_interval',
+      'sink_interval',
+      '41: gossip.sink_interval is not a known setting. Did you mean sync_interval? Known are probe_interval, suspicion_intervals, sync_interval',
+    ],
+    ['level: warn', 'level: trace', '23: log.level is "trace": must be one of debug, info, warn, error'],
     [
       'log:',
       'lgo:',
-      '20: lgo is not a known setting. Did you mean log? Known are cluster, nodes, tls, storage, limits, coordination, log',
+      '22: lgo is not a known setting. Did you mean log? Known are cluster, nodes, tls, storage, limits, coordination, gossip, auth, etcd, log',
     ],
     [
       'log:\n  level: warn',
       'log: warn',
-      '20: log is "warn": must hold settings; leave it out for the defaults',
+      '22: log is "warn": must hold settings; leave it out for the defaults',
     ],
   ])('%s → %s', (from, to, problem) => {
     expect(problemsWith(from, to)).toEqual([`cluster.yaml:${problem}`]);
@@ -272,7 +378,7 @@ describe('a file that is wrong as a whole', () => {
     ['cluster: a\nnodes:\n\t- name: n1', '3: a tab; lines are indented with spaces'],
     [
       `cluster: b\n${VALID.replace('cluster: test', '')}cluster: c\n`,
-      '28: the same key stands twice; a key may be given once',
+      '43: the same key stands twice; a key may be given once',
     ],
   ])('%j', (text, problem) => {
     expect(load(text).problems).toEqual([`cluster.yaml:${problem}`]);
@@ -289,6 +395,6 @@ describe('a file that is wrong as a whole', () => {
   it('tells all problems at once, in the order of the file', () => {
     const wrong = VALID.replace('7401', '0').replace('name: n2', 'name: n1').replace('warn', 'loud');
     const lines = load(wrong).problems.map((problem) => problem.split(':')[1]);
-    expect(lines).toEqual(['4', '7', '21']);
+    expect(lines).toEqual(['4', '7', '23']);
   });
 });

@@ -18,6 +18,12 @@ export const python: Tool = firstThat(
   (path) => spawnSync(path, ['-c', 'import grpc, google.protobuf']).status === 0,
   'no python3 with grpc (Debian: python3-grpcio)',
 );
+/** A Python that has the package etcd3. */
+export const pythonEtcd: Tool = firstThat(
+  ['/usr/bin/python3', ...onPath('python3')],
+  (path) => spawnSync(path, ['-c', 'import etcd3']).status === 0,
+  'no python3 with etcd3 (Debian: python3-etcd3)',
+);
 /** A Python with nothing but its standard library. */
 export const barePython: Tool = firstThat(onPath('python3'), runs, 'no python3');
 /** A protoc that finds the types that come with it, which Debian packs by themselves. */
@@ -41,6 +47,19 @@ export const reflectionProtos: Tool = firstThat(
   [REFLECTION_PROTOS],
   existsSync,
   'no gRPC contracts (Debian: grpc-proto)',
+);
+
+/** The release of etcd that Holdfast is compared with; others say some things in other words. */
+const ETCD_RELEASE = /\b3\.4\.\d/;
+export const etcd: Tool = firstThat(
+  onPath('etcd'),
+  (path) => ETCD_RELEASE.test(said(path, '--version')),
+  'no etcd 3.4 (Debian: etcd-server)',
+);
+export const etcdctl: Tool = firstThat(
+  onPath('etcdctl'),
+  (path) => ETCD_RELEASE.test(said(path, 'version')),
+  'no etcdctl 3.4 (Debian: etcd-client)',
 );
 
 /** `describe` that is skipped, with the reason in its title, when a tool is missing. */
@@ -68,6 +87,10 @@ export function onPath(name: string): string[] {
 function firstThat(paths: readonly string[], works: (path: string) => boolean, missing: string): Tool {
   const path = paths.find((one) => existsSync(one) && works(one));
   return path === undefined ? { missing } : { path };
+}
+
+function said(path: string, argument: string): string {
+  return String(spawnSync(path, [argument], { env: { ETCDCTL_API: '3' } }).stdout);
 }
 
 function runs(path: string): boolean {

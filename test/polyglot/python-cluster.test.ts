@@ -1,5 +1,4 @@
 /** A Python client generated from the contracts uses three nodes whose leader is killed again and again. */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { globSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,9 +6,9 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { COORDINATION_GROUP } from '../../node/raft/members.ts';
 import { RealCluster } from '../process/real-cluster.ts';
-import { until, within } from '../process/real-node.ts';
 import { describeWith, pathOf, protoc, python, pythonPlugin } from './installed-tools.ts';
 import { output } from './run-program.ts';
+import { RunningScript } from './running-script.ts';
 
 const SCRIPT = fileURLToPath(new URL('cluster_coordination.py', import.meta.url));
 const PROTO = fileURLToPath(new URL('../../proto/', import.meta.url));
@@ -28,45 +27,6 @@ interface Report {
   readonly repeats: number;
   /** Streams that went on at another node. */
   readonly resumed: number;
-}
-
-/** A case that runs until it is told to end. */
-class RunningCase implements Disposable {
-  readonly #child: ChildProcess;
-  readonly #ended: Promise<number | null>;
-  #stdout = '';
-  #stderr = '';
-
-  constructor(args: readonly string[]) {
-    const env = { ...process.env, PYTHONDONTWRITEBYTECODE: '1' };
-    this.#child = spawn(pathOf(python), [SCRIPT, ...args], { env });
-    this.#child.stdout!.setEncoding('utf8').on('data', (text: string) => (this.#stdout += text));
-    this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => (this.#stderr += text));
-    this.#child.stdin!.on('error', () => undefined);
-    this.#ended = new Promise((resolve, reject) => {
-      this.#child.on('error', reject);
-      this.#child.on('close', resolve);
-    });
-  }
-
-  begun(): Promise<void> {
-    return until(
-      () => this.#stdout.includes('begun') || this.#child.exitCode !== null,
-      30_000,
-      () => this.#stderr,
-    );
-  }
-
-  async end(): Promise<Report> {
-    this.#child.stdin!.end();
-    const code = await within(this.#ended, 90_000, () => `the case does not end: ${this.#stderr}`);
-    expect(code, this.#stderr).toBe(0);
-    return JSON.parse(this.#stdout.trim().split('\n').at(-1)!) as Report;
-  }
-
-  [Symbol.dispose](): void {
-    this.#child.kill('SIGKILL');
-  }
 }
 
 describeWith([python, protoc, pythonPlugin], 'a generated Python client of three nodes', () => {
@@ -121,7 +81,7 @@ describeWith([python, protoc, pythonPlugin], 'a generated Python client of three
       // Whom it asks first is the one that is killed.
       const others = cluster.endpoints.filter((endpoint) => endpoint !== cluster.node(leader).grpc);
       const endpoints = [cluster.node(leader).grpc, ...others];
-      using running = new RunningCase([out, endpoints.join(','), name]);
+      using running = new RunningScript<Report>(pathOf(python), [SCRIPT, out, endpoints.join(','), name]);
       await running.begun();
       for (let kill = 0; kill < KILLS; kill++) await killSoon(await cluster.leaderOf(GROUP));
       // Whichever node a stream is at, it loses it.

@@ -77,9 +77,16 @@ def services():
     (answer,) = ask(pb.ServerReflectionRequest(list_services=""))
     names = sorted(each.name for each in answer.list_services_response.service)
     assert names == [
+        "etcdserverpb.Auth",
+        "etcdserverpb.Cluster",
+        "etcdserverpb.KV",
+        "etcdserverpb.Lease",
+        "etcdserverpb.Maintenance",
+        "etcdserverpb.Watch",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
+        "holdfast.auth.v1.AuthService",
         "holdfast.cluster.v1.BackupService",
         "holdfast.cluster.v1.ClusterService",
         "holdfast.config.v1.ConfigService",
@@ -92,6 +99,8 @@ def services():
         "holdfast.raft.v1.BootstrapService",
         "holdfast.raft.v1.ForwardService",
         "holdfast.raft.v1.PeerService",
+        "v3electionpb.Election",
+        "v3lockpb.Lock",
     ], names
     for name in names:
         pool_of(name).FindServiceByName(name)

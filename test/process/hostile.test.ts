@@ -56,7 +56,7 @@ let pid: number;
 beforeAll(async () => {
   node = await RealNode.start();
   pid = node.pid;
-  others = await connect({ endpoints: node.grpc, timeout: '20s' });
+  others = await connect({ endpoints: node.grpc, timeout: '20s', discover: false });
   await others.keyspace('default').put('large', new Uint8Array(MiB));
 });
 beforeEach(() => {
@@ -310,7 +310,7 @@ describe('callers that only take', () => {
       }
       expect(sockets.filter((socket) => socket.closed)).toEqual([]);
       for (let round = 0; round < 10; round++) await othersAreServed();
-      const late = await connect({ endpoints: node.grpc, timeout: '20s' });
+      const late = await connect({ endpoints: node.grpc, timeout: '20s', discover: false });
       expect((await late.keyspace('default').get('others'))?.key).toBe('others');
       await late.close();
       console.log(`${sockets.length} idle connections, others served`);

@@ -36,6 +36,10 @@ export interface RealClusterOptions {
   readonly log?: readonly string[];
   /** Lines below `coordination:` of cluster.yaml. */
   readonly coordination?: readonly string[];
+  /** Lines below `tls:` of cluster.yaml; paths are relative to a node's directory. */
+  readonly tls?: readonly string[];
+  /** Called with a node's directory before it starts. */
+  readonly furnish?: (directory: string) => void;
   /** Gives each node a host of its own; the cluster does not dispose of it. */
   readonly network?: TestNetwork;
   /** More of the environment of a node's process. */
@@ -89,6 +93,31 @@ export class RealCluster implements AsyncDisposable {
     return node;
   }
 
+  /**
+   * One more node, that no file names and that is started with the address of another one to
+   * join; set up and not started. `args`: further arguments, as for permissions.
+   */
+  async joining(name: string, seed: string, args: readonly string[] = []): Promise<RealNode> {
+    const [grpc, http] = await freePorts(2);
+    const host = this.#options.network?.addressOf(name) ?? HOST;
+    const own = join(this.#directory, name);
+    mkdirSync(own);
+    this.#options.furnish?.(own);
+    const place = { name, grpc: `${host}:${grpc}`, http: `${host}:${http}` };
+    const where = ['--grpc', place.grpc, '--http', place.http, '--data-dir', join(own, 'data')];
+    const node = new RealNode({
+      ...place,
+      directory: own,
+      dataParent: join(own, 'data'),
+      isTls: this.#options.tls !== undefined,
+      env: this.#options.env?.(name) ?? {},
+      launcher: [...(this.#options.network?.launcher(name) ?? []), ...DIES_WITH_PARENT],
+      args: ['start', '--join', this.node(seed).grpc, '--node', name, ...where, ...args],
+    });
+    this.#nodes.push(node);
+    return node;
+  }
+
   /** Leaves a node out of everything from now on; it ends at once. */
   async forget(name: string): Promise<void> {
     const node = this.node(name);
@@ -125,7 +154,9 @@ export class RealCluster implements AsyncDisposable {
   async connect(options: ConnectOptions = {}, first = 0): Promise<Holdfast> {
     const all = this.endpoints;
     const endpoints = [...all.slice(first % all.length), ...all.slice(0, first % all.length)];
-    const client = await connect({ endpoints, timeout: CALL_MS, ...options });
+    // Whoever is given some nodes is to ask these alone.
+    const discover = options.endpoints === undefined;
+    const client = await connect({ endpoints, timeout: CALL_MS, discover, ...options });
     this.#clients.push(client);
     return client;
   }
@@ -282,12 +313,14 @@ function createNode(
   const own = join(directory, name);
   mkdirSync(own);
   writeFileSync(join(own, 'cluster.yaml'), clusterYaml(options, all));
+  options.furnish?.(own);
   return new RealNode({
     name,
     directory: own,
     dataParent: options.under?.(name) ?? join(own, 'data'),
     grpc,
     http,
+    isTls: options.tls !== undefined,
     env: options.env?.(name) ?? {},
     launcher: [...(options.network?.launcher(name) ?? []), ...DIES_WITH_PARENT],
   });
@@ -299,6 +332,7 @@ function clusterYaml(
     storage = ['segment_bytes: 1MiB', 'min_free_bytes: 8MiB'],
     log = [],
     coordination = [],
+    tls = [],
   }: RealClusterOptions,
   nodes: readonly NodeAddress[],
 ): string {
@@ -315,6 +349,7 @@ function clusterYaml(
     ...section('storage', storage),
     ...section('log', log),
     ...section('coordination', coordination),
+    ...section('tls', tls),
     '',
   ].join('\n');
 }

@@ -120,6 +120,8 @@ export interface NodePlace {
   readonly env?: Readonly<Record<string, string>>;
   /** A program and its arguments that puts itself in place of the node's: same process, other surroundings. */
   readonly launcher?: readonly string[];
+  /** Arguments of the program; default: it starts this node of its cluster.yaml. */
+  readonly args?: readonly string[];
 }
 
 export class RealNode implements AsyncDisposable {
@@ -147,6 +149,7 @@ export class RealNode implements AsyncDisposable {
     isTls = false,
     env = {},
     launcher = [],
+    args,
   }: NodePlace) {
     this.name = name;
     this.#isTls = isTls;
@@ -156,8 +159,8 @@ export class RealNode implements AsyncDisposable {
     this.grpc = grpc;
     this.http = http;
     const config = join(directory, 'cluster.yaml');
-    const args = ['start', '--node', name, '--config', config, '--data-dir', dataParent];
-    this.#command = [...launcher, process.execPath, HOLDFAST, ...args];
+    const usual = ['start', '--node', name, '--config', config, '--data-dir', dataParent];
+    this.#command = [...launcher, process.execPath, HOLDFAST, ...(args ?? usual)];
   }
 
   /** A node that is set up and not started. */

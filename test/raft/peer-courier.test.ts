@@ -43,6 +43,7 @@ interface Node {
   readonly messages: GroupMessage[];
   readonly batches: number[];
   readonly bulk: string[];
+  readonly gossip: string[];
   readonly refused: string[];
   readonly dropped: GroupMessage[];
 }
@@ -73,6 +74,7 @@ class Cluster {
     const clock = new SimulatedClock(this.world);
     const clocks = new ClockComparison(clock);
     const [messages, batches, bulk]: [GroupMessage[], number[], string[]] = [[], [], []];
+    const gossip: string[] = [];
     const [refused, dropped]: [string[], GroupMessage[]] = [[], []];
     const courier = new PeerCourier({
       transport,
@@ -89,12 +91,13 @@ class Cluster {
         batches.push(all.length);
       },
       onBulk: (from, kind, body) => bulk.push(`${from} ${kind} ${body.toString()}`),
+      onGossip: (from, body) => gossip.push(`${from} ${body.toString()}`),
       onRefused: (peer, reason) => refused.push(`${peer}: ${reason}`),
       led: () => 0,
       onLed: () => undefined,
       onDropped: (message) => dropped.push(message),
     });
-    return { courier, transport, memory, clock, clocks, messages, batches, bulk, refused, dropped };
+    return { courier, transport, memory, clock, clocks, messages, batches, bulk, gossip, refused, dropped };
   }
 
   /** Two nodes that know each other. */
@@ -314,6 +317,35 @@ test('what is not of cores goes by its kind, with the id of its sender', async (
   a.courier.sendBulk(8, PeerMessageKind.snapshotPart, Buffer.from('nobody'));
   await cluster.world.runFor(50);
   expect([b.bulk, cluster.sent.map(({ lane }) => lane)]).toEqual([['1 3 rows'], ['bulk']]);
+});
+
+test('gossip goes by the name of a member, and is not taken of strangers or before its sender is known', async () => {
+  const cluster = new Cluster();
+  const [a, b] = await cluster.pair();
+  a.courier.sendGossip('n2', Buffer.from('news'));
+  a.courier.sendGossip('n9', Buffer.from('nobody'));
+  await cluster.world.runFor(50);
+  expect([b.gossip, cluster.sent.map(({ to, lane }) => `${to} ${lane}`)]).toEqual([
+    ['n1 news'],
+    ['n2 control'],
+  ]);
+  const { message } = cluster.sent.at(-1)!;
+  expect(message[0]).toBe(7);
+  cluster.network.transport('n9').send('n2', message);
+  b.courier.setMembers(MEMBERS.filter(({ name }) => name !== 'n1'));
+  a.transport.send('n2', message);
+  await cluster.world.runFor(50);
+  expect(b.gossip).toHaveLength(1);
+
+  const [early, late] = [cluster.start(1, 'log-1..'), cluster.start(2, 'log-2..')];
+  await cluster.world.runFor(PROBATION_MS);
+  early.courier.sendGossip('n2', Buffer.from('early'));
+  await cluster.world.runFor(50);
+  expect(late.gossip).toEqual([]);
+  settle(late.memory);
+  early.courier.sendGossip('n2', Buffer.from('then'));
+  await cluster.world.runFor(50);
+  expect(late.gossip).toEqual(['n1 then']);
 });
 
 test('clocks are compared by what messages say', async () => {

@@ -18,6 +18,7 @@ import { CallEdge } from '../../node/transport/call-edge.ts';
 import { SimulatedLinks } from '../../node/transport/simulated/simulated-links.ts';
 import { SimulatedServer } from '../../node/transport/simulated/simulated-server.ts';
 import { SimulatedTransport } from '../../node/transport/simulated/simulated-transport.ts';
+import { openAccess } from '../../node/services/access.ts';
 
 const EMPTY = new Uint8Array(0);
 
@@ -135,7 +136,7 @@ export class SmallCluster {
     const edge = new CallEdge({
       clock,
       random: this.random.fork(`edge-${this.#starts}`),
-      authorise: () => 'anyone',
+      authorise: openAccess,
       inFlightBytes: 16 * 1024 * 1024,
       refusal: () => undefined,
       observe: () => undefined,

@@ -1,6 +1,7 @@
 /**
- * `npm run sim -- --seed S [--nodes N] [--faults A,B] [--without-coordination] [--trace]` plays one seed of the world
- * and reports what it did. With `--faults` there are these kinds and no others.
+ * `npm run sim -- --seed S [--nodes N] [--faults A,B] [--without-coordination] [--gossip] [--trace]`
+ * plays one seed of the world and reports what it did. With `--faults` there are these kinds and
+ * no others.
  */
 import { parseArgs } from 'node:util';
 import { FAULT_KINDS, unknownKinds } from './world/nemesis.ts';
@@ -14,6 +15,7 @@ const { values } = parseArgs({
     faults: { type: 'string' },
     trace: { type: 'boolean', default: false },
     'without-coordination': { type: 'boolean', default: false },
+    gossip: { type: 'boolean', default: false },
   },
 });
 if (values.seed === undefined) {
@@ -31,6 +33,7 @@ const played = await play(values.seed, {
   nodes: values.nodes === undefined ? undefined : Number(values.nodes),
   faults,
   coordination: !values['without-coordination'],
+  gossip: values.gossip,
   print: values.trace ? (line) => console.log(line) : undefined,
 });
 if ('error' in played) {

@@ -2,8 +2,10 @@
  * One node's engine on simulated ports, from one seed: starts, is crashed at a chosen
  * place, and is started again on what the crash left.
  */
+import type { AuthSettings } from '../../node/coordination/auth.ts';
 import type { HistoryLimits } from '../../node/coordination/coordination-upkeep.ts';
 import { openEngine, type Engine } from '../../node/main/engine.ts';
+import type { PasswordHash } from '../../node/runtime/scrypt.ts';
 import { SeededRandom } from '../../node/runtime/simulated/seeded-random.ts';
 import { SimulatedClock } from '../../node/runtime/simulated/simulated-clock.ts';
 import { SimulatedDisk } from '../../node/runtime/simulated/simulated-disk.ts';
@@ -21,6 +23,8 @@ export interface NodeSettings {
   readonly queueBytes?: number;
   readonly quotaBytes?: number;
   readonly history?: Partial<HistoryLimits>;
+  readonly auth?: AuthSettings;
+  readonly passwordHash?: PasswordHash;
   /** Least and most time of a read of the store. */
   readLatencyMs?: readonly [number, number];
 }
@@ -51,7 +55,7 @@ export class SimulatedNode {
   async start(): Promise<Engine> {
     this.engine = undefined;
     const { segmentBytes = SEGMENT_BYTES, minFreeBytes = 0, queueBytes = 64 * 1024 * 1024 } = this.settings;
-    const { quotaBytes, history } = this.settings;
+    const { quotaBytes, history, auth, passwordHash } = this.settings;
     this.engine = await openEngine({
       disk: this.disk,
       verifyStore: async () => [],
@@ -70,6 +74,8 @@ export class SimulatedNode {
       queueBytes,
       ...(quotaBytes !== undefined && { quotaBytes }),
       ...(history && { history }),
+      ...(auth && { auth }),
+      ...(passwordHash && { passwordHash }),
       onFailure: (cause, error) => this.failures.push({ cause, error }),
     });
     return this.engine;

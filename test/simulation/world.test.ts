@@ -1,6 +1,6 @@
 /**
  * Clusters and their clients under faults, from seeds. `WORLD_SEEDS=a,b,c` plays these, `WORLD_SEEDS=5000`
- * so many; `NODES=3` fixes the number of nodes.
+ * so many; `NODES=3` fixes the number of nodes. `GOSSIP_SEEDS` is the same for those whose nodes gossip.
  */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
@@ -10,6 +10,7 @@ import { ReportSum, type WorldReport } from './world/report.ts';
 
 const NODES = process.env['NODES'] === undefined ? undefined : Number(process.env['NODES']);
 const SEEDS = seeds(process.env['WORLD_SEEDS'] ?? '100');
+const GOSSIP_SEEDS = seeds(process.env['GOSSIP_SEEDS'] ?? '20');
 /** What has to be done with the coordination, by kind. */
 const WORK = [
   'lock held',
@@ -62,6 +63,16 @@ test(
     for (const seed of SEEDS) sum.add(await report(seed, { nodes: NODES }));
     console.log(sum.text());
     if (SEEDS.length >= ENOUGH) requireMuch(sum);
+  },
+);
+
+test(
+  `${GOSSIP_SEEDS.length} worlds whose nodes gossip: nothing is wrong, and in the end all see all`,
+  { timeout: 3_600_000 },
+  async () => {
+    const sum = new ReportSum();
+    for (const seed of GOSSIP_SEEDS) sum.add(await report(seed, { nodes: NODES, gossip: true }));
+    console.log(sum.text());
   },
 );
 

@@ -6,7 +6,7 @@ import { HoldfastError } from '@holdfast/client/error';
 import type { Clock } from '@holdfast/client/clock';
 import type { PeerLane } from '../../node/runtime/peer-transport.ts';
 import { SystemClock } from '../../node/runtime/system-clock.ts';
-import { SystemRandom } from '../../node/runtime/system-random.ts';
+import { SystemRandom } from '../../client/system-random.ts';
 import type { ByteBudget } from '../../node/services/handler.ts';
 import {
   GrpcPeerTransport,

@@ -31,6 +31,7 @@ import {
 import { serve, type CallContext, type ServedService } from '../../node/services/handler.ts';
 import { CallEdge, type CallRecord } from '../../node/transport/call-edge.ts';
 import { HttpServer, type HttpServerOptions } from '../../node/transport/http-server.ts';
+import { openAccess } from '../../node/services/access.ts';
 
 export class ManualClock implements Clock {
   #nowMs = 5_000;
@@ -266,6 +267,9 @@ function fakeCluster(state: FakeState): ServedService {
   const notAsked = () => Promise.reject(new Error('nobody asks this of the rig'));
   return serve(ClusterService, {
     listMembers: notAsked,
+    watchMembers: () => {
+      throw new Error('nobody asks this of the rig');
+    },
     addMember: notAsked,
     removeMember: notAsked,
     replaceMember: notAsked,
@@ -298,7 +302,7 @@ export class HttpRig {
     this.edge = new CallEdge({
       clock: this.clock,
       random,
-      authorise: () => 'anyone',
+      authorise: openAccess,
       inFlightBytes: 64 * 1024 * 1024,
       refusal: () => this.refusal,
       observe: (record) => {

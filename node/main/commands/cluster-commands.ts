@@ -23,12 +23,29 @@ function addStart(program: Command, setExitCode: (code: ExitCode) => void): void
     .option('--config <file>', 'cluster file', 'cluster.yaml')
     .option('--node <name>', 'start only this node, in this process')
     .option('--data-dir <directory>', 'keep data in DIRECTORY/NAME (default: .holdfast/NAME beside the file)')
+    .option(
+      '--join <addresses>',
+      'join the cluster of the node at this host:port of gRPC, or of several with commas; starts one node, which no file need name',
+    )
+    .option(
+      '--grpc <address>',
+      'with --join: host:port to listen on, where others reach it (default: as the file says, else a free one)',
+    )
+    .option('--http <address>', 'with --join: host:port of its HTTP port (default: likewise)')
+    .option('--zone <name>', 'with --join: where it stands (default: as the file says)')
+    .option('--user <name>', 'with --join: who asks a cluster with permissions (default: HOLDFAST_USER)')
+    .option(
+      '--password-file <file>',
+      'with --join: file with the password of the user (default: HOLDFAST_PASSWORD_FILE, else HOLDFAST_PASSWORD)',
+    )
     .action(async (options) => setExitCode(await (await import('./start.ts')).start(options)));
   withExamples(
     start,
     'holdfast start',
     'holdfast start --node n1',
     'holdfast start --data-dir /var/lib/holdfast',
+    'holdfast start --join 127.0.0.1:7401',
+    'holdfast start --join 10.0.0.1:7401 --node n4 --grpc 10.0.0.4:7401 --http 10.0.0.4:7501',
   );
 }
 
@@ -51,9 +68,16 @@ function addStatus(cluster: Command, setExitCode: (code: ExitCode) => void): voi
 function addMembers(cluster: Command): void {
   const members = cluster
     .command('members')
-    .description('list the members, and what is on its way between them');
-  askingCluster(members).action(async (options) => (await import('./cluster-members.ts')).members(options));
-  withExamples(members, 'holdfast cluster members', 'holdfast cluster members --json');
+    .description('list the members, what each seems to be, and what is on its way between them');
+  askingCluster(members)
+    .option('--watch', 'go on and print what changes; with --json the whole list each time')
+    .action(async (options) => (await import('./cluster-members.ts')).members(options));
+  withExamples(
+    members,
+    'holdfast cluster members',
+    'holdfast cluster members --json',
+    'holdfast cluster members --watch',
+  );
 }
 
 function addAdd(cluster: Command): void {

@@ -1,6 +1,8 @@
-import type { MemberDescription, MemberStatus } from '@holdfast/client/cluster';
+import type { MemberList, MemberUpdate } from '@holdfast/client/cluster';
 import { type ClusterOptions, withCluster } from '../cluster-call.ts';
+import { Interruption, interruption } from '../interruption.ts';
 import { print, printJson, printTable } from '../output.ts';
+import { memberJson, memberListJson, memberState } from '../../transport/member-json.ts';
 
 /** Where a node that is taken in is reached. */
 export interface AddOptions extends ClusterOptions {
@@ -19,18 +21,58 @@ export interface TransferOptions extends ClusterOptions {
   to?: string;
 }
 
+/** Options of `holdfast cluster members`. */
+export interface MembersOptions extends ClusterOptions {
+  watch?: boolean;
+}
+
 /** `holdfast cluster members`. */
-export async function members(options: ClusterOptions): Promise<void> {
-  const list = await withCluster(options, (client, signal) => client.cluster.members({ signal }));
-  if (options.json)
-    return printJson({ members: list.members.map(statusJson), moving_groups: list.movingGroups });
+export async function members(options: MembersOptions): Promise<void> {
+  if (options.watch === true) return watchMembers(options);
+  const list = await withCluster(options, (client, signal) =>
+    client.cluster.members({ signal, local: true }),
+  );
+  return options.json ? printJson(memberListJson(list)) : showList(list);
+}
+
+/** Until somebody ends it: everything first, then what changes; with --json everything each time. */
+async function watchMembers(options: MembersOptions): Promise<void> {
+  await withCluster(options, async (client, hopeless) => {
+    const signal = interruption(hopeless);
+    const seen = new Map<string, string>();
+    try {
+      for await (const update of client.cluster.watchMembers({ signal })) {
+        if (options.json) await printJson(memberListJson(update));
+        else if (seen.size === 0) await showList(update);
+        else await print(changeLines(update, seen));
+        for (const member of update.members) seen.set(member.name, memberState(member));
+        for (const name of update.gone) seen.delete(name);
+      }
+    } catch (error) {
+      if (!(signal.reason instanceof Interruption)) throw error;
+    }
+  });
+}
+
+async function showList({ members: list, movingGroups }: MemberList): Promise<void> {
   await printTable(
-    ['NODE', 'ID', 'MEMBER', 'NODE STATE', 'REPLICAS', 'GRPC', 'HTTP'],
-    list.members.map(({ name, id, state, alive, replicas, grpc, http }) => {
-      return [name, String(id), state, alive ? 'alive' : 'dead', String(replicas), grpc || '-', http || '-'];
+    ['NODE', 'ID', 'MEMBER', 'STATE', 'ZONE', 'REPLICAS', 'GRPC', 'HTTP', 'VERSION'],
+    list.map((member) => {
+      const { name, id, state, zone, replicas, grpc, http, version } = member;
+      const where = [grpc || '-', http || '-', version || '-'];
+      return [name, String(id), state, memberState(member), zone || '-', String(replicas), ...where];
     }),
   );
-  if (list.movingGroups > 0) await print(`\nreplicas of ${groupsText(list.movingGroups)} are on their way\n`);
+  if (movingGroups > 0) await print(`\nreplicas of ${groupsText(movingGroups)} are on their way\n`);
+}
+
+function changeLines({ changed, gone }: MemberUpdate, seen: ReadonlyMap<string, string>): string {
+  const lines = changed.flatMap((member) => {
+    const [before, now] = [seen.get(member.name), memberState(member)];
+    if (before === now) return [];
+    return [`${member.name} is ${now}${before === undefined ? ', a new member' : `, was ${before}`}\n`];
+  });
+  return [...lines, ...gone.map((name) => `${name} is no member any more\n`)].join('');
 }
 
 /** `holdfast cluster add`. */
@@ -77,13 +119,4 @@ const SEE = 'See `holdfast cluster members`.\n';
 
 function groupsText(count: number): string {
   return `${count} ${count === 1 ? 'group' : 'groups'}`;
-}
-
-function memberJson({ id, name, nodeId, grpc, http, state, replaces }: MemberDescription) {
-  const endpoints = { grpc: grpc || null, http: http || null };
-  return { id, name, node_id: nodeId, endpoints, member_state: state, replaces: replaces ?? null };
-}
-
-function statusJson(status: MemberStatus) {
-  return { ...memberJson(status), state: status.alive ? 'alive' : 'dead', replicas: status.replicas };
 }

@@ -3,6 +3,7 @@ import {
   GroupRole,
   type GroupStatus,
   GroupStatusSchema,
+  Liveness,
   NodeState,
   type NodeStatus,
   type GetStatusResponse,
@@ -22,6 +23,8 @@ interface NodeJson {
   state: string;
   endpoints: { grpc: string; http: string | null };
   version?: string;
+  /** What the others hold it for, if one of them said. */
+  liveness?: string;
 }
 
 /** `holdfast cluster status`. Every node is asked for itself, so that none hides behind another. */
@@ -31,7 +34,7 @@ export async function status(options: ClusterOptions): Promise<ExitCode> {
   const others = heardOf(named, first);
   const endpoints = [...named, ...others];
   const asked = [...first, ...(await Promise.all(others.map((endpoint) => ask(endpoint, options))))];
-  const nodes = merged(endpoints, asked);
+  const nodes = merged(endpoints, asked).map((node) => ({ ...node, ...livenessOf(node, asked) }));
   const ids = asked.flatMap((answer) => (answer instanceof CommandFailure ? [] : [answer.clusterId]));
   const clusterId = ids.find((id) => id !== '') ?? ids[0] ?? null;
   if (options.json) await printJson({ cluster_id: clusterId, nodes });
@@ -51,7 +54,7 @@ async function show(nodes: readonly NodeJson[], asked: readonly Answer[]): Promi
     return [String(own.groups.length), String(leads)];
   };
   await printTable(
-    ['NODE', 'STATE', 'REPLICAS', 'LEADS', 'PID', 'GRPC', 'HTTP', 'VERSION'],
+    ['NODE', 'STATE', 'SEEN', 'REPLICAS', 'LEADS', 'PID', 'GRPC', 'HTTP', 'VERSION'],
     nodes.map((node) => row(node, led(node.name))),
   );
   for (const { name, waitsFor } of answered) if (waitsFor !== '') await print(`${name} waits: ${waitsFor}\n`);
@@ -106,6 +109,14 @@ function merged(endpoints: readonly KnownEndpoint[], asked: readonly Answer[]): 
       });
   });
   return [...found.values()].sort((a, b) => ((a.name ?? '') < (b.name ?? '') ? -1 : 1));
+}
+
+/** What the first that answered holds a node for; a node says more of the others than of itself. */
+function livenessOf({ name }: NodeJson, answers: readonly Answer[]): Pick<NodeJson, 'liveness'> {
+  const told = answers.flatMap((answer) => (answer instanceof CommandFailure ? [] : answer.nodes));
+  const known = told.filter((node) => node.name === name && node.liveness !== Liveness.UNSPECIFIED);
+  const said = known.find(({ pid }) => pid === 0) ?? known[0];
+  return said === undefined ? {} : { liveness: Liveness[said.liveness].toLowerCase() };
 }
 
 const STATES: Readonly<Record<NodeState, string>> = {
@@ -180,10 +191,11 @@ function replicasText({ voters, learners, followers }: GroupStatus): string {
   );
 }
 
-function row({ name, state, pid, endpoints, version }: NodeJson, led: readonly string[]): string[] {
+function row({ name, state, liveness, pid, endpoints, version }: NodeJson, led: readonly string[]): string[] {
   return [
     name ?? '?',
     state,
+    liveness ?? '-',
     ...led,
     pid === null ? '-' : String(pid),
     endpoints.grpc,

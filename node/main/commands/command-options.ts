@@ -17,6 +17,11 @@ export function askingCluster(command: Command): Command {
     .option('--key <file>', 'TLS: key of the certificate (default: HOLDFAST_KEY)')
     .option('--server-name <name>', 'TLS: name in the certificates of the nodes (default: the host)')
     .option('--tls', 'TLS with the authorities that Node.js knows')
+    .option('--user <name>', 'who asks, of a cluster with permissions (default: HOLDFAST_USER)')
+    .option(
+      '--password-file <file>',
+      'file with the password of the user (default: HOLDFAST_PASSWORD_FILE, else HOLDFAST_PASSWORD)',
+    )
     .option('--timeout <duration>', 'greatest time of a call: 500ms, 5s, 1m (default: 5s)', timeout);
 }
 

@@ -19,23 +19,42 @@ export interface StartOptions {
   node?: string;
   dataDir?: string;
   json?: boolean;
+  /** Addresses of nodes of a cluster; what follows is of a node that joins it. */
+  join?: string;
+  grpc?: string;
+  http?: string;
+  zone?: string;
+  user?: string;
+  passwordFile?: string;
 }
 
 /** `holdfast start`. */
 export async function start(options: StartOptions): Promise<ExitCode> {
   requireNode22();
   outliveReaders();
-  const config = loadClusterFile(options.config);
   // Before the first use of the pool. The default of 4 threads lets a few synced writes hold up every read.
   process.env['UV_THREADPOOL_SIZE'] ??= '16';
+  if (options.join !== undefined)
+    return (await import('./start-joining.ts')).startJoining(options.join, options);
+  refuseJoinOptions(options);
+  const config = loadClusterFile(options.config);
   if (options.node === undefined) {
-    const plans = config.nodes.map((node) => planOf(node, options));
+    const plans = config.nodes.map((node) => nodePlan(node, options));
     return startCluster({ config, plans, json: options.json ?? false });
   }
   const node = findNode(config, options.node);
   // Loaded only now: the process that merely starts others needs none of what a node does.
   const { startNode } = await import('../start-node.ts');
-  return startNode({ config, plan: planOf(node, options), json: options.json ?? false });
+  return startNode({ config, plan: nodePlan(node, options), json: options.json ?? false });
+}
+
+function refuseJoinOptions(options: StartOptions): void {
+  const stray = (['grpc', 'http', 'zone', 'user', 'passwordFile'] as const).find(
+    (name) => options[name] !== undefined,
+  );
+  if (stray === undefined) return;
+  const flag = stray === 'passwordFile' ? 'password-file' : stray;
+  throw usageFailure(`--${flag} is of a node that joins a cluster: give --join host:port as well`);
 }
 
 function findNode(config: ClusterConfig, name: string): NodeConfig {
@@ -49,9 +68,10 @@ function findNode(config: ClusterConfig, name: string): NodeConfig {
   );
 }
 
-function planOf(node: NodeConfig, options: StartOptions): NodePlan {
+/** `more`: further arguments of the command that starts this node by itself. */
+export function nodePlan(node: NodeConfig, options: StartOptions, more: readonly string[] = []): NodePlan {
   const directory = options.dataDir === undefined ? node.data : resolve(options.dataDir, node.name);
-  const own = ['start', '--config', options.config, '--node', node.name];
+  const own = ['start', '--config', options.config, '--node', node.name, ...more];
   const args = options.dataDir === undefined ? own : [...own, '--data-dir', options.dataDir];
   return {
     node,

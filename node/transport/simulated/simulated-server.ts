@@ -98,7 +98,9 @@ export class SimulatedServer implements Listener {
         routes: frame.routes,
         requestId: undefined,
         traceparent: undefined,
+        token: undefined,
         authorization: undefined,
+        peer: () => '',
       });
       this.#serve(end, frame, served, admitted, budget, calls);
     } catch (error) {

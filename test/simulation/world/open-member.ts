@@ -38,6 +38,11 @@ export function openMember(options: MemberOptions): Promise<Engine> {
   return openEngine({ ...engineOptions, peers, forwarding });
 }
 
+/** What a member says of itself. */
+export function gossipOf({ address: grpc }: Member): EngineOptions['gossip'] {
+  return { meta: { zone: '', datacentre: '', grpc, http: '', version: 'simulated' } };
+}
+
 /** What the world looks at in one replica of a group. */
 export interface ReplicaView {
   readonly group: number;

@@ -30,6 +30,7 @@ export class Recovery {
     await this.#settleCalls();
     await this.#probe('after the faults');
     const recoveryMs = scheduler.nowMs() - startedMs;
+    if (this.#world.settings.gossip) await this.#seeEachOther('after the faults');
     await this.#world.coordination?.finish();
     await compareReplicas(this.#world, BOUND_MS);
     await this.#readAll();
@@ -37,6 +38,7 @@ export class Recovery {
     await this.#losePower();
     await this.#probe('after the last loss of power');
     await this.#readAll();
+    if (this.#world.settings.gossip) await this.#seeEachOther('after the last loss of power');
     this.#requireRefusals();
     this.#world.checkOneCluster();
     return recoveryMs;
@@ -81,6 +83,33 @@ export class Recovery {
       throw new CheckFailure('liveness', `no write to the partition of ${keyspace}/${key} ${when}`);
     });
     await this.#world.finish(Promise.all(probes), BOUND_MS, 'liveness', `writing to all partitions ${when}`);
+  }
+
+  /** Where nodes gossip: each that runs holds the others that run for alive, and nobody else. */
+  async #seeEachOther(when: string): Promise<void> {
+    let wrong = '';
+    const isSo = () => {
+      wrong = this.#misjudged();
+      return wrong === '';
+    };
+    if (await this.#world.until(isSo, BOUND_MS)) return;
+    throw new CheckFailure('gossip', `${when}: ${wrong}`);
+  }
+
+  /** A member that a node takes for something else than it is; empty: there is none. */
+  #misjudged(): string {
+    const { nodes } = this.#world;
+    const running = new Set(
+      nodes.flatMap(({ state, engine }) => (state === 'up' && engine ? engine.host.self : [])),
+    );
+    for (const { state, engine, name } of nodes) {
+      if (state !== 'up' || engine === undefined) continue;
+      for (const member of engine.members.current.members) {
+        const held = engine.gossip!.stateOf(member);
+        if ((held === 'alive') !== running.has(member.id)) return `${name} holds ${member.name} for ${held}`;
+      }
+    }
+    return '';
   }
 
   async #readAll(): Promise<void> {

@@ -38,7 +38,8 @@ export class WorldClient {
       maxQueuedBytes: settings.maxQueuedBytes,
       routes: random.fork('routes').chance(settings.routing) ? '1' : undefined,
     });
-    const options = resolveOptions({ endpoints, timeout: settings.timeoutMs }, {});
+    const { timeoutMs: timeout, gossip: discover } = settings;
+    const options = resolveOptions({ endpoints, timeout, discover }, {});
     this.holdfast = new Holdfast(options, { clock: this.clock, random: random.fork('client'), transport });
   }
 

@@ -41,8 +41,10 @@ import { SimulatedServer } from '../../../node/transport/simulated/simulated-ser
 import { SimulatedTransport } from '../../../node/transport/simulated/simulated-transport.ts';
 import { startingError, stoppingError } from './node-errors.ts';
 import type { NodeSurroundings } from './node-surroundings.ts';
-import { LOG_SECURES_ITS_END, openMember, type Member } from './open-member.ts';
+import { gossipOf, LOG_SECURES_ITS_END, openMember, type Member } from './open-member.ts';
+import { openAccess } from '../../../node/services/access.ts';
 
+const ANSWERED = /\/(?:Introduce|GetStatus)$/;
 const WALL_START_MS = 1_760_000_000_000;
 /** Capacity of a disk that is not short of space. */
 export const ROOMY_BYTES = 2 ** 40;
@@ -99,6 +101,8 @@ export class WorldNode {
   #stopping = new AbortController();
   #server: SimulatedServer | undefined;
   #founder: Founder | undefined;
+  /** What it says of its directory while it asks to be given up. */
+  #own = { node_id: '', incarnation: 1 };
   /** The cluster that its directory belongs to, once it does. */
   clusterId: string | undefined;
   /** Faults of the disk that this process met. */
@@ -335,6 +339,7 @@ export class WorldNode {
       queueBytes: settings.queueBytes,
       entryCacheBytes: settings.entryCacheBytes,
       leaseCheckpointMs: settings.leaseCheckpointMs,
+      gossip: settings.gossip ? gossipOf(this.member) : undefined,
       onFailure: (cause, error) => this.#onStorageFailure(cause, error),
       observe: {
         logBatch: () => undefined,
@@ -372,6 +377,7 @@ export class WorldNode {
     const edge = (this.edge = this.#createEdge());
     const stopping = this.#stopping.signal;
     const engine = () => this.engine!;
+    const own = (this.#own = { node_id: '', incarnation: 1 });
     const facts = {
       name: this.name,
       version: 'simulated',
@@ -381,18 +387,24 @@ export class WorldNode {
       startedAtMs: clock.wallMs(),
       isStopping: () => stopping.aborted,
       waitsFor: () => '',
-      isDamaged: () => false,
+      isDamaged: () => own.node_id !== '',
     };
-    const observe = () => undefined;
-    const status = statusSource(() => this.engine, facts, { node_id: '', incarnation: 1 });
+    const status = statusSource(() => this.engine, facts, own);
     this.#server = new SimulatedServer({
       process,
       clock,
       edge,
       services: [
-        ...engineServices(engine, { clock, observe, stopping }),
+        ...engineServices(engine, { clock, observe: () => undefined, stopping }),
         deferredService(ForwardService, () => forwardService({ ...engine(), clock })),
-        clusterService({ status, members: () => engine().changes, leaders: () => engine().transfer }),
+        clusterService({
+          status,
+          members: () => engine().changes,
+          leaders: () => engine().transfer,
+          seen: () => engine().seen,
+          clock,
+          stopping,
+        }),
         bootstrapService({ introduction: () => this.#introduction(), rebuilds: () => engine().rebuilds }),
       ],
       connectionInFlightBytes: settings.connectionInFlightBytes,
@@ -429,7 +441,7 @@ export class WorldNode {
   #refusal(method: string, signal: AbortSignal): HoldfastError | undefined {
     if (signal.aborted) return stoppingError();
     if (this.engine !== undefined) return undefined;
-    return method.endsWith('/Introduce') && this.#founder !== undefined ? undefined : startingError();
+    return this.#founder !== undefined && ANSWERED.test(method) ? undefined : startingError();
   }
 
   #createEdge(): CallEdge {
@@ -437,7 +449,7 @@ export class WorldNode {
     return new CallEdge({
       clock: this.clock,
       random: this.#fork('edge'),
-      authorise: () => 'anyone',
+      authorise: openAccess,
       inFlightBytes: this.#around.settings.inFlightBytes,
       refusal: (method) => this.#refusal(method, signal),
       observe: () => undefined,
@@ -494,8 +506,10 @@ export class WorldNode {
   /** As node/main/node.ts does. */
   async #beginAnew(): Promise<void> {
     const { disk, clock, process } = this;
+    const identity = (await readIdentity(disk))!;
+    this.#own.node_id = identity.node_id;
     const next = await givenUp({
-      identity: (await readIdentity(disk))!,
+      identity,
       disk,
       random: this.#fork('anew'),
       clock,
