@@ -85,8 +85,6 @@ export interface HostObserver {
 }
 
 export class GroupHost {
-  /** Asked when another node says something of a group of which no replica is here: may add one. */
-  onUnknownGroup: (group: number) => GroupReplica | undefined = () => undefined;
   /** Told of gossip: the name of its sender, and what it says. */
   onGossip: (from: string, message: Buffer) => void = () => undefined;
   /** Who leads how many of the groups. */
@@ -112,6 +110,7 @@ export class GroupHost {
   #failure: FailureCause | undefined;
   #replayed = 0;
   readonly #proposing: Proposing;
+  readonly #unknownGroup: ((group: number) => void)[] = [];
 
   constructor(options: GroupHostOptions) {
     this.#options = options;
@@ -324,9 +323,14 @@ export class GroupHost {
     return this.#recovery.complete();
   }
 
-  /** Group 0 names other groups now, which are yet to be added: the log forgets nothing until then. */
-  expectGroups(): void {
-    this.#recovery.expectGroups();
+  /** Group 0 names other groups now: the log forgets nothing until what this returns is called, when they were added. */
+  expectGroups(): () => void {
+    return this.#recovery.expectGroups();
+  }
+
+  /** Has `listener` told when another node says something of a group of which no replica is here: it may add one. */
+  onUnknownGroup(listener: (group: number) => void): void {
+    this.#unknownGroup.push(listener);
   }
 
   /** Whether a command of this size fits into the queue now. Invariant 3. */
@@ -585,7 +589,7 @@ export class GroupHost {
     try {
       for (const { group, message } of messages) {
         if (message.to !== this.#options.self.id) continue;
-        const replica = this.#replicas.get(group) ?? this.onUnknownGroup(group);
+        const replica = this.#replicas.get(group) ?? this.#findUnknown(group);
         if (replica === undefined) continue;
         if (message.type === 'timeoutNow' && this.leaderships.isLeaving) continue; // it would be handed on at once
         if (message.type === 'snapshot') this.#snapshots.receiver.offer(replica, message);
@@ -595,6 +599,11 @@ export class GroupHost {
     } catch (error) {
       this.#onError(error);
     }
+  }
+
+  #findUnknown(group: number): GroupReplica | undefined {
+    for (const listener of this.#unknownGroup) listener(group);
+    return this.#replicas.get(group);
   }
 
   #onCore<T>(group: number, ask: (replica: GroupReplica) => T): T | Refused {

@@ -49,7 +49,7 @@ class FollowerRig {
       canReadNow: () => this.canReadNow,
       awaitRead: (_: number, waiter: ReadWaiter) => this.waiting.push(waiter),
       isLeader: () => false,
-      expectGroups: () => undefined,
+      expectGroups: () => () => undefined,
       completeRecovery: () => Promise.resolve(),
       leaderOf: () => this.leader,
       notLed: () => ({ leader: this.leader }),
