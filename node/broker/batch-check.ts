@@ -80,7 +80,10 @@ function contentProblem(batch: Buffer): BatchProblem | undefined {
     if (batch.readUInt32BE(at) >= 0x20_0000) return corrupt(`a number at byte ${at} is too large`, at);
   const isPlain = batch[5] === 0;
   if (isPlain && unpacked !== batch.length - BATCH_HEADER_BYTES)
-    return corrupt(`its records have ${batch.length - BATCH_HEADER_BYTES} bytes, and say ${unpacked}`, unpacked);
+    return corrupt(
+      `its records have ${batch.length - BATCH_HEADER_BYTES} bytes, and say ${unpacked}`,
+      unpacked,
+    );
   if (unpacked > MAX_UNCOMPRESSED_BYTES)
     return corrupt(`its records would have ${unpacked} bytes, limit ${MAX_UNCOMPRESSED_BYTES}`, unpacked);
   // A record has five bytes at least: distance of offset and time, key, value, headers.

@@ -7,7 +7,7 @@
  *  3. Files are removed only when the rows that do not speak of them any more are durable.
  */
 import type { Clock } from '@holdfast/client/clock';
-import { PartitionLog, type Frame, type FoundFrames } from './log/partition-log.ts';
+import { PartitionLog, type FoundFrames, type Frame } from './log/partition-log.ts';
 import { SegmentFiles } from './log/segment-files.ts';
 import { decodePiece, encodePiece } from './log-pieces.ts';
 import type { Compact } from './partition-command.ts';
@@ -113,7 +113,9 @@ export class PartitionLogs implements GroupFiles {
     const directories = await disk.list(TOPICS);
     const wanted = (name: string) =>
       generation === undefined ? name.startsWith(`${group}-`) : name === nameOf(group, generation);
-    for (const name of new Set([...directories, ...this.#logs.keys(), ...this.#filling.keys()].filter(wanted)))
+    for (const name of new Set(
+      [...directories, ...this.#logs.keys(), ...this.#filling.keys()].filter(wanted),
+    ))
       await this.#remove(name);
   }
 
@@ -139,9 +141,9 @@ export class PartitionLogs implements GroupFiles {
       this.#filling.delete(name);
       await filled.close();
     }
-    const { disk, clock } = this.#options;
+    const { clock } = this.#options;
     const directory = `${TOPICS}/${name}`;
-    return PartitionLog.open({ disk, clock, files: this.#files, directory, logStart, logEnd, ...layout });
+    return PartitionLog.open({ clock, files: this.#files, directory, logStart, logEnd, ...layout });
   }
 
   async #remove(name: string): Promise<void> {
@@ -152,7 +154,7 @@ export class PartitionLogs implements GroupFiles {
     this.#filling.delete(name);
     await filling?.close();
     await known?.close();
-    await PartitionLog.removeAll(this.#options.disk, this.#files, `${TOPICS}/${name}`);
+    await PartitionLog.removeAll(this.#files, `${TOPICS}/${name}`);
   }
 
   #fail(error: Error): void {
@@ -176,7 +178,8 @@ export class MachineLog {
   /** What came before the files were open. */
   #early: Frame[] = [];
   #earlyBytes = 0;
-  #lastCompact: Compact | undefined;
+  /** What is to be compacted. */
+  #order: Compact | undefined;
   #layout: LogLayout;
   #isClosed = false;
   #stored: { start: number; end: number };
@@ -233,26 +236,18 @@ export class MachineLog {
     if (!this.#isClosed) await log.sync();
   }
 
-  trimStart(start: number): void {
+  /** The log has another start; its files go when the rows that say so are durable. */
+  noteTrim(): void {
     this.#options.onDirty(this);
-    this.#log?.trimStart(start);
   }
 
-  /** In the background, one after the other; whoever is asked again meanwhile does the last. */
+  /**
+   * In the background, when the rows that say so are durable: a crash that brings back older rows
+   * must find the records that those speak of. Of several orders the last is carried out.
+   */
   compact(compaction: Compact): void {
-    const isWaiting = this.#lastCompact !== undefined;
-    this.#lastCompact = compaction;
-    if (isWaiting) return;
-    this.#compacting = this.#compacting
-      .then(() => this.#opening)
-      .then(async (log) => {
-        const last = this.#lastCompact!;
-        this.#lastCompact = undefined;
-        if (!this.#isClosed) await log.compact(last);
-      })
-      .catch((error: unknown) => {
-        if (!this.#isClosed) this.#options.onFailure(error as Error);
-      });
+    this.#order = compaction;
+    this.#options.onDirty(this);
   }
 
   /** From now on. */
@@ -265,6 +260,7 @@ export class MachineLog {
   noteStored(start: number, end: number): void {
     this.#stored = { start, end };
     this.#log?.noteStored(start);
+    this.#startCompaction();
   }
 
   /** What the rows of the store speak of. */
@@ -280,11 +276,22 @@ export class MachineLog {
     await log?.close();
   }
 
+  #startCompaction(): void {
+    const order = this.#order;
+    if (order === undefined || this.#stored.end < order.upTo) return;
+    this.#order = undefined;
+    this.#compacting = this.#compacting
+      .then(() => this.#opening)
+      .then((log) => (this.#isClosed ? undefined : log.compact(order)))
+      .catch((error: unknown) => {
+        if (!this.#isClosed) this.#options.onFailure(error as Error);
+      });
+  }
+
   #apply(log: PartitionLog): void {
     log.setLayout(this.#layout);
     for (const frame of this.#early.splice(0)) log.append(frame);
     this.#earlyBytes = 0;
-    log.trimStart(this.#options.bounds.start);
   }
 
   /** One bad batch condemns the store: it is never skipped. */
@@ -292,7 +299,8 @@ export class MachineLog {
     try {
       return await reading;
     } catch (error) {
-      if (!this.#isClosed && (error as Error).name === 'StoreDamaged') this.#options.onFailure(error as Error);
+      if (!this.#isClosed && (error as Error).name === 'StoreDamaged')
+        this.#options.onFailure(error as Error);
       throw error;
     }
   }

@@ -107,7 +107,11 @@ export class PartitionMachine implements StateMachine {
   /** Producers that the partition remembers, by id. */
   async producers(after: number, limit: number): Promise<{ producers: KnownProducer[]; more: boolean }> {
     const family = `${this.#prefix}p`;
-    const { rows, more } = await this.#rows.range(`${producerRow(family, after)}\0`, prefixEnd(family), limit);
+    const { rows, more } = await this.#rows.range(
+      `${producerRow(family, after)}\0`,
+      prefixEnd(family),
+      limit,
+    );
     const producers = rows.map(([row, content]) => ({
       id: Number.parseInt(row.slice(family.length), 16),
       lastSeenMs: ProducerMemory.decode(content).lastSeenMs,
@@ -125,7 +129,11 @@ export class PartitionMachine implements StateMachine {
       throw new RangeError(`command ${kind} of unknown version ${version} of a partition`);
     switch (kind) {
       case PartitionCommandKind.append:
-        return this.#append(bytes, (command.decoded as BatchHeader | undefined) ?? batchHeader(bytes), stampMs);
+        return this.#append(
+          bytes,
+          (command.decoded as BatchHeader | undefined) ?? batchHeader(bytes),
+          stampMs,
+        );
       case PartitionCommandKind.commitOffset:
         return this.#commit(decodeCommit(bytes), stampMs);
       case PartitionCommandKind.claimOffset:
@@ -222,7 +230,7 @@ export class PartitionMachine implements StateMachine {
     if (start > this.#bounds.end) return refused('OFFSET_OUT_OF_RANGE', start, this.#bounds.end);
     if (start <= this.#bounds.start) return DONE;
     this.#bounds.start = start;
-    this.log.trimStart(start);
+    this.log.noteTrim();
     this.#move();
     return DONE;
   }

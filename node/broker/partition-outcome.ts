@@ -52,7 +52,11 @@ export function encodeOutcome(outcome: PartitionOutcome): Uint8Array {
       return new ByteWriter(1).u8(0).finish();
     case 'appended': {
       const { baseOffset = NONE, isDuplicate } = outcome;
-      return new ByteWriter(10).u8(1).u64(baseOffset).u8(isDuplicate ? 1 : 0).finish();
+      return new ByteWriter(10)
+        .u8(1)
+        .u64(baseOffset)
+        .u8(isDuplicate ? 1 : 0)
+        .finish();
     }
     case 'offset': {
       const { offset = NONE, metadata, generation } = outcome;

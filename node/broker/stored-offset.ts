@@ -18,7 +18,10 @@ export class StoredOffset implements LiveRow {
   }
 
   encode(): Uint8Array {
-    const writer = new ByteWriter(40).u64(this.offset + 1).u64(this.generation).u64(this.storedAtMs);
+    const writer = new ByteWriter(40)
+      .u64(this.offset + 1)
+      .u64(this.generation)
+      .u64(this.storedAtMs);
     return writer.bytes(Buffer.from(this.metadata)).finish();
   }
 

@@ -58,7 +58,7 @@ const BOUNDS: Readonly<Record<Exclude<keyof TopicSettings, 'cleanupPolicy'>, Bou
 /** What was asked for, over what is. Error: INVALID_FIELD. */
 export function settingsWith(
   before: TopicSettings,
-  wanted: Partial<Record<keyof TopicSettings, number | bigint>>,
+  wanted: { readonly [K in keyof TopicSettings]?: number | bigint | undefined },
 ): TopicSettings {
   const settings = { ...before };
   const { cleanupPolicy } = wanted;
@@ -102,7 +102,13 @@ export function checkGroupName(name: string): void {
 }
 
 /** A refused request: nothing was done. */
-export function refuse(reason: Reason, field: string, message: string, actual = '', limit = ''): HoldfastError {
+export function refuse(
+  reason: Reason,
+  field: string,
+  message: string,
+  actual = '',
+  limit = '',
+): HoldfastError {
   return new HoldfastError({ reason, field, message, actual, limit, outcome: 'NOT_APPLIED' });
 }
 

@@ -25,7 +25,10 @@ export class TopicPartition implements GroupPlace {
   readonly #waiters = new Set<() => void>();
 
   constructor(
-    of: Pick<TopicPartition, 'topic' | 'number' | 'group' | 'arc' | 'replication' | 'firstReplicas' | 'settings'>,
+    of: Pick<
+      TopicPartition,
+      'topic' | 'number' | 'group' | 'arc' | 'replication' | 'firstReplicas' | 'settings'
+    >,
   ) {
     this.topic = of.topic;
     this.number = of.number;

@@ -19,8 +19,21 @@ import { groupPrefix, prefixEnd } from '../storage/row-key.ts';
 import type { RowStore } from '../storage/row-store.ts';
 import { PartitionMachine } from './partition-machine.ts';
 import type { PartitionLogs } from './partition-logs.ts';
-import { TOPICS, decodeTopic, encodeTopic, settingsMessage, settingsOf, topicArcs } from './topic-descriptor.ts';
-import { checkTopicName, refuse, unknownPartition, unknownTopic, type TopicSettings } from './topic-limits.ts';
+import {
+  TOPICS,
+  decodeTopic,
+  encodeTopic,
+  settingsMessage,
+  settingsOf,
+  topicArcs,
+} from './topic-descriptor.ts';
+import {
+  checkTopicName,
+  refuse,
+  unknownPartition,
+  unknownTopic,
+  type TopicSettings,
+} from './topic-limits.ts';
 import { TopicPartition } from './topic-partition.ts';
 
 const NEXT_TOPIC = '/holdfast/topic-ids/next';
@@ -291,7 +304,15 @@ export class Topics {
       const [arc] = topicArcs(name, number, number + 1, descriptor.partitions.length) as [number];
       const { firstReplicas } = one;
       const group = Number(one.group);
-      const partition = new TopicPartition({ topic: name, number, group, arc, replication, firstReplicas, settings });
+      const partition = new TopicPartition({
+        topic: name,
+        number,
+        group,
+        arc,
+        replication,
+        firstReplicas,
+        settings,
+      });
       this.#add(partition);
       return partition;
     });

@@ -3,10 +3,16 @@
  * directory in the one order that is safe. Knows no network, so a simulation runs it
  * as it is.
  */
+import { Broker } from '../broker/broker.ts';
+import { BrokerUpkeep } from '../broker/upkeep.ts';
+import { PartitionLogs } from '../broker/partition-logs.ts';
+import { Producers } from '../broker/producers.ts';
+import { Topics } from '../broker/topics.ts';
 import { admission, type Admission } from '../cluster/admission.ts';
 import { Forwarder, type ObserveForwarded } from '../cluster/forwarder.ts';
 import { ClusterMembers } from '../cluster/cluster-members.ts';
 import { GroupPlacements } from '../cluster/group-placements.ts';
+import type { FirstPlacement } from '../cluster/placed-groups.ts';
 import { GroupRoutes } from '../cluster/group-routes.ts';
 import { LeaderCalls } from '../cluster/leader-calls.ts';
 import { LeaderBalancer } from '../cluster/leader-balancer.ts';
@@ -35,6 +41,7 @@ import { Sequences } from '../coordination/sequences.ts';
 import type { Sessions } from '../coordination/sessions.ts';
 import { Ids } from '../ids/ids.ts';
 import { KeyValue, type OtherNodes } from '../kv/key-value.ts';
+import type { Transport } from '@holdfast/client/transport';
 import { Keyspaces } from '../kv/keyspaces.ts';
 import { Sweeper } from '../kv/sweeper.ts';
 import { GroupHost } from '../raft/group-host.ts';
@@ -108,6 +115,16 @@ export interface Engine {
   readonly sequences: Sequences;
   readonly keyspaces: Keyspaces;
   readonly kv: KeyValue;
+  /** Topics of messages. */
+  readonly topics: Topics;
+  readonly broker: Broker;
+  readonly producers: Producers;
+  /** Files of partitions of topics. */
+  readonly partitionLogs: PartitionLogs;
+  /** Reads by other nodes; undefined: there are none. */
+  readonly reads: RemoteReads | undefined;
+  /** How calls reach other nodes; undefined: there are none. */
+  readonly forwarding: Transport | undefined;
   /** Copies of partitions by other nodes; undefined: there are none. */
   readonly saves: RemoteSaves | undefined;
   readonly admission: Admission;
@@ -177,7 +194,8 @@ class EngineAssembly {
   async open(): Promise<Engine> {
     const { clock, random, disk, minFreeBytes, onSpaceChange, forwarding } = this.#options;
     const { log, recovered, tornBytes } = await this.#openLog();
-    const rows = this.#openRows(log);
+    const logs = this.#openPartitionLogs();
+    const rows = this.#openRows(log, logs);
     this.#compareMarks(log, rows);
     const host = this.#openHost(log, rows, recovered);
     let space: SpaceGuard | undefined;
@@ -196,23 +214,21 @@ class EngineAssembly {
     const auth = this.#createAuth(coordination);
     const members = this.#followMembers(coordination, host);
     const placements = await GroupPlacements.open(coordination);
-    const keyspaces = await Keyspaces.open({
-      tree: coordination,
-      placements,
-      eligible: () =>
-        membersOf(
-          members.current.members.filter(({ state }) => state === 'active'),
-          host,
-        ),
-      host,
-      rows,
-      clock,
-      onRemoveFailure: (error) => host.stopServing('storage failed', error),
-    });
+    const eligible = () =>
+      membersOf(
+        members.current.members.filter(({ state }) => state === 'active'),
+        host,
+      );
+    const onRemoveFailure = (error: Error) => host.stopServing('storage failed', error);
+    const common = { tree: coordination, placements, eligible, host, rows, clock, onRemoveFailure };
+    const keyspaces = await Keyspaces.open({ ...common, others: () => topics?.partitions() ?? [] });
+    const topics: Topics = await Topics.open({ ...common, logs, others: () => keyspaces.partitions() });
+    const groups = () => [...keyspaces.partitions(), ...topics.partitions()];
     let isRecovered = false;
     const recovery = host.completeRecovery().then(() => {
       isRecovered = true;
       keyspaces.removeOrphans();
+      topics.removeOrphans();
     });
     recovery.catch(() => undefined); // the host has said why
     if (host.members.length === 1) {
@@ -242,6 +258,7 @@ class EngineAssembly {
     const history = { ...DEFAULT_HISTORY, ...this.#options.history };
     const coordinationUpkeep = new CoordinationUpkeep(coordination, clock, history);
     const sweeper = new Sweeper(host, rows, clock, keyspaces);
+    const brokerUpkeep = new BrokerUpkeep({ host, clock, partitions: () => topics.partitions() });
     const scrubber = new Scrubber({
       rows,
       clock,
@@ -254,7 +271,7 @@ class EngineAssembly {
       tornBytes,
     };
     const balancer = new LeaderBalancer(host, clock, random);
-    const upkeep = this.#createUpkeep({ host, tree: coordination, members, placements, keyspaces });
+    const upkeep = this.#createUpkeep({ host, tree: coordination, members, placements, groups });
     const handOver = () => {
       balancer.stop();
       const handedOver = host.handOverAll();
@@ -272,9 +289,12 @@ class EngineAssembly {
       await reclaimer.stop();
       await coordinationUpkeep.stop();
       await sweeper.stop();
+      await brokerUpkeep.stop();
       await scrubber.stop();
       await keyspaces.stop();
+      await topics.stop();
       await host.stop();
+      await logs.stop();
       await log.close();
       await this.#store.close();
     };
@@ -285,7 +305,7 @@ class EngineAssembly {
       host,
       members,
       gossip,
-      seen: this.#see(members, placements, keyspaces),
+      seen: this.#see(members, placements, groups),
       changes: upkeep.changes,
       transfer: upkeep.transfer,
       rebuilds: upkeep.rebuilds,
@@ -300,6 +320,12 @@ class EngineAssembly {
       sequences: new Sequences(coordination),
       keyspaces,
       kv,
+      topics,
+      broker: new Broker({ host, clock, admission: admit, routes, forwarder: others?.forwarder }),
+      producers: new Producers({ tree: coordination, catchUp: () => topics.catchUp() }),
+      partitionLogs: logs,
+      reads: others?.reads,
+      forwarding,
       saves: forwarding && new RemoteSaves({ clock, transport: forwarding, routes }),
       admission: admit,
       forwardedBytes: () => others?.forwarder.queuedBytes ?? 0,
@@ -383,11 +409,21 @@ class EngineAssembly {
     return { log, recovered, tornBytes };
   }
 
-  #openRows(log: WriteAheadLog): RowStore {
+  #openPartitionLogs(): PartitionLogs {
+    const { disk, clock } = this.#options;
+    const onFailure = (error: Error) => {
+      const cause = error.name === 'StoreDamaged' ? 'storage damaged' : 'storage failed';
+      this.#host?.stopServing(cause, error);
+    };
+    return new PartitionLogs({ disk, clock, onFailure });
+  }
+
+  #openRows(log: WriteAheadLog, files: PartitionLogs): RowStore {
     const { clock, observe } = this.#options;
     return new RowStore({
       store: this.#store,
       clock,
+      files,
       logSequence: () => log.lastSequence,
       onFlushed: (mark, stored) => this.#host?.noteFlushed(mark, stored),
       onFailure: (error) => this.#host?.stopServing('storage failed', error),
@@ -468,9 +504,12 @@ class EngineAssembly {
     return driver;
   }
 
-  #see(members: ClusterMembers, placements: GroupPlacements, keyspaces: Keyspaces): SeenMembers {
+  #see(
+    members: ClusterMembers,
+    placements: GroupPlacements,
+    groups: () => readonly FirstPlacement[],
+  ): SeenMembers {
     const { clock, nodeName: self } = this.#options;
-    const groups = () => keyspaces.partitions();
     return new SeenMembers({ self, clock, members, placements, groups, gossip: this.#gossip });
   }
 
@@ -484,10 +523,10 @@ class EngineAssembly {
     tree: Coordination;
     members: ClusterMembers;
     placements: GroupPlacements;
-    keyspaces: Keyspaces;
+    groups: () => readonly FirstPlacement[];
   }): Upkeep {
     const { clock, random, nodeName: self, cluster, forwarding: transport, addressProblem } = this.#options;
-    const { keyspaces, host } = parts;
+    const { host } = parts;
     return new Upkeep({
       ...parts,
       self,
@@ -495,7 +534,6 @@ class EngineAssembly {
       transport,
       clock,
       random,
-      groups: () => keyspaces.partitions(),
       addressOf: (member) => this.#member(member).address,
       addressProblem: addressProblem ?? (() => undefined),
       onRemoved: (error) => host.stopServing('removed', error),

@@ -4,6 +4,8 @@
  * of what it has not are in access-names.ts. The page: docs/auth.md.
  */
 import { AuthService } from '@holdfast/proto/auth/v1/auth';
+import { BrokerService } from '@holdfast/proto/broker/v1/broker';
+import { TopicService } from '@holdfast/proto/broker/v1/topic';
 import { BackupService } from '@holdfast/proto/cluster/v1/backup';
 import { ClusterService } from '@holdfast/proto/cluster/v1/cluster';
 import { ConfigService } from '@holdfast/proto/config/v1/config';
@@ -15,6 +17,7 @@ import { LeaseService } from '@holdfast/proto/lease/v1/lease';
 import { LockService } from '@holdfast/proto/lock/v1/lock';
 import { BootstrapService } from '@holdfast/proto/raft/v1/bootstrap';
 import { ForwardService } from '@holdfast/proto/raft/v1/forward';
+import { checkTopicName } from '../broker/topic-limits.ts';
 import { ALL_KEYS } from '../coordination/auth-permission.ts';
 import { keySpan } from '../coordination/config-command.ts';
 import type { Sessions } from '../coordination/sessions.ts';
@@ -64,6 +67,14 @@ export function accessRules(sessions: () => Sessions): AccessRules {
       describeKeyspace: USERS,
       listKeyspaces: USERS,
     })
+    .add(TopicService, {
+      createTopic: ROOT,
+      alterTopic: ROOT,
+      deleteTopic: ROOT,
+      describeTopic: USERS,
+      listTopics: USERS,
+    })
+    .add(BrokerService, BROKER_RULES)
     .add(BackupService, {
       beginSave: ROOT,
       savePartition: ROOT,
@@ -155,6 +166,15 @@ const AUTH_RULES: MethodRules<typeof AuthService> = {
   revokePermission: ROOT,
 };
 
+const BROKER_RULES: MethodRules<typeof BrokerService> = {
+  produce: writes(({ partitions }) => topicNeeds('write', partitions)),
+  produceStream: EACH, // produce-stream.ts
+  fetch: reads(({ partitions }) => topicNeeds('read', partitions)),
+  fetchStream: reads(({ fetch }) => topicNeeds('read', fetch?.partitions ?? [])),
+  findOffsets: reads(({ partitions }) => topicNeeds('read', partitions)),
+  initProducer: { ...USERS, kind: 'write' },
+};
+
 interface OneKey {
   readonly keyspace: string;
   readonly key: Uint8Array;
@@ -184,6 +204,18 @@ const KV_RULES: MethodRules<typeof KvService> = {
 
 function named(use: KeyNeed['use'], kind: NamedKind & ('lock' | 'election'), name: string): KeyNeed[] {
   return [{ use, span: namedSpan(kind, queueName(name, kind)) }];
+}
+
+/** Each topic once. */
+export function topicNeeds(
+  use: KeyNeed['use'],
+  partitions: readonly { readonly topic: string }[],
+): KeyNeed[] {
+  const topics = new Set(partitions.map(({ topic }) => topic));
+  return [...topics].map((topic) => {
+    checkTopicName(topic, 'topic');
+    return { use, span: namedSpan('topic', topic) };
+  });
 }
 
 function kv(use: KeyNeed['use'], keyspace: string, name: Uint8Array): KeyNeed[] {
