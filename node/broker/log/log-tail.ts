@@ -59,7 +59,7 @@ export class LogTail {
     const frames: Frame[] = [];
     let left = maxBytes;
     let nextOffset = Math.max(offset, this.#end);
-    for (let at = this.#find(offset); at < this.#frames.length && left > 0; at++) {
+    for (let at = this.#find(offset); at < this.#frames.length; at++) {
       const frame = this.#frames[at]!;
       if (frames.length > 0 && frame.batch.byteLength > left) break;
       frames.push(frame);
@@ -67,6 +67,11 @@ export class LogTail {
       nextOffset = frame.nextOffset;
     }
     return { frames, nextOffset };
+  }
+
+  /** What lies before an offset is read from its file from now on. */
+  dropBefore(offset: number): void {
+    while ((this.#frames[this.#first]?.nextOffset ?? Infinity) <= Math.min(offset, this.#written)) this.#shift();
   }
 
   findByTime(timeMs: number): number | undefined {
@@ -93,14 +98,19 @@ export class LogTail {
     return low;
   }
 
+  #shift(): void {
+    const { bytes } = this.#frames[this.#first]!;
+    this.#frames[this.#first++] = GONE;
+    this.#bytes -= bytes;
+    this.#files.tailBytes -= bytes;
+  }
+
   #shrink(): void {
     for (;;) {
       const frame = this.#frames[this.#first];
       if (frame === undefined || frame.nextOffset > this.#written) break;
       if (this.#bytes <= KEPT_BYTES && !this.#files.isTailFull) break;
-      this.#frames[this.#first++] = GONE;
-      this.#bytes -= frame.bytes;
-      this.#files.tailBytes -= frame.bytes;
+      this.#shift();
     }
     if (this.#first < 1_024 || this.#first < this.#frames.length / 2) return;
     this.#frames = this.#frames.slice(this.#first);

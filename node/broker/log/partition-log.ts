@@ -166,7 +166,7 @@ export class PartitionLog {
       await this.#reading(segment, () =>
         segment.read(this.#options.files, position ?? Infinity, (frame) => {
           if (frame.nextOffset <= offset) return true;
-          if (left <= 0 || (frames.length > 0 && frame.batch.byteLength > left)) return false;
+          if (frames.length > 0 && frame.batch.byteLength > left) return false;
           frames.push(frame);
           left -= frame.batch.byteLength;
           nextOffset = frame.nextOffset;
@@ -211,6 +211,7 @@ export class PartitionLog {
       const compaction = new Compaction({ clock, files, order, isStopped: () => this.#isClosed });
       await this.sync(); // closed ones are in their files from here on
       await compaction.run(closed, (before, after) => this.#replace(before, after));
+      this.#tail.dropBefore(order.upTo);
     };
     this.#compacting = this.#compacting.then(run);
     return this.#compacting;
