@@ -29,7 +29,7 @@ export interface CommitOffset {
   readonly metadata: string;
 }
 
-/** A member that was given the partition asks where to begin: nobody before it commits any more. */
+/** A member that was given the partition asks where to begin: nobody before it commits any more. Generation 0: only asks. */
 export interface ClaimOffset {
   readonly group: string;
   readonly generation: number;

@@ -208,6 +208,7 @@ export class PartitionMachine implements StateMachine {
   /** Invariant 3. */
   #claim({ group, generation }: ClaimOffset): PartitionOutcome {
     const stored = this.#offset(group) ?? new StoredOffset();
+    if (generation === 0) return stored.state; // whoever only wants to know
     if (generation < stored.generation) return refused('GENERATION_FENCED', generation, stored.generation);
     if (generation > stored.generation) {
       stored.generation = generation;

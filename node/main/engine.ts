@@ -31,6 +31,7 @@ import { RemoteSaves } from '../cluster/remote-saves.ts';
 import { SeenMembers } from '../cluster/seen-members.ts';
 import { Upkeep } from '../cluster/upkeep.ts';
 import { Auth, DEFAULT_AUTH } from '../coordination/auth.ts';
+import { ConsumerGroups } from '../coordination/groups/consumer-groups.ts';
 import { Configuration } from '../coordination/configuration.ts';
 import { DEFAULT_QUOTA_BYTES } from '../coordination/config-limits.ts';
 import { CoordinationUpkeep, DEFAULT_HISTORY } from '../coordination/coordination-upkeep.ts';
@@ -119,6 +120,8 @@ export interface Engine {
   readonly topics: Topics;
   readonly broker: Broker;
   readonly producers: Producers;
+  /** Consumer groups. */
+  readonly groups: ConsumerGroups;
   /** Files of partitions of topics. */
   readonly partitionLogs: PartitionLogs;
   /** Reads by other nodes; undefined: there are none. */
@@ -206,6 +209,7 @@ class EngineAssembly {
     const { founders } = this.#membership;
     const coordination = new Coordination(host, rows, clock, founders, others?.forwarder, admit);
     const sessions = coordinatedSessions(coordination, clock, random, this.#leaseCheckpointMs);
+    const consumerGroups = new ConsumerGroups(coordination, clock);
     const configuration = new Configuration(
       coordination,
       clock,
@@ -280,6 +284,7 @@ class EngineAssembly {
     const stop = async () => {
       gossip?.stop();
       sessions.stop();
+      await consumerGroups.stop();
       balancer.stop();
       upkeep.stop();
       this.#stopBootstrap();
@@ -321,6 +326,7 @@ class EngineAssembly {
       keyspaces,
       kv,
       topics,
+      groups: consumerGroups,
       broker: new Broker({ host, clock, admission: admit, routes, forwarder: others?.forwarder }),
       producers: new Producers({ tree: coordination, catchUp: () => topics.catchUp() }),
       partitionLogs: logs,

@@ -2,6 +2,7 @@
 import type { Clock } from '@holdfast/client/clock';
 import { AuthService } from '@holdfast/proto/auth/v1/auth';
 import { BrokerService } from '@holdfast/proto/broker/v1/broker';
+import { GroupService } from '@holdfast/proto/broker/v1/group';
 import { TopicService } from '@holdfast/proto/broker/v1/topic';
 import { BackupService } from '@holdfast/proto/cluster/v1/backup';
 import { ConfigService } from '@holdfast/proto/config/v1/config';
@@ -38,6 +39,7 @@ import { keyspaceService } from '../services/keyspace-service.ts';
 import { kvService } from '../services/kv-service.ts';
 import { leaseService } from '../services/lease-service.ts';
 import { lockService } from '../services/lock-service.ts';
+import { groupService } from '../services/group-service.ts';
 import { topicService } from '../services/topic-service.ts';
 import type { LeasedNeeds } from '../services/operation-needs.ts';
 import { EventEncoder } from '../services/watch-encoder.ts';
@@ -110,6 +112,7 @@ export function engineServices(engine: () => Engine, surroundings: ServiceSurrou
       const { forwarding: transport } = engine();
       return brokerService({ ...engine(), transport, clock, stopping });
     }),
+    deferredService(GroupService, () => groupService({ ...engine(), transport: engine().forwarding })),
     deferredService(BackupService, () => {
       const { kv, keyspaces, saves, identity } = engine();
       return backupService({ kv, keyspaces, saves, clock, clusterId: identity.cluster_id ?? '' });

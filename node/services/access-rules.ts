@@ -5,6 +5,7 @@
  */
 import { AuthService } from '@holdfast/proto/auth/v1/auth';
 import { BrokerService } from '@holdfast/proto/broker/v1/broker';
+import { GroupService } from '@holdfast/proto/broker/v1/group';
 import { TopicService } from '@holdfast/proto/broker/v1/topic';
 import { BackupService } from '@holdfast/proto/cluster/v1/backup';
 import { ClusterService } from '@holdfast/proto/cluster/v1/cluster';
@@ -17,7 +18,7 @@ import { LeaseService } from '@holdfast/proto/lease/v1/lease';
 import { LockService } from '@holdfast/proto/lock/v1/lock';
 import { BootstrapService } from '@holdfast/proto/raft/v1/bootstrap';
 import { ForwardService } from '@holdfast/proto/raft/v1/forward';
-import { checkTopicName } from '../broker/topic-limits.ts';
+import { checkGroupName } from '../broker/topic-limits.ts';
 import { ALL_KEYS } from '../coordination/auth-permission.ts';
 import { keySpan } from '../coordination/config-command.ts';
 import type { Sessions } from '../coordination/sessions.ts';
@@ -30,6 +31,7 @@ import { addEtcdRules } from './etcd/etcd-access-rules.ts';
 import { AccessRules, type MethodRule, type MethodRules } from './guarded-service.ts';
 import { configKey, selectedSpan } from './key-selection.ts';
 import { scanSelection } from './kv-messages.ts';
+import { topicNeeds } from './topic-needs.ts';
 import { operationNeeds, transactionNeeds, type LeasedNeeds } from './operation-needs.ts';
 import { namePart, queueName } from './session-messages.ts';
 import { sequenceName } from './id-messages.ts';
@@ -75,6 +77,7 @@ export function accessRules(sessions: () => Sessions): AccessRules {
       listTopics: USERS,
     })
     .add(BrokerService, BROKER_RULES)
+    .add(GroupService, GROUP_RULES)
     .add(BackupService, {
       beginSave: ROOT,
       savePartition: ROOT,
@@ -166,6 +169,29 @@ const AUTH_RULES: MethodRules<typeof AuthService> = {
   revokePermission: ROOT,
 };
 
+const GROUP_RULES: MethodRules<typeof GroupService> = {
+  joinGroup: writes(({ group, topics }) => [
+    ...groupNeeds('write', group),
+    ...topicNeeds(
+      'read',
+      topics.map((topic) => ({ topic })),
+    ),
+  ]),
+  syncGroup: writes(({ group }) => groupNeeds('write', group)),
+  leaveGroup: writes(({ group }) => groupNeeds('write', group)),
+  fetchOffsets: writes(({ group }) => groupNeeds('write', group)),
+  commitOffsets: writes(({ group }) => groupNeeds('write', group)),
+  listGroups: reads(() => [{ use: 'read', span: namedPrefix('group', '') }]),
+  describeGroup: reads(({ group }) => groupNeeds('read', group)),
+  resetOffsets: writes(({ group }) => groupNeeds('write', group)),
+  deleteGroup: writes(({ group }) => groupNeeds('write', group)),
+};
+
+function groupNeeds(use: KeyNeed['use'], group: string): KeyNeed[] {
+  checkGroupName(group);
+  return [{ use, span: namedSpan('group', group) }];
+}
+
 const BROKER_RULES: MethodRules<typeof BrokerService> = {
   produce: writes(({ partitions }) => topicNeeds('write', partitions)),
   produceStream: EACH, // produce-stream.ts
@@ -204,18 +230,6 @@ const KV_RULES: MethodRules<typeof KvService> = {
 
 function named(use: KeyNeed['use'], kind: NamedKind & ('lock' | 'election'), name: string): KeyNeed[] {
   return [{ use, span: namedSpan(kind, queueName(name, kind)) }];
-}
-
-/** Each topic once. */
-export function topicNeeds(
-  use: KeyNeed['use'],
-  partitions: readonly { readonly topic: string }[],
-): KeyNeed[] {
-  const topics = new Set(partitions.map(({ topic }) => topic));
-  return [...topics].map((topic) => {
-    checkTopicName(topic, 'topic');
-    return { use, span: namedSpan('topic', topic) };
-  });
 }
 
 function kv(use: KeyNeed['use'], keyspace: string, name: Uint8Array): KeyNeed[] {

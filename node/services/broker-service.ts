@@ -27,6 +27,7 @@ import {
 import type { Broker, CallTerms } from '../broker/broker.ts';
 import type { Producers } from '../broker/producers.ts';
 import { refuse } from '../broker/topic-limits.ts';
+import { topicNeeds } from './topic-needs.ts';
 import type { TopicPartition } from '../broker/topic-partition.ts';
 import type { Topics } from '../broker/topics.ts';
 import type { RemoteReads } from '../cluster/remote-reads.ts';
@@ -69,7 +70,11 @@ export function brokerService(options: BrokerServiceOptions): ServedService {
     },
 
     produceStream(context, stream) {
-      void new ProduceStream({ clock, stopping, produce: produceAll }, stream, context);
+      const produceEach = (request: ProduceRequest, one: ProduceContext) => {
+        one.access.of(() => topicNeeds('write', request.partitions));
+        return produceAll(request, one);
+      };
+      void new ProduceStream({ clock, stopping, produce: produceEach }, stream, context);
     },
 
     async fetch(context, request) {
@@ -192,8 +197,9 @@ function advanced(wanted: readonly FetchPartition[], news: readonly FetchResult[
   return first === undefined ? [] : [...rest, first];
 }
 
-async function findOffset(
-  options: BrokerServiceOptions,
+/** Offsets of a partition, wherever its replicas are. */
+export async function findOffset(
+  options: Pick<BrokerServiceOptions, 'broker' | 'topics' | 'reads' | 'transport'>,
   { isRouted, deadlineMs }: Pick<CallContext, keyof CallTerms>,
   wanted: FindOffset,
 ): Promise<FoundOffset> {

@@ -49,7 +49,9 @@ export class BrokerRig {
     this.engine = await this.node.run(this.node.start());
     this.#stopping = new AbortController();
     const options = { ...this.engine, clock: this.node.clock, stopping: this.#stopping.signal };
-    this.broker = brokerService({ ...options, transport: undefined }).handlers as Handlers<typeof BrokerService>;
+    this.broker = brokerService({ ...options, transport: undefined }).handlers as Handlers<
+      typeof BrokerService
+    >;
     this.topics = topicService(this.engine).handlers as Handlers<typeof TopicService>;
   }
 
@@ -105,7 +107,7 @@ export class BrokerRig {
   /** Values of all records of a partition from an offset on. */
   async values(topic: string, offset = 0, partition = 0): Promise<string[]> {
     const values: string[] = [];
-    for (let at = BigInt(offset); ; ) {
+    for (let at = BigInt(offset); ;) {
       const { results } = await this.fetch({ partitions: [{ topic, partition, offset: at }], format: 2 });
       const result = results[0];
       if (result === undefined || (result.records.length === 0 && result.nextOffset === at)) return values;

@@ -68,7 +68,9 @@ test('whoever waits gets what comes, and nothing when nothing does', async () =>
   await rig.node.world.runFor(1_000);
   await rig.append('wait', ['late']);
   const { results } = await rig.run(waiting);
-  expect(results[0]!.records.map(({ value }) => text('').toString() + Buffer.from(value!).toString())).toEqual(['late']);
+  expect(
+    results[0]!.records.map(({ value }) => text('').toString() + Buffer.from(value!).toString()),
+  ).toEqual(['late']);
   const before = rig.node.clock.monotonicMs();
   const { results: none } = await rig.fetch({ partitions: [{ topic: 'wait', offset: 1n }], waitMs: 500 });
   expect(none[0]).toMatchObject({ nextOffset: 1n, logStart: 0n, logEnd: 1n });
@@ -147,7 +149,9 @@ test('bad input is refused with a reason and changes nothing', async () => {
   await rig.createTopic({ name: 'bad', settings: { maxBatchBytes: 1_024 } });
   const reason = async (batch: Buffer, topic = 'bad', partition = 0) => {
     const value = batch as Buffer<ArrayBuffer>;
-    const { results } = await rig.produce({ partitions: [{ topic, partition, content: { case: 'batch', value } }] });
+    const { results } = await rig.produce({
+      partitions: [{ topic, partition, content: { case: 'batch', value } }],
+    });
     return results[0]!.error?.reason;
   };
   const sized = (bytes: number) => batchOf(['x'.repeat(bytes)]);

@@ -71,7 +71,8 @@ export class LogTail {
 
   /** What lies before an offset is read from its file from now on. */
   dropBefore(offset: number): void {
-    while ((this.#frames[this.#first]?.nextOffset ?? Infinity) <= Math.min(offset, this.#written)) this.#shift();
+    while ((this.#frames[this.#first]?.nextOffset ?? Infinity) <= Math.min(offset, this.#written))
+      this.#shift();
   }
 
   findByTime(timeMs: number): number | undefined {

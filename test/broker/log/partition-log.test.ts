@@ -96,9 +96,7 @@ class Rig {
 
   async checkTime(timeMs: number): Promise<void> {
     const first = this.log.segments()[0]?.baseOffset ?? 0;
-    const wanted = this.appended.find(
-      ({ timeMs: of, frame }) => of >= timeMs && frame.baseOffset >= first,
-    );
+    const wanted = this.appended.find(({ timeMs: of, frame }) => of >= timeMs && frame.baseOffset >= first);
     expect(await this.world.settle(this.log.findByTime(timeMs))).toBe(wanted?.frame.baseOffset);
   }
 }
@@ -108,13 +106,37 @@ function shown({ baseOffset, appendedAtMs, batch }: Frame): string {
 }
 
 const step = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ do: fc.constant('append' as const), count: fc.integer({ min: 1, max: 9 }), bytes: fc.integer({ min: 0, max: 300 }), ago: fc.integer({ min: 0, max: 5_000 }) }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant('append' as const),
+      count: fc.integer({ min: 1, max: 9 }),
+      bytes: fc.integer({ min: 0, max: 300 }),
+      ago: fc.integer({ min: 0, max: 5_000 }),
+    }),
+  },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('flush' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('sync' as const) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('crash' as const) }) },
-  { weight: 3, arbitrary: fc.record({ do: fc.constant('read' as const), at: fc.double({ min: 0, max: 1, noNaN: true }), bytes: fc.integer({ min: 0, max: 3_000 }) }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant('time' as const), at: fc.integer({ min: 0, max: 60_000 }) }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('trim' as const), at: fc.double({ min: 0, max: 1, noNaN: true }) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('read' as const),
+      at: fc.double({ min: 0, max: 1, noNaN: true }),
+      bytes: fc.integer({ min: 0, max: 3_000 }),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('time' as const), at: fc.integer({ min: 0, max: 60_000 }) }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('trim' as const),
+      at: fc.double({ min: 0, max: 1, noNaN: true }),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('roll' as const) }) },
 );
 
