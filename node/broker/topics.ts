@@ -95,7 +95,7 @@ export class Topics {
       onReplaced: () => topics.#follow(),
     });
     placements.follow((group) => topics.#notePlacement(group));
-    host.onUnknownGroup((group) => topics.#openReplica(group));
+    host.onUnknownGroup.push((group) => topics.#openReplica(group));
     await topics.#read();
     return topics;
   }

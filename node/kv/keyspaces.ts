@@ -150,7 +150,7 @@ export class Keyspaces {
     });
     options.placements?.follow((group) => keyspaces.#notePlacement(group));
     // Whoever was made a member of a group later hears of it from the others.
-    options.host.onUnknownGroup((group) => keyspaces.#openReplica(group));
+    options.host.onUnknownGroup.push((group) => keyspaces.#openReplica(group));
     await keyspaces.#read();
     return keyspaces;
   }

@@ -3,10 +3,7 @@
  * directory in the one order that is safe. Knows no network, so a simulation runs it
  * as it is.
  */
-import { Broker } from '../broker/broker.ts';
-import { BrokerUpkeep } from '../broker/upkeep.ts';
-import { PartitionLogs } from '../broker/partition-logs.ts';
-import { Producers } from '../broker/producers.ts';
+import type { PartitionLogs } from '../broker/partition-logs.ts';
 import { Topics } from '../broker/topics.ts';
 import { admission, type Admission } from '../cluster/admission.ts';
 import { Forwarder, type ObserveForwarded } from '../cluster/forwarder.ts';
@@ -45,7 +42,7 @@ import { KeyValue, type OtherNodes } from '../kv/key-value.ts';
 import type { Transport } from '@holdfast/client/transport';
 import { Keyspaces } from '../kv/keyspaces.ts';
 import { Sweeper } from '../kv/sweeper.ts';
-import { GroupHost } from '../raft/group-host.ts';
+import { GroupHost, type FatalCause } from '../raft/group-host.ts';
 import { RecoveredGroups } from '../raft/log-records.ts';
 import type { Member } from '../raft/members.ts';
 import { awaitRead } from '../raft/propose.ts';
@@ -57,15 +54,19 @@ import { Scrubber } from '../storage/scrubber.ts';
 import { SpaceGuard } from '../storage/space-guard.ts';
 import { SpaceReclaimer } from '../storage/space-reclaimer.ts';
 import { WriteAheadLog, type BatchTimes } from '../storage/write-ahead-log.ts';
+import { DataDamaged } from './data-damaged.ts';
+import { engineBroker, openPartitionLogs, type EngineBroker } from './engine-broker.ts';
 import { startGossip } from './engine-gossip.ts';
+import { aloneIn, membersOf } from './engine-members.ts';
 import type { EngineOptions } from './engine-options.ts';
 import { bootstrap, isBootstrapped, keepBootstrapping } from './founding.ts';
 
+export { DataDamaged } from './data-damaged.ts';
 export type { EngineObserver, EngineOptions } from './engine-options.ts';
 
 const LOG_DIRECTORY = 'log';
 /** What only a directory in use has. */
-export const CONTENTS = [LOG_DIRECTORY, 'store'] as const;
+export const CONTENTS = [LOG_DIRECTORY, 'store', 'topics'] as const;
 
 /** What recovery found and did. */
 export interface Recovery {
@@ -73,18 +74,6 @@ export interface Recovery {
   readonly replayedEntries: number;
   /** Bytes of an incomplete last write that were removed. */
   readonly tornBytes: number;
-}
-
-/** The data directory cannot be used. The message says what is wrong and what to do. */
-export class DataDamaged extends Error {
-  override readonly name = 'DataDamaged';
-
-  constructor(problems: readonly string[]) {
-    super(
-      `the data is damaged: ${problems.join('; ')}. Nothing was changed and nothing is served. ` +
-        'Restore the directory from a copy, or, if what this node holds can be given up, move the directory away and start again: the node then begins empty. In a cluster of several the others are asked to give it up.',
-    );
-  }
 }
 
 /** An open engine. */
@@ -118,8 +107,8 @@ export interface Engine {
   readonly kv: KeyValue;
   /** Topics of messages. */
   readonly topics: Topics;
-  readonly broker: Broker;
-  readonly producers: Producers;
+  readonly broker: EngineBroker['broker'];
+  readonly producers: EngineBroker['producers'];
   /** Consumer groups. */
   readonly groups: ConsumerGroups;
   /** Files of partitions of topics. */
@@ -197,7 +186,8 @@ class EngineAssembly {
   async open(): Promise<Engine> {
     const { clock, random, disk, minFreeBytes, onSpaceChange, forwarding } = this.#options;
     const { log, recovered, tornBytes } = await this.#openLog();
-    const logs = this.#openPartitionLogs();
+    const onFilesFailed = (cause: FatalCause, error: Error) => this.#host?.stopServing(cause, error);
+    const logs = openPartitionLogs(disk, clock, onFilesFailed);
     const rows = this.#openRows(log, logs);
     this.#compareMarks(log, rows);
     const host = this.#openHost(log, rows, recovered);
@@ -262,7 +252,12 @@ class EngineAssembly {
     const history = { ...DEFAULT_HISTORY, ...this.#options.history };
     const coordinationUpkeep = new CoordinationUpkeep(coordination, clock, history);
     const sweeper = new Sweeper(host, rows, clock, keyspaces);
-    const brokerUpkeep = new BrokerUpkeep({ host, clock, partitions: () => topics.partitions() });
+    const brokerParts = { host, clock, admission: admit, routes, forwarder: others?.forwarder };
+    const {
+      broker,
+      producers,
+      upkeep: brokerUpkeep,
+    } = engineBroker({ ...brokerParts, tree: coordination, topics });
     const scrubber = new Scrubber({
       rows,
       clock,
@@ -327,8 +322,8 @@ class EngineAssembly {
       kv,
       topics,
       groups: consumerGroups,
-      broker: new Broker({ host, clock, admission: admit, routes, forwarder: others?.forwarder }),
-      producers: new Producers({ tree: coordination, catchUp: () => topics.catchUp() }),
+      broker,
+      producers,
       partitionLogs: logs,
       reads: others?.reads,
       forwarding,
@@ -413,15 +408,6 @@ class EngineAssembly {
     if (damage.length > 0) throw new DataDamaged(damage.map(({ description }) => description));
     if (this.#identity.log_begun && log.isEmpty) throw new DataDamaged(['the log is gone']);
     return { log, recovered, tornBytes };
-  }
-
-  #openPartitionLogs(): PartitionLogs {
-    const { disk, clock } = this.#options;
-    const onFailure = (error: Error) => {
-      const cause = error.name === 'StoreDamaged' ? 'storage damaged' : 'storage failed';
-      this.#host?.stopServing(cause, error);
-    };
-    return new PartitionLogs({ disk, clock, onFailure });
   }
 
   #openRows(log: WriteAheadLog, files: PartitionLogs): RowStore {
@@ -575,15 +561,4 @@ class EngineAssembly {
     this.#saving = this.#saving.then(save, save);
     return this.#saving;
   }
-}
-
-/** What a node alone belongs to. */
-function aloneIn({ cluster_id: clusterId = '', node_name: name, node_id: nodeId }: Identity): Membership {
-  const self = { id: 1, name, nodeId, grpc: '', http: '', state: 'active', replaces: 0 } as const;
-  return { clusterId, members: [self], version: 0, nextId: 2, founders: [1] };
-}
-
-/** Those of the host's members that are among some. */
-function membersOf(some: readonly ClusterMember[], { members }: GroupHost): Member[] {
-  return members.filter(({ id }) => some.some((one) => one.id === id));
 }

@@ -85,6 +85,8 @@ export interface HostObserver {
 }
 
 export class GroupHost {
+  /** Told when another node says something of a group of which no replica is here: they may add one. */
+  readonly onUnknownGroup: ((group: number) => void)[] = [];
   /** Told of gossip: the name of its sender, and what it says. */
   onGossip: (from: string, message: Buffer) => void = () => undefined;
   /** Who leads how many of the groups. */
@@ -110,7 +112,6 @@ export class GroupHost {
   #failure: FailureCause | undefined;
   #replayed = 0;
   readonly #proposing: Proposing;
-  readonly #unknownGroup: ((group: number) => void)[] = [];
 
   constructor(options: GroupHostOptions) {
     this.#options = options;
@@ -326,11 +327,6 @@ export class GroupHost {
   /** Group 0 names other groups now: the log forgets nothing until what this returns is called, when they were added. */
   expectGroups(): () => void {
     return this.#recovery.expectGroups();
-  }
-
-  /** Has `listener` told when another node says something of a group of which no replica is here: it may add one. */
-  onUnknownGroup(listener: (group: number) => void): void {
-    this.#unknownGroup.push(listener);
   }
 
   /** Whether a command of this size fits into the queue now. Invariant 3. */
@@ -589,7 +585,8 @@ export class GroupHost {
     try {
       for (const { group, message } of messages) {
         if (message.to !== this.#options.self.id) continue;
-        const replica = this.#replicas.get(group) ?? this.#findUnknown(group);
+        if (!this.#replicas.has(group)) for (const listener of this.onUnknownGroup) listener(group);
+        const replica = this.#replicas.get(group);
         if (replica === undefined) continue;
         if (message.type === 'timeoutNow' && this.leaderships.isLeaving) continue; // it would be handed on at once
         if (message.type === 'snapshot') this.#snapshots.receiver.offer(replica, message);
@@ -599,11 +596,6 @@ export class GroupHost {
     } catch (error) {
       this.#onError(error);
     }
-  }
-
-  #findUnknown(group: number): GroupReplica | undefined {
-    for (const listener of this.#unknownGroup) listener(group);
-    return this.#replicas.get(group);
   }
 
   #onCore<T>(group: number, ask: (replica: GroupReplica) => T): T | Refused {

@@ -281,7 +281,7 @@ async function reset(options: GroupServiceOptions, context: CallContext, request
   const { partitions } = await topics.find(request.topic, 'topic');
   const numbers =
     request.partitions.length === 0 ? partitions.map(({ number }) => number) : request.partitions;
-  const chosen = await Promise.all(numbers.map((number) => topics.partition(request.topic, number)));
+  const chosen = await Promise.all(numbers.map(async (number) => topics.partition(request.topic, number)));
   await groups.touch(name, request.topic, { ...context, isRouted: false });
   const { members } = await groups.describe(name, context);
   if (members.size > 0) {

@@ -44,7 +44,7 @@ class FollowerRig {
       members: [LEADER],
       self: 1,
       hasRemains: () => false,
-      onUnknownGroup: () => undefined,
+      onUnknownGroup: [],
       failure: undefined,
       canReadNow: () => this.canReadNow,
       awaitRead: (_: number, waiter: ReadWaiter) => this.waiting.push(waiter),

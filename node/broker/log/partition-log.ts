@@ -182,7 +182,7 @@ export class PartitionLog {
 
   /** First offset of a batch with a record at or after a time. Error: StoreDamaged. */
   async findByTime(timeMs: number): Promise<number | undefined> {
-    for (const segment of [...this.#segments]) {
+    for (const segment of this.#segments.slice()) {
       const position = segment.maxTimeMs < timeMs ? undefined : segment.index.positionOfTime(timeMs);
       if (position === undefined) continue;
       let found: number | undefined;

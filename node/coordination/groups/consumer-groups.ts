@@ -52,7 +52,7 @@ export class ConsumerGroups {
         if (key.startsWith(TOPIC_KEYS)) this.#refreshSoon();
       },
       onReplaced: () => {
-        for (const name of [...this.#waiters.keys()]) this.#tell(name);
+        for (const name of this.#waiters.keys()) this.#tell(name);
       },
     });
     this.#schedule();
@@ -140,7 +140,7 @@ export class ConsumerGroups {
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#timer?.cancel();
-    for (const name of [...this.#waiters.keys()]) this.#tell(name);
+    for (const name of this.#waiters.keys()) this.#tell(name);
     await this.#running;
   }
 
