@@ -1,213 +1,189 @@
-/**
- * Batches of records as bytes: the format stands in broker.proto. A batch is made where records
- * are produced, and read where they are consumed; in between nobody changes it.
- */
-import { crc32, gunzipSync, gzipSync } from 'node:zlib';
-import * as zlib from 'node:zlib';
 import { HoldfastError } from '../error.ts';
-import { VarintReader, VarintWriter } from './varints.ts';
+import { crc32 } from './checksum.ts';
+import { type Compression, COMPRESSIONS } from './compression.ts';
 
+// The head of a batch of records, as broker.proto describes it. Client and node share it.
+
+/** Bytes before the records. */
 export const BATCH_HEADER_BYTES = 60;
+/** Bytes that a record has at least: a number each for offset, time, key, value and headers. */
+export const LEAST_RECORD_BYTES = 5;
+/** Greatest batch of any topic, in bytes as it is stored. */
+export const MAX_BATCH_BYTES = 4_194_304;
+/** What the records of a batch may come to without compression, so that reading one is bounded. */
+export const MAX_UNCOMPRESSED_BYTES = 67_108_864;
+
 const VERSION = 1;
-const TWO_32 = 0x1_0000_0000;
-/** What a batch may say that it becomes when it is unpacked. */
-const MAX_UNPACKED_BYTES = 64 * 1024 * 1024;
+const AT = {
+  version: 4,
+  compression: 5,
+  reserved: 6,
+  crc: 8,
+  checked: 12,
+  count: 12,
+  lastDelta: 16,
+  producerId: 20,
+  producerEpoch: 28,
+  sequence: 32,
+  firstTime: 40,
+  maxTime: 48,
+  uncompressed: 56,
+} as const;
 
-/** How the records of a batch are packed: `gzip` and `zstd` take time of the processor and save bytes. */
-export type Compression = 'none' | 'gzip' | 'zstd';
-
-const COMPRESSIONS: readonly Compression[] = ['none', 'gzip', 'zstd'];
-
-/** A header of a record: a name, and any bytes. */
-export interface RecordHeader {
-  readonly name: string;
-  readonly value: Uint8Array;
-}
-
-/** A record to be written. */
-export interface NewRecord {
-  /** ms since 1970. */
-  readonly timeMs: number;
-  readonly key: Uint8Array | undefined;
-  readonly value: Uint8Array | undefined;
-  readonly headers: readonly RecordHeader[];
-}
-
-/** A record that was read; bytes are views of its batch. */
-export interface StoredRecord extends NewRecord {
-  readonly offset: number;
-}
-
-/** Whose batch it is, so that it is kept once. */
-export interface ProducerStamp {
-  /** Greater than 0. */
-  readonly producerId: number;
-  readonly epoch: number;
+/** What the head of a batch says. */
+export interface BatchHeader {
+  /** Bytes of the whole batch. */
+  readonly length: number;
+  readonly compression: Compression;
+  /** Number of records, at least 1. */
+  readonly count: number;
+  /** Distance of the last record's offset from the first's. */
+  readonly lastDelta: number;
+  /** 0: none. */
+  readonly producerId: bigint;
+  readonly producerEpoch: number;
   /** Of the first record. */
-  readonly sequence: number;
+  readonly sequence: bigint;
+  /** ms since 1970. */
+  readonly firstTimeMs: number;
+  /** ms since 1970. */
+  readonly maxTimeMs: number;
+  /** Bytes of the records before compression. */
+  readonly uncompressedBytes: number;
 }
 
-/** Gathers records into a batch. */
-export class BatchWriter {
-  #writer = new VarintWriter(1_024);
-  #count = 0;
-  #firstTimeMs = 0;
-  #maxTimeMs = 0;
-
-  get count(): number {
-    return this.#count;
-  }
-
-  /** Bytes of the batch as it is now, before compression. */
-  get bytes(): number {
-    return BATCH_HEADER_BYTES + this.#writer.length;
-  }
-
-  add({ timeMs, key, value, headers }: NewRecord): void {
-    const writer = this.#writer;
-    if (this.#count === 0) this.#firstTimeMs = timeMs;
-    writer.varint(this.#count).signed(timeMs - this.#firstTimeMs);
-    writer.optional(key).optional(value).varint(headers.length);
-    for (const header of headers) writer.text(header.name).bytes(header.value);
-    this.#maxTimeMs = Math.max(this.#maxTimeMs, timeMs);
-    this.#count++;
-  }
-
-  /** The batch; what gathers next is another one. Error: COMPRESSION_UNKNOWN, this runtime has no zstd. */
-  finish(compression: Compression = 'none', stamp?: ProducerStamp): Buffer {
-    const content = this.#writer.content;
-    const packed = pack(content, compression);
-    const batch = Buffer.allocUnsafe(BATCH_HEADER_BYTES + packed.length);
-    packed.copy(batch, BATCH_HEADER_BYTES);
-    batch.writeUInt32BE(batch.length, 0);
-    batch[4] = VERSION;
-    batch[5] = COMPRESSIONS.indexOf(compression);
-    batch.writeUInt16BE(0, 6);
-    batch.writeUInt32BE(this.#count, 12);
-    batch.writeUInt32BE(this.#count - 1, 16);
-    writeU64(batch, this.#firstTimeMs, 40);
-    writeU64(batch, this.#maxTimeMs, 48);
-    batch.writeUInt32BE(content.length, 56);
-    sealBatch(batch, stamp);
-    this.#writer = new VarintWriter(Math.max(1_024, content.length));
-    this.#count = 0;
-    this.#maxTimeMs = 0;
-    return batch;
-  }
-}
-
-/** Writes whose a batch is, and its checksum. */
-export function sealBatch(batch: Buffer, stamp: ProducerStamp | undefined): void {
-  writeU64(batch, stamp?.producerId ?? 0, 20);
-  batch.writeUInt32BE(stamp?.epoch ?? 0, 28);
-  writeU64(batch, stamp?.sequence ?? 0, 32);
-  batch.writeUInt32BE(crc32(batch.subarray(12)), 8);
-}
-
-/** How many records a batch has. */
-export function batchCount(batch: Uint8Array): number {
-  return asBuffer(batch).readUInt32BE(12);
-}
-
-/** Bytes that a record takes in a batch, at most. */
-export function recordBytes({ key, value, headers }: Pick<NewRecord, 'key' | 'value' | 'headers'>): number {
-  let bytes = 30 + (key?.byteLength ?? 0) + (value?.byteLength ?? 0);
-  for (const header of headers) bytes += 10 + header.name.length * 3 + header.value.byteLength;
-  return bytes;
+/** Who has made a batch, and its place among those of that producer. */
+export interface BatchSeal {
+  /** 0: none. */
+  readonly producerId: bigint;
+  readonly producerEpoch: number;
+  /** Of the first record. */
+  readonly sequence: bigint;
 }
 
 /**
- * The records of a batch that begins at `baseOffset`, from `from` on, put behind `into`.
- * Error: RECORDS_UNREADABLE.
+ * Reads the head of a batch, which must be all that there is. The checksum is not looked at: see
+ * `checkBatch`. Errors: BATCH_CORRUPT; COMPRESSION_UNKNOWN. Costs nothing that grows with the batch.
  */
-export function readRecords(
-  batch: Uint8Array,
-  baseOffset: number,
-  from = 0,
-  into: StoredRecord[] = [],
-): StoredRecord[] {
-  const bytes = asBuffer(batch);
-  try {
-    const firstTimeMs = checkedHeader(bytes);
-    const reader = new VarintReader(unpack(bytes));
-    for (let left = bytes.readUInt32BE(12); left > 0; left--) {
-      const offset = baseOffset + reader.varint();
-      const timeMs = firstTimeMs + reader.signed();
-      const [key, value] = [reader.optional(), reader.optional()];
-      const headers = readHeaders(reader);
-      if (offset >= from) into.push({ offset, timeMs, key, value, headers });
-    }
-    if (!reader.isDone) throw new RangeError('it goes on behind its last record');
-    return into;
-  } catch (error) {
-    throw unreadable(baseOffset, error);
-  }
+export function readBatchHeader(batch: Uint8Array): BatchHeader {
+  if (batch.length < BATCH_HEADER_BYTES + LEAST_RECORD_BYTES)
+    throw corrupt(`a batch has ${batch.length} bytes, which is too few`, 'batch', batch.length);
+  const head = asBuffer(batch);
+  const length = head.readUInt32BE(0);
+  if (length !== batch.length)
+    throw corrupt(`a batch has ${batch.length} bytes and says ${length}`, 'length', length);
+  if (head[AT.version] !== VERSION)
+    throw corrupt(`version is ${head[AT.version]}, known is 1`, 'version', head[AT.version]!);
+  const reserved = head.readUInt16BE(AT.reserved);
+  if (reserved !== 0) throw corrupt(`bytes 6 and 7 are ${reserved}, and have to be 0`, 'reserved', reserved);
+  const header = {
+    length,
+    compression: compressionOf(head[AT.compression]!),
+    count: head.readUInt32BE(AT.count),
+    lastDelta: head.readUInt32BE(AT.lastDelta),
+    producerId: head.readBigUInt64BE(AT.producerId),
+    producerEpoch: head.readUInt32BE(AT.producerEpoch),
+    sequence: head.readBigUInt64BE(AT.sequence),
+    firstTimeMs: timeAt(head, AT.firstTime),
+    maxTimeMs: timeAt(head, AT.maxTime),
+    uncompressedBytes: head.readUInt32BE(AT.uncompressed),
+  };
+  checkNumbers(header);
+  return header;
 }
 
-function readHeaders(reader: VarintReader): readonly RecordHeader[] {
-  const count = reader.varint();
-  if (count === 0) return NO_HEADERS;
-  const headers: RecordHeader[] = [];
-  for (let left = count; left > 0; left--) headers.push({ name: reader.text(), value: reader.bytes() });
-  return headers;
+/** The head of a batch whose checksum holds. Errors: BATCH_CORRUPT, COMPRESSION_UNKNOWN. */
+export function checkBatch(batch: Uint8Array): BatchHeader {
+  const header = readBatchHeader(batch);
+  const stated = asBuffer(batch).readUInt32BE(AT.crc);
+  const actual = crc32(batch.subarray(AT.checked));
+  if (actual === stated) return header;
+  throw corrupt(`the checksum of a batch is ${actual}, and ${stated} is stated`, 'crc', actual);
 }
 
-const NO_HEADERS: readonly RecordHeader[] = [];
-
-/** Time of the first record. */
-function checkedHeader(batch: Buffer): number {
-  if (batch.length < BATCH_HEADER_BYTES || batch.readUInt32BE(0) !== batch.length)
-    throw new RangeError('its length is not what it says');
-  if (batch[4] !== VERSION) throw new RangeError(`its version is ${batch[4]}`);
-  if (crc32(batch.subarray(12)) !== batch.readUInt32BE(8)) throw new RangeError('its checksum does not hold');
-  return batch.readUInt32BE(40) * TWO_32 + batch.readUInt32BE(44);
+/** Writes the head of a batch before its records, which stand at BATCH_HEADER_BYTES. */
+export function writeBatchHeader(batch: Buffer, header: Omit<BatchHeader, 'length'>): void {
+  batch.writeUInt32BE(batch.length, 0);
+  batch[AT.version] = VERSION;
+  batch[AT.compression] = COMPRESSIONS.indexOf(header.compression);
+  batch.writeUInt16BE(0, AT.reserved);
+  batch.writeUInt32BE(header.count, AT.count);
+  batch.writeUInt32BE(header.lastDelta, AT.lastDelta);
+  batch.writeBigInt64BE(BigInt(header.firstTimeMs), AT.firstTime);
+  batch.writeBigInt64BE(BigInt(header.maxTimeMs), AT.maxTime);
+  batch.writeUInt32BE(header.uncompressedBytes, AT.uncompressed);
+  sealBatch(batch, header);
 }
 
-function pack(content: Buffer, compression: Compression): Buffer {
-  if (compression === 'none') return content;
-  if (compression === 'gzip') return gzipSync(content);
-  return zstd('zstdCompressSync')(content);
+/** Gives a batch another producer, epoch and sequence, in place, and the checksum that belongs to them. */
+export function sealBatch(batch: Uint8Array, seal: BatchSeal): void {
+  const head = asBuffer(batch);
+  head.writeBigUInt64BE(seal.producerId, AT.producerId);
+  head.writeUInt32BE(seal.producerEpoch, AT.producerEpoch);
+  head.writeBigUInt64BE(seal.sequence, AT.sequence);
+  head.writeUInt32BE(crc32(head.subarray(AT.checked)), AT.crc);
 }
 
-function unpack(batch: Buffer): Buffer {
-  const content = batch.subarray(BATCH_HEADER_BYTES);
-  const maxOutputLength = batch.readUInt32BE(56);
-  if (maxOutputLength > MAX_UNPACKED_BYTES)
-    throw new RangeError(`its records would have ${maxOutputLength} bytes`);
-  const compression = COMPRESSIONS[batch[5]!];
-  if (compression === 'none') return content;
-  if (compression === undefined) throw new RangeError(`compression ${batch[5]} is not known`);
-  if (maxOutputLength === 0) throw new RangeError('it says that its records have no bytes');
-  if (compression === 'gzip') return gunzipSync(content, { maxOutputLength });
-  return zstd('zstdDecompressSync')(content, { maxOutputLength });
+/** The same bytes as a Buffer. */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-type Zstd = (content: Buffer, options?: { maxOutputLength: number }) => Buffer;
-
-/** Node.js has it from 22.15 on. */
-function zstd(name: 'zstdCompressSync' | 'zstdDecompressSync'): Zstd {
-  const found = (zlib as unknown as Partial<Record<typeof name, Zstd>>)[name];
-  if (found !== undefined) return found;
-  const message = 'this version of Node.js has no zstd, it takes 22.15 or later; use gzip. Nothing was sent.';
+function compressionOf(code: number): Compression {
+  const compression = COMPRESSIONS[code];
+  if (compression !== undefined) return compression;
   throw new HoldfastError({
     reason: 'COMPRESSION_UNKNOWN',
-    message,
-    field: 'compression',
+    message: `the compression of a batch is ${code}, known are 0 none, 1 gzip, 2 zstd. Nothing was kept.`,
     outcome: 'NOT_APPLIED',
+    field: 'batch.compression',
+    actual: String(code),
+    limit: '0..2',
   });
 }
 
-function unreadable(offset: number, cause: unknown): HoldfastError {
-  if (cause instanceof HoldfastError) return cause;
-  const message = `the batch at offset ${offset} cannot be read: ${(cause as Error).message}. Go on behind it with seek().`;
-  return new HoldfastError({ reason: 'RECORDS_UNREADABLE', message, actual: String(offset), cause });
+function timeAt(head: Buffer, at: number): number {
+  const time = Number(head.readBigInt64BE(at));
+  if (Number.isSafeInteger(time)) return time;
+  throw corrupt(`a time is ${time}, which is beyond 2^53`, 'time', time);
 }
 
-function writeU64(target: Buffer, value: number, at: number): void {
-  target.writeUInt32BE(Math.floor(value / TWO_32), at);
-  target.writeUInt32BE(value % TWO_32, at + 4);
+function checkNumbers({
+  length,
+  compression,
+  count,
+  lastDelta,
+  uncompressedBytes,
+  ...rest
+}: BatchHeader): void {
+  if (count < 1) throw corrupt('a batch has no record', 'count', 0);
+  if (lastDelta < count - 1)
+    throw corrupt(`${count} records do not fit into ${lastDelta} + 1 offsets`, 'last_offset', lastDelta);
+  const stored = length - BATCH_HEADER_BYTES;
+  if (compression === 'none' && uncompressedBytes !== stored)
+    throw corrupt(
+      `records have ${stored} bytes and say ${uncompressedBytes}`,
+      'uncompressed',
+      uncompressedBytes,
+    );
+  if (count * LEAST_RECORD_BYTES > uncompressedBytes)
+    throw corrupt(`${count} records do not fit into ${uncompressedBytes} bytes`, 'count', count);
+  if (uncompressedBytes > MAX_UNCOMPRESSED_BYTES)
+    throw corrupt(
+      `records come to ${uncompressedBytes} bytes, limit ${MAX_UNCOMPRESSED_BYTES}`,
+      'uncompressed',
+      uncompressedBytes,
+    );
+  if (rest.maxTimeMs < rest.firstTimeMs)
+    throw corrupt('the greatest time is before the first', 'max_time', rest.maxTimeMs);
 }
 
-function asBuffer(bytes: Uint8Array): Buffer {
-  return bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+function corrupt(what: string, field: string, actual: number): HoldfastError {
+  return new HoldfastError({
+    reason: 'BATCH_CORRUPT',
+    message: `${what}. Nothing was kept.`,
+    outcome: 'NOT_APPLIED',
+    field: `batch.${field}`,
+    actual: String(actual),
+  });
 }

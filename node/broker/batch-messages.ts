@@ -1,16 +1,24 @@
 /** Records of callers that do not make or read batches themselves. */
-import { BatchWriter, readRecords as readStored } from '@holdfast/client/broker/record-batch';
 import { create } from '@bufbuild/protobuf';
+import { RecordReader } from '@holdfast/client/broker/record-reader';
+import { RecordBatchWriter } from '@holdfast/client/broker/record-writer';
 import { RecordSchema, type Record as RecordMessage } from '@holdfast/proto/broker/v1/broker';
 import { refuse } from './topic-limits.ts';
 
 /** A batch of records without a producer. Error: INVALID_FIELD. */
-export function encodeBatch(records: readonly RecordMessage[], nowMs: number): Buffer {
+export function encodeBatch(records: readonly RecordMessage[], nowMs: number): Uint8Array {
   if (records.length === 0)
     throw refuse('INVALID_FIELD', 'records', 'records is empty. Nothing was kept.', '0', '1..');
-  const writer = new BatchWriter();
-  for (const { timeMs, key, value, headers } of records)
-    writer.add({ timeMs: timeMs === undefined ? nowMs : checkedTime(timeMs), key, value, headers });
+  const writer = new RecordBatchWriter();
+  for (const { timeMs, key, value, headers } of records) {
+    const at = timeMs === undefined ? nowMs : checkedTime(timeMs);
+    writer.append(
+      at,
+      key,
+      value,
+      headers.map(({ name, value: content }) => [name, content] as const),
+    );
+  }
   return writer.finish();
 }
 
@@ -21,16 +29,20 @@ export function readRecords(
   from: number,
   into: RecordMessage[],
 ): void {
-  for (const { offset, timeMs, key, value, headers } of readStored(batch, baseOffset, from))
+  const reader = new RecordReader(batch);
+  for (let record = reader.next(); record !== undefined; record = reader.next()) {
+    const { delta, timeMs, key, value, headers } = record;
+    if (baseOffset + delta < from) continue;
     into.push(
       create(RecordSchema, {
-        offset: BigInt(offset),
+        offset: BigInt(baseOffset + delta),
         timeMs: BigInt(timeMs),
         ...(key !== undefined && { key: key as Uint8Array<ArrayBuffer> }),
         ...(value !== undefined && { value: value as Uint8Array<ArrayBuffer> }),
-        headers: headers.map(({ name, value: bytes }) => ({ name, value: bytes as Uint8Array<ArrayBuffer> })),
+        headers: headers.map(([name, content]) => ({ name, value: content as Uint8Array<ArrayBuffer> })),
       }),
     );
+  }
 }
 
 function checkedTime(timeMs: bigint): number {

@@ -14,7 +14,7 @@ import {
   DescribeTopicRequestSchema,
   TopicService,
 } from '@holdfast/proto/broker/v1/topic';
-import { BatchWriter, type NewRecord, type ProducerStamp } from '../../client/broker/record-batch.ts';
+import { RecordBatchWriter } from '../../client/broker/record-writer.ts';
 import { HoldfastError } from '../../client/error.ts';
 import type { Engine } from '../../node/main/engine.ts';
 import { openAccess } from '../../node/services/access.ts';
@@ -22,6 +22,13 @@ import { brokerService } from '../../node/services/broker-service.ts';
 import type { Handlers } from '../../node/services/handler.ts';
 import { topicService } from '../../node/services/topic-service.ts';
 import { SimulatedNode } from '../simulation/simulated-node.ts';
+
+/** Whose batch it is. */
+export interface ProducerStamp {
+  readonly producerId: number;
+  readonly epoch: number;
+  readonly sequence: number;
+}
 
 type Init<S extends Parameters<typeof create>[0]> = MessageInitShape<S>;
 
@@ -121,10 +128,14 @@ export class BrokerRig {
 export function batchOf(
   values: readonly string[],
   stamp?: ProducerStamp,
-  record: Partial<NewRecord> = {},
+  { key }: { readonly key?: Uint8Array } = {},
 ): Buffer<ArrayBuffer> {
-  const writer = new BatchWriter();
-  for (const value of values)
-    writer.add({ timeMs: 1_000, key: undefined, headers: [], value: text(value), ...record });
-  return writer.finish('none', stamp) as Buffer<ArrayBuffer>;
+  const writer = new RecordBatchWriter();
+  for (const value of values) writer.append(1_000, key, text(value));
+  const seal = stamp && {
+    producerId: BigInt(stamp.producerId),
+    producerEpoch: stamp.epoch,
+    sequence: BigInt(stamp.sequence),
+  };
+  return writer.finish({ ...(seal && { seal }) }) as Buffer<ArrayBuffer>;
 }

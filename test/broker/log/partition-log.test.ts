@@ -4,7 +4,7 @@
  */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { BatchWriter } from '../../../client/broker/record-batch.ts';
+import { RecordBatchWriter } from '../../../client/broker/record-writer.ts';
 import { PartitionLog, type Frame } from '../../../node/broker/log/partition-log.ts';
 import { SegmentFiles } from '../../../node/broker/log/segment-files.ts';
 import { SeededRandom } from '../../../node/runtime/simulated/seeded-random.ts';
@@ -58,10 +58,10 @@ class Rig {
   append(count: number, bytes: number, agoMs: number): void {
     const baseOffset = this.end;
     const timeMs = Math.max(0, this.now - agoMs);
-    const writer = new BatchWriter();
+    const writer = new RecordBatchWriter();
     for (let at = 0; at < count; at++) {
       const value = Buffer.alloc(bytes, at + 1);
-      writer.add({ timeMs, key: Buffer.from(`k${at % 3}`), value, headers: [] });
+      writer.append(timeMs, Buffer.from(`k${at % 3}`), value);
     }
     const frame = { baseOffset, appendedAtMs: this.now, batch: writer.finish() };
     this.now += 1_000;
