@@ -47,8 +47,17 @@ export interface Bounds {
 /** Batches, and what can be read. */
 export interface ReadFrames extends FoundFrames, Bounds {}
 
+/** What went through a topic on this node since the start. */
+export interface TopicTraffic {
+  recordsIn: number;
+  bytesIn: number;
+  recordsOut: number;
+  bytesOut: number;
+}
+
 export class Broker {
   readonly #options: BrokerOptions;
+  readonly #traffic = new Map<string, TopicTraffic>();
 
   constructor(options: BrokerOptions) {
     this.#options = options;
@@ -67,7 +76,33 @@ export class Broker {
     terms: CallTerms,
   ): Promise<Appended | undefined> {
     const command = { ...encodeAppend(batch), decoded: header };
-    return this.#propose(partition, command, terms, true, acks === 'leader') as Promise<Appended | undefined>;
+    const done = this.#propose(partition, command, terms, true, acks === 'leader');
+    return (done as Promise<Appended | undefined>).then((appended) => {
+      const traffic = this.trafficOf(partition.topic);
+      traffic.recordsIn += header.count;
+      traffic.bytesIn += batch.byteLength;
+      return appended;
+    });
+  }
+
+  /** By topic, of those that are there. */
+  get traffic(): ReadonlyMap<string, Readonly<TopicTraffic>> {
+    return this.#traffic;
+  }
+
+  /** What went through a topic. */
+  trafficOf(topic: string): TopicTraffic {
+    let traffic = this.#traffic.get(topic);
+    if (traffic === undefined) {
+      traffic = { recordsIn: 0, bytesIn: 0, recordsOut: 0, bytesOut: 0 };
+      this.#traffic.set(topic, traffic);
+    }
+    return traffic;
+  }
+
+  /** A topic was deleted. */
+  forgetTraffic(topic: string): void {
+    this.#traffic.delete(topic);
   }
 
   /** Has a command of a partition carried out. Error: HoldfastError with outcome. */

@@ -110,7 +110,7 @@ export function engineServices(engine: () => Engine, surroundings: ServiceSurrou
     deferredService(TopicService, () => topicService(engine())),
     deferredService(BrokerService, () => {
       const { forwarding: transport } = engine();
-      return brokerService({ ...engine(), transport, clock, stopping });
+      return brokerService({ ...engine(), ...surroundings, transport });
     }),
     deferredService(GroupService, () => groupService({ ...engine(), transport: engine().forwarding })),
     deferredService(BackupService, () => {

@@ -58,6 +58,8 @@ export interface BrokerServiceOptions {
   readonly clock: Clock;
   /** Aborted when the node stops. */
   readonly stopping: AbortSignal;
+  /** Told of each batch, and of each fetch that found something at once: its status, and how long it took. */
+  readonly observe: (operation: 'produce' | 'fetch', code: string, durationMs: number) => void;
 }
 
 /** The broker service over a node's partitions. */
@@ -122,12 +124,13 @@ export function brokerService(options: BrokerServiceOptions): ServedService {
 
 /** All that are known here are proposed in this turn, in their order. */
 function produce(
-  { broker, topics, clock }: BrokerServiceOptions,
+  { broker, topics, clock, observe }: BrokerServiceOptions,
   { partitions, acks }: ProduceRequest,
   context: ProduceContext,
 ): Promise<ProduceResult[]> {
   checkPartitions(partitions);
   const when = acksOf(acks);
+  const startedMs = clock.monotonicMs();
   const append = async (partition: TopicPartition, one: ProducePartition): Promise<ProduceResult> => {
     const { batch, header } = checkedBatch(one, partition, clock);
     const appended = await broker.append(partition, batch, header, when, context);
@@ -142,11 +145,15 @@ function produce(
     partitions.map(async (one) => {
       try {
         const known = topics.partition(one.topic, one.partition);
-        return await (known instanceof Promise
+        const result = await (known instanceof Promise
           ? known.then((partition) => append(partition, one))
           : append(known, one));
-      } catch (error) {
-        return produceError(asHoldfastError(error));
+        observe('produce', 'OK', clock.monotonicMs() - startedMs);
+        return result;
+      } catch (cause) {
+        const error = asHoldfastError(cause);
+        observe('produce', error.code, clock.monotonicMs() - startedMs);
+        return produceError(error);
       }
     }),
   );

@@ -7,6 +7,7 @@
  */
 import type { Clock } from '@holdfast/client/clock';
 import type { FetchPartition, FetchResult } from '@holdfast/proto/broker/v1/broker';
+import { batchHeader } from '../broker/batch-check.ts';
 import type { Broker, ReadFrames } from '../broker/broker.ts';
 import type { TopicPartition } from '../broker/topic-partition.ts';
 import type { Topics } from '../broker/topics.ts';
@@ -22,6 +23,7 @@ export interface FetchOptions {
   readonly clock: Clock;
   /** Aborted when the node stops. */
   readonly stopping: AbortSignal;
+  readonly observe: (operation: 'fetch', code: string, durationMs: number) => void;
 }
 
 /** Reads a partition of which no replica is here. */
@@ -51,15 +53,19 @@ export class Fetch {
 
   /** Results of partitions that have anything to say, in turn. */
   async run(wanted: readonly FetchPartition[]): Promise<FetchResult[]> {
-    const { clock, stopping } = this.#options;
+    const { clock, stopping, observe } = this.#options;
     const { deadlineMs, signal } = this.#caller;
+    const startedMs = clock.monotonicMs();
+    let hasWaited = false;
     const untilMs = Math.min(clock.monotonicMs() + this.#terms.waitMs, deadlineMs - ANSWER_MS);
     for (;;) {
       const results = await this.#readAll(wanted);
       const isOver = clock.monotonicMs() >= untilMs || signal.aborted || stopping.aborted;
       const news = results.filter((result, at) => hasNews(result, wanted[at]!));
+      if (news.length > 0 && !hasWaited) observe('fetch', 'OK', clock.monotonicMs() - startedMs);
       if (news.length > 0) return news;
       if (isOver) return this.#confirmed(wanted, results);
+      hasWaited = true;
       await this.#wait(untilMs);
     }
   }
@@ -119,7 +125,16 @@ export class Fetch {
   }
 
   #result(wanted: FetchPartition, frames: ReadFrames): FetchResult {
+    if (frames.frames.length > 0) this.#count(wanted.topic, frames);
     return fetchResult(wanted, frames, this.#terms.isDecoded);
+  }
+
+  #count(topic: string, { frames }: ReadFrames): void {
+    const traffic = this.#options.broker.trafficOf(topic);
+    for (const { batch } of frames) {
+      traffic.recordsOut += batchHeader(batch).count;
+      traffic.bytesOut += batch.byteLength;
+    }
   }
 
   /** Invariant 2. */

@@ -55,7 +55,8 @@ export class BrokerRig {
   async restart(): Promise<void> {
     this.engine = await this.node.run(this.node.start());
     this.#stopping = new AbortController();
-    const options = { ...this.engine, clock: this.node.clock, stopping: this.#stopping.signal };
+    const { clock } = this.node;
+    const options = { ...this.engine, clock, stopping: this.#stopping.signal, observe: () => undefined };
     this.broker = brokerService({ ...options, transport: undefined }).handlers as Handlers<
       typeof BrokerService
     >;

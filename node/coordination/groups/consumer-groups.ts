@@ -31,8 +31,9 @@ export interface SyncTerms extends CallTerms {
 }
 
 export class ConsumerGroups {
-  /** How often members, subscriptions or partitions have changed since the start, as applied here. */
-  changes = 0;
+  /** How often partitions were shared anew since the start, as applied here. */
+  rebalances = 0;
+  readonly #generations = new Map<string, number>();
   readonly #coordination: Coordination;
   readonly #clock: Clock;
   readonly #waiters = new Map<string, Set<() => void>>();
@@ -47,7 +48,10 @@ export class ConsumerGroups {
     this.#coordination = coordination;
     this.#clock = clock;
     coordination.observe({
-      onGroup: (name) => this.#tell(name),
+      onGroup: (name) => {
+        this.#count(name);
+        this.#tell(name);
+      },
       onOwnChange: ({ key }) => {
         if (key.startsWith(TOPIC_KEYS)) this.#refreshSoon();
       },
@@ -152,8 +156,15 @@ export class ConsumerGroups {
     return found;
   }
 
+  #count(name: string): void {
+    const generation = this.part.get(name)?.generation;
+    const before = this.#generations.get(name);
+    if (generation === undefined) this.#generations.delete(name);
+    else this.#generations.set(name, generation);
+    if (generation !== undefined && generation !== (before ?? 0)) this.rebalances++;
+  }
+
   #tell(name: string): void {
-    this.changes++;
     const waiters = this.#waiters.get(name);
     if (waiters === undefined) return;
     this.#waiters.delete(name);

@@ -1,0 +1,106 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { parseByteSize } from '../byte-size.ts';
+import { count, duration } from './arguments.ts';
+import { askingCluster, withExamples } from './command-options.ts';
+
+/** Adds `holdfast topic …`. */
+export function addTopicCommands(program: Command): void {
+  const topic = program.command('topic').description('topics: create, alter, produce and consume');
+  withExamples(topic, 'holdfast topic create orders --partitions 12', 'holdfast topic describe orders');
+  addCreate(topic);
+  addAlter(topic);
+  addDescribe(topic);
+  addList(topic);
+  addDelete(topic);
+}
+
+function addCreate(topic: Command): void {
+  const create = topic.command('create <name>').description('create a topic; names are [a-z0-9._-]{1,64}');
+  withSettings(askingCluster(create))
+    .option('--partitions <count>', '1 to 1024 (default: 1)', count)
+    .option(
+      '--replication <count>',
+      'copies of each partition, 1 to 7 (default: 3, or one on each node)',
+      count,
+    )
+    .action(async (name, options) => (await import('./topics.ts')).create(name, options));
+  withExamples(
+    create,
+    'holdfast topic create orders --partitions 12 --retention 30d',
+    'holdfast topic create profiles --cleanup compact',
+  );
+}
+
+function addAlter(topic: Command): void {
+  const alter = topic
+    .command('alter <name>')
+    .description('change settings, in force at once, or add partitions');
+  withSettings(askingCluster(alter))
+    .option('--partitions <count>', 'at least as many as there are', count)
+    .action(async (name, options) => (await import('./topics.ts')).alter(name, options));
+  withExamples(
+    alter,
+    'holdfast topic alter orders --retention 2d',
+    'holdfast topic alter orders --partitions 24',
+  );
+}
+
+function addDescribe(topic: Command): void {
+  const describe = topic.command('describe <name>').description('show a topic and what its partitions hold');
+  askingCluster(describe).action(async (name, options) =>
+    (await import('./topics.ts')).describe(name, options),
+  );
+  withExamples(describe, 'holdfast topic describe orders', 'holdfast topic describe orders --json');
+}
+
+function addList(topic: Command): void {
+  const list = topic.command('list').description('list the topics');
+  askingCluster(list).action(async (options) => (await import('./topics.ts')).list(options));
+  withExamples(list, 'holdfast topic list', 'holdfast topic list --json');
+}
+
+function addDelete(topic: Command): void {
+  const remove = topic.command('delete <name>').description('delete a topic and all its records, for good');
+  askingCluster(remove).action(async (name, options) => (await import('./topics.ts')).remove(name, options));
+  withExamples(remove, 'holdfast topic delete orders', 'holdfast topic delete orders --json');
+}
+
+function withSettings(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--cleanup <policy>', 'what becomes of old records (default: delete)').choices([
+        'delete',
+        'compact',
+        'compact-and-delete',
+      ]),
+    )
+    .option('--retention <duration>', 'age at which records go, 0 for never (default: 7d)', duration)
+    .option(
+      '--retention-bytes <size>',
+      'size of a partition at which the oldest go, 0 for never (default: 0)',
+      size,
+    )
+    .option('--segment-bytes <size>', 'size of its files, 1MiB to 1GiB (default: 64MiB)', size)
+    .option(
+      '--segment-age <duration>',
+      'age at which a file takes no more, from 1m on (default: 7d)',
+      duration,
+    )
+    .option('--max-batch-bytes <size>', 'greatest batch, 1KiB to 4MiB (default: 1MiB)', size)
+    .option(
+      '--delete-retention <duration>',
+      'how long a deletion can be read when compacted (default: 1d)',
+      duration,
+    )
+    .option(
+      '--min-dirty-percent <count>',
+      'share of new bytes that begins a compaction (default: 50)',
+      count,
+    );
+}
+
+function size(text: string): number {
+  const bytes = parseByteSize(/^\d+$/.test(text) ? Number(text) : text);
+  if (bytes !== undefined) return bytes;
+  throw new InvalidArgumentError('Allowed are whole numbers of bytes, or 64KiB, 16MiB, 2GiB.');
+}
