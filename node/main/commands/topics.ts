@@ -3,7 +3,7 @@ import type {
   TopicDescription,
   TopicPartitionDescription,
   TopicSettings,
-} from '@holdfast/client';
+} from '@holdfast/client/broker/topics';
 import { formatByteSize } from '../byte-size.ts';
 import { type ClusterOptions, withCluster } from '../cluster-call.ts';
 import { print, printJson, printTable } from '../output.ts';
