@@ -104,7 +104,8 @@ export class ProduceDispatcher implements SenderHost, ChannelOwner {
     const { reason, leader } = error;
     if (leader !== undefined) this.#core.endpoints.answered(leader);
     if (leader !== undefined || reason === 'NOT_LEADER') this.#directory.noteLeader(topic, partition, leader);
-    else if (error.code === 'NOT_FOUND' || error.code === 'UNAVAILABLE') this.#directory.refresh(topic);
+    else if (error.code === 'NOT_FOUND' || error.code === 'UNAVAILABLE' || reason === 'BATCH_TOO_LARGE')
+      this.#directory.refresh(topic);
   }
 
   onReleased(bytes: number): void {

@@ -26,6 +26,8 @@ export type Fate =
   | 'late'
   /** The node says that it does not know what became of it; nothing did. */
   | 'doubtful'
+  /** It is appended, and the node says that it does not know what became of it. */
+  | 'unsure'
   /** The node takes nothing for now. */
   | 'overloaded';
 
@@ -252,6 +254,7 @@ export class FakeBroker {
         if (batch.length > this.topics.get(topic)!.maxBatchBytes) throw refusal('BATCH_TOO_LARGE');
         const { base, duplicate } = held.append(batch, this.#clock.wallMs());
         this.duplicates += Number(duplicate);
+        if (fate === 'unsure') throw refusal('UNAVAILABLE', { outcome: 'UNKNOWN' });
         return { baseOffset: BigInt(base), duplicate };
       } catch (error) {
         return { error: errorToMessage(error as HoldfastError) };
