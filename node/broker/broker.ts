@@ -3,7 +3,7 @@
  * group, reads are served by the replica here. Requests have been checked before.
  *
  * A caller that routes asks who leads a partition, or has a replica of it, and is told where
- * that is when it is elsewhere. For any other caller another node is asked to do it.
+ * that is when it is known to be elsewhere. For any other caller another node is asked to do it.
  */
 import type { Clock } from '@holdfast/client/clock';
 import { HoldfastError } from '@holdfast/client/error';
@@ -197,7 +197,9 @@ export class Broker {
     const { host, admission, forwarder } = this.#options;
     this.#assertPresent(partition);
     const isHere = host.isLeader(partition.group);
-    if (!isRouted && !isHere && forwarder !== undefined) return forwarder.propose(partition, proposal);
+    // Who routes is sent to the leader; where nobody is known to be one, that is found out for everybody.
+    const mustAsk = !isRouted || host.leaderOf(partition.group) === undefined;
+    if (!isHere && mustAsk && forwarder !== undefined) return forwarder.propose(partition, proposal);
     if (!partition.isServed && !isHere) throw this.#noReplica(partition);
     const refusal = admission(proposal.bytes.byteLength, proposal.grows);
     if (refusal !== undefined) throw refusal;

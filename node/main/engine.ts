@@ -100,6 +100,7 @@ export interface Engine {
   readonly configuration: Configuration;
   readonly coordinationUpkeep: CoordinationUpkeep;
   readonly leaderCalls: LeaderCalls;
+  readonly routes: GroupRoutes;
   /** Unique IDs. */
   readonly ids: Ids;
   readonly sequences: Sequences;
@@ -315,6 +316,7 @@ class EngineAssembly {
       sessions,
       configuration,
       coordinationUpkeep,
+      routes,
       leaderCalls: new LeaderCalls({ host, clock, transport: forwarding, routes, founders }),
       ids: this.#createIds(coordination, members, host),
       sequences: new Sequences(coordination),

@@ -14,16 +14,19 @@ import { DEFAULT_SETTINGS, partitionCount, refuse, settingsWith } from '../broke
 import type { TopicPartition } from '../broker/topic-partition.ts';
 import type { Topics } from '../broker/topics.ts';
 import { MAX_REPLICATION } from '../kv/limits.ts';
+import type { GroupRoutes } from '../cluster/group-routes.ts';
 import type { GroupHost } from '../raft/group-host.ts';
 import { serve, type ServedService } from './handler.ts';
 
 export interface TopicServiceOptions {
   readonly topics: Topics;
   readonly host: GroupHost;
+  readonly routes: GroupRoutes;
 }
 
 /** The topic service over a node's topics. */
-export function topicService({ topics, host }: TopicServiceOptions): ServedService {
+export function topicService(options: TopicServiceOptions): ServedService {
+  const { topics } = options;
   return serve(TopicService, {
     async createTopic({ isRouted }, { name, partitions, replication, settings }) {
       const plan = {
@@ -61,18 +64,18 @@ export function topicService({ topics, host }: TopicServiceOptions): ServedServi
       const { descriptor, partitions } = await topics.find(name);
       return create(DescribeTopicResponseSchema, {
         topic: descriptor,
-        partitions: partitions.map((partition) => describe(host, partition)),
+        partitions: partitions.map((partition) => describe(options, partition)),
       });
     },
   });
 }
 
-function describe(host: GroupHost, partition: TopicPartition): PartitionDescription {
+function describe({ host, routes }: TopicServiceOptions, partition: TopicPartition): PartitionDescription {
   const { group, number, machine, replicas } = partition;
   const log = partition.isServed ? machine?.log.opened : undefined;
   return create(PartitionDescriptionSchema, {
     partition: number,
-    leader: host.leaderOf(group)?.address ?? '',
+    leader: (host.leaderOf(group) ?? routes.hint(partition))?.address ?? '',
     replicas: replicas.map((id) => host.memberName(id)),
     ...(machine !== undefined &&
       log !== undefined && {

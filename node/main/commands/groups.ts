@@ -1,4 +1,8 @@
-import type { GroupDescription, GroupPartitionDescription, ResetTarget } from '@holdfast/client/broker/groups';
+import type {
+  GroupDescription,
+  GroupPartitionDescription,
+  ResetTarget,
+} from '@holdfast/client/broker/groups';
 import { type ClusterOptions, withCluster } from '../cluster-call.ts';
 import { usageFailure } from '../command-failure.ts';
 import { print, printJson, printTable } from '../output.ts';

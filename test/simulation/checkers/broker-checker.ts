@@ -45,21 +45,25 @@ export class BrokerChecker {
     const log = this.#logs.get(group) ?? [];
     this.#logs.set(group, log);
     if (log.length !== baseOffset)
-      throw new CheckFailed('offsets', `group ${group} ends at ${log.length}, a batch was given ${baseOffset}`);
+      throw new CheckFailed(
+        'offsets',
+        `group ${group} ends at ${log.length}, a batch was given ${baseOffset}`,
+      );
     for (const record of records) {
       const offset = log.push(record) - 1;
       this.#keep(record, group, offset);
     }
   }
 
-  /** A producer was told where its record is. */
-  onAcknowledged({ producer, number }: SentRecord, group: number, offset: number): void {
+  /** A producer was told where its record is; undefined: that it is there, and was so for so long that nobody remembers where. */
+  onAcknowledged({ producer, number }: SentRecord, group: number, offset: bigint | undefined): void {
     const name = `${producer}/${number}`;
-    const place = `${group}@${offset}`;
-    if (this.#places.get(name) !== place)
+    const known = this.#places.get(name);
+    const place = offset === undefined ? (known ?? 'some place') : `${group}@${offset}`;
+    if (known !== place)
       throw new CheckFailed(
         'lost write',
-        `${name} was acknowledged at ${place}, and is at ${this.#places.get(name) ?? 'no place'}`,
+        `${name} was acknowledged at ${place}, and is at ${known ?? 'no place'}`,
       );
     this.#acknowledged.set(name, place);
   }
@@ -68,7 +72,10 @@ export class BrokerChecker {
   onRefused({ producer, number }: SentRecord): void {
     const name = `${producer}/${number}`;
     if (this.#places.has(name))
-      throw new CheckFailed('refused', `${name} was said not to be kept, and is at ${this.#places.get(name)}`);
+      throw new CheckFailed(
+        'refused',
+        `${name} was said not to be kept, and is at ${this.#places.get(name)}`,
+      );
     this.#refused.add(name);
   }
 
@@ -90,10 +97,16 @@ export class BrokerChecker {
     this.#places.set(name, place);
     if (this.#refused.has(name))
       throw new CheckFailed('refused', `${name} was said not to be kept, and is at ${place}`);
-    const [producer, number] = [name.slice(0, name.lastIndexOf('/')), Number(name.slice(name.lastIndexOf('/') + 1))];
+    const [producer, number] = [
+      name.slice(0, name.lastIndexOf('/')),
+      Number(name.slice(name.lastIndexOf('/') + 1)),
+    ];
     const before = this.#last.get(`${group} ${producer}`) ?? -1;
     if (number <= before)
-      throw new CheckFailed('non-monotonic send', `${name} is in group ${group} behind ${producer}/${before}`);
+      throw new CheckFailed(
+        'non-monotonic send',
+        `${name} is in group ${group} behind ${producer}/${before}`,
+      );
     this.#last.set(`${group} ${producer}`, number);
   }
 }

@@ -26,10 +26,10 @@ const RECORDS_A_SECOND = 40;
 const LOOK_MS = 100;
 /** Share of clients that are killed, with what is under way. */
 const KILLED = 0.3;
-const TOPICS = [
+const TOPICS: readonly { readonly name: string; readonly partitions: number }[] = [
   { name: 'one', partitions: 1 },
   { name: 'three', partitions: 3 },
-] as const;
+];
 
 export class BrokerWork {
   readonly checker = new BrokerChecker();
@@ -40,6 +40,8 @@ export class BrokerWork {
   readonly #random: SeededRandom;
   readonly #running = new Set<WorldClient>();
   readonly #dead = new Set<WorldClient>();
+  /** Of partitions, by topic and number. */
+  readonly #groups = new Map<string, number>();
 
   constructor(world: World, around: NodeSurroundings, random: SeededRandom) {
     this.#world = world;
@@ -58,11 +60,19 @@ export class BrokerWork {
     const segmentBytes = 1024 * 1024;
     const creating = TOPICS.map(({ name, partitions }) => topics.create(name, { partitions, segmentBytes }));
     await this.#world.finish(Promise.all(creating), BOUND_MS, 'setup', 'creating topics');
+    const areKnown = () => {
+      for (const { engine } of this.#world.nodes)
+        for (const { topic, number, group } of engine?.topics.partitions() ?? [])
+          this.#groups.set(`${topic}/${number}`, group);
+      return TOPICS.every(({ name, partitions }) => this.#groups.has(`${name}/${partitions - 1}`));
+    };
+    await this.#world.until(areKnown, BOUND_MS);
   }
 
   /** Producers work until `isOver`; some die before. */
   start(isOver: () => boolean): void {
-    for (const [at, client] of this.clients.entries()) this.#run(client, this.#random.fork(`producer-${at}`), isOver);
+    for (const [at, client] of this.clients.entries())
+      this.#run(client, this.#random.fork(`producer-${at}`), isOver);
     this.#look(isOver);
   }
 
@@ -126,7 +136,7 @@ export class BrokerWork {
     try {
       const { partition, offset } = await producer.send({ topic, key, value });
       if (this.#dead.has(client)) return;
-      this.checker.onAcknowledged(sent, this.#groupOf(topic, partition), Number(offset));
+      this.checker.onAcknowledged(sent, this.#groupOf(topic, partition), offset);
       this.recorder.did(client.name, 'record kept', `${topic}/${partition}@${offset} ${value}`);
     } catch (error) {
       if (!(error instanceof HoldfastError)) return this.#world.fail(error as Error);
@@ -139,7 +149,8 @@ export class BrokerWork {
   #look(isOver: () => boolean): void {
     const { scheduler, nodes } = this.#world;
     const up = nodes.filter(({ state, engine }) => state === 'up' && engine !== undefined);
-    if (up.length > 0) this.#lookInto(pick(this.#random, ...up)).catch((error: unknown) => this.#world.fail(error as Error));
+    if (up.length > 0)
+      this.#lookInto(pick(this.#random, ...up)).catch((error: unknown) => this.#world.fail(error as Error));
     if (!isOver()) scheduler.after(LOOK_MS, () => this.#look(isOver));
   }
 
@@ -172,10 +183,10 @@ export class BrokerWork {
           try {
             const value = `${sent.producer}/${sent.number}`;
             const { offset } = await producer.send({ topic, partition, value });
-            this.checker.onAcknowledged(sent, this.#groupOf(topic, partition), Number(offset));
+            this.checker.onAcknowledged(sent, this.#groupOf(topic, partition), offset);
             break;
           } catch (error) {
-            if (!(error instanceof HoldfastError)) throw error;
+            this.recorder.failed(sent.producer, 'probe', `${topic}/${partition}`, error);
           }
         }
       }
@@ -192,9 +203,10 @@ export class BrokerWork {
 
   async #compareFile(node: string, { group, machine, isAside }: TopicPartition): Promise<void> {
     if (machine === undefined || isAside) return;
-    for (let offset = machine.logStart; offset < machine.logEnd; ) {
+    for (let offset = machine.logStart; offset < machine.logEnd;) {
       const { frames, nextOffset } = await machine.log.read(offset, 100_000);
-      for (const { baseOffset, batch } of frames) this.checker.onRead(node, group, baseOffset, valuesOf(batch));
+      for (const { baseOffset, batch } of frames)
+        this.checker.onRead(node, group, baseOffset, valuesOf(batch));
       if (nextOffset <= offset)
         throw new CheckFailure('partitions', `${node} has nothing of group ${group} at ${offset}`);
       offset = nextOffset;
@@ -202,10 +214,6 @@ export class BrokerWork {
   }
 
   #groupOf(topic: string, partition: number): number {
-    for (const { engine } of this.#world.nodes) {
-      const group = engine?.topics.list().find(({ name }) => name === topic)?.partitions[partition]?.group;
-      if (group !== undefined) return group;
-    }
-    throw new CheckFailure('topics', `nobody knows topic ${topic}`);
+    return this.#groups.get(`${topic}/${partition}`)!;
   }
 }

@@ -55,7 +55,8 @@ export class PartitionApplied {
     let at = 0;
     for (const { kind, bytes } of decodeCommands(entry.payload)) {
       const outcome = results[at++] as PartitionOutcome;
-      if (kind !== PartitionCommandKind.append || outcome.case !== 'appended' || outcome.isDuplicate) continue;
+      if (kind !== PartitionCommandKind.append || outcome.case !== 'appended' || outcome.isDuplicate)
+        continue;
       this.#checker.onAppended(group, outcome.baseOffset!, valuesOf(bytes));
     }
   }

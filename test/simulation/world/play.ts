@@ -21,7 +21,10 @@ export async function play(seed: string, options: WorldOptions = {}): Promise<Pl
 }
 
 /** The command that plays a seed again. */
-export function replayCommand(seed: string, { nodes, coordination, broker, gossip }: WorldOptions = {}): string {
+export function replayCommand(
+  seed: string,
+  { nodes, coordination, broker, gossip }: WorldOptions = {},
+): string {
   const options = [
     ...(nodes === undefined ? [] : [`--nodes ${nodes}`]),
     ...(coordination === false ? ['--without-coordination'] : []),

@@ -94,8 +94,7 @@ export class World {
     });
     if (this.settings.coordinators > 0)
       this.coordination = new CoordinationWork(this, around, this.#random.fork('coordination'));
-    if (this.settings.producers > 0)
-      this.broker = new BrokerWork(this, around, this.#random.fork('broker'));
+    if (this.settings.producers > 0) this.broker = new BrokerWork(this, around, this.#random.fork('broker'));
     this.supervisor = new Supervisor(this.nodes, this.scheduler, this.#random.fork('supervisor'));
     this.leaders = new LeaderWatch(this.nodes);
   }
@@ -268,11 +267,7 @@ export class World {
 
   #scene(): Surroundings {
     const { nodes, links, network, scheduler, trace } = this;
-    const clients = [
-      ...this.clients,
-      ...(this.coordination?.clients ?? []),
-      ...(this.broker?.clients ?? []),
-    ];
+    const clients = [...this.clients, ...(this.coordination?.clients ?? []), ...(this.broker?.clients ?? [])];
     const { changesMembers } = this.settings;
     // A group has three voters, or may be down to as many.
     const most = Math.floor((Math.min(3, nodes.length) - 1) / 2);
