@@ -466,7 +466,8 @@ export class Keyspaces {
     partition.isAside = !voters.includes(host.self);
     const isWanted = [voters, learners, target].some((ids) => ids.includes(host.self));
     if (partition.replica === undefined) return;
-    partition.replica.isResting = !isWanted;
+    // One that has heard more than whoever said so may be needed: without it there may be no leader.
+    partition.replica.isResting = !isWanted && index >= partition.replica.lastIndex;
     if (!isWanted) partition.replica.reads.fail(); // whoever waits is served elsewhere
   }
 
