@@ -7,6 +7,8 @@ import {
 import { DescribeKeyspaceRequestSchema, KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
 import { Backups } from './backups.ts';
 import { Broker } from './broker/broker.ts';
+import type { Consumer } from './broker/consumer.ts';
+import type { ConsumerOptions } from './broker/consumer-options.ts';
 import type { Groups } from './broker/groups.ts';
 import type { Producer } from './broker/producer.ts';
 import type { ProducerOptions } from './broker/producer-options.ts';
@@ -105,7 +107,7 @@ export class Holdfast implements AsyncDisposable {
     this.#sessions = new Sessions(this.#core, this.leases);
     this.lock = new Locks(this.#core, this.#sessions);
     this.ids = new Ids(this.#core);
-    this.#broker = new Broker(this.#core);
+    this.#broker = new Broker(this.#core, this.leases);
     this.topics = this.#broker.topics;
     this.groups = this.#broker.groups;
   }
@@ -154,6 +156,14 @@ export class Holdfast implements AsyncDisposable {
    */
   producer(options: string | ProducerOptions = {}): Producer {
     return this.#broker.producer(typeof options === 'string' ? { topic: options } : options);
+  }
+
+  /**
+   * A consumer of topics, alone or as a member of a group; it begins at once. Errors: INVALID_FIELD,
+   * CLIENT_CLOSED; what else is wrong shows when it is read.
+   */
+  consumer<T = Uint8Array | undefined>(options: ConsumerOptions<T>): Consumer<T> {
+    return this.#broker.consumer(options);
   }
 
   /** The sequence of a name, [a-z0-9._-]{1,64}; asks nobody. Error: SEQUENCE_NAME_INVALID. */
