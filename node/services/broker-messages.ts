@@ -22,7 +22,7 @@ import type { TopicPartition } from '../broker/topic-partition.ts';
 import { asHoldfastError } from './kv-messages.ts';
 
 export const DEFAULT_FETCH_BYTES = 1024 * 1024;
-export const MAX_FETCH_BYTES = 12 * 1024 * 1024;
+export const MAX_FETCH_BYTES = 8 * 1024 * 1024;
 export const MAX_FETCH_WAIT_MS = 60_000;
 
 /** A batch that is sound. */
