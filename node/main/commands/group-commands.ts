@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { time } from './arguments.ts';
 import { askingCluster, withExamples } from './command-options.ts';
 
 /** Adds `holdfast group …`. */
@@ -55,11 +56,4 @@ function offset(text: string): number {
   const value = /^\d{1,16}$/.test(text) ? Number(text) : NaN;
   if (Number.isSafeInteger(value)) return value;
   throw new InvalidArgumentError('Allowed are whole numbers.');
-}
-
-function time(text: string): Date {
-  const form = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,3})?)?(Z|[+-]\d{2}:\d{2}))?$/;
-  const ms = form.test(text) ? Date.parse(text) : NaN;
-  if (Number.isSafeInteger(ms) && ms >= 0) return new Date(ms);
-  throw new InvalidArgumentError('Allowed is a time with its zone, such as 2026-11-22T10:00:00Z.');
 }

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseByteSize } from '../byte-size.ts';
-import { count, duration } from './arguments.ts';
+import { count, duration, time } from './arguments.ts';
 import { askingCluster, withExamples } from './command-options.ts';
 
 /** Adds `holdfast topic …`. */
@@ -12,6 +12,8 @@ export function addTopicCommands(program: Command): void {
   addDescribe(topic);
   addList(topic);
   addDelete(topic);
+  addProduce(topic);
+  addConsume(topic);
 }
 
 function addCreate(topic: Command): void {
@@ -65,6 +67,61 @@ function addDelete(topic: Command): void {
   withExamples(remove, 'holdfast topic delete orders', 'holdfast topic delete orders --json');
 }
 
+function addProduce(topic: Command): void {
+  const produce = topic
+    .command('produce <name> [value]')
+    .description('send a record, or one for each line of a file or of stdin');
+  askingCluster(produce)
+    .option('--file <file>', 'take the lines from this file, - for stdin (default: stdin)')
+    .addOption(
+      new Option(
+        '--lines <form>',
+        'what a line is: the value, or {"key":…,"value":…,"headers":…} (default: text)',
+      ).choices(['text', 'json']),
+    )
+    .option('--key <key>', 'key of the records')
+    .option('--partition <number>', 'partition of the records (default: by key, else in turn)', whole)
+    .addOption(
+      new Option('--acks <when>', 'when a record counts as sent (default: majority)').choices([
+        'majority',
+        'leader',
+      ]),
+    )
+    .addOption(
+      new Option('--compression <kind>', 'of batches (default: none)').choices(['none', 'gzip', 'zstd']),
+    )
+    .action(async (name, value, options) =>
+      (await import('./topic-produce.ts')).produce(name, value, options),
+    );
+  withExamples(
+    produce,
+    'holdfast topic produce orders "two pizzas" --key ada',
+    'holdfast topic produce web-log --file access.log --compression zstd',
+  );
+}
+
+function addConsume(topic: Command): void {
+  const consume = topic
+    .command('consume <name...>')
+    .description('print records, to the present end or for ever');
+  askingCluster(consume)
+    .option('--group <name>', 'read as a member of this group, which remembers how far it came')
+    .option('--instance <id>', 'as a static member of the group')
+    .option('--from <where>', 'earliest, latest, or a time with its zone (default: earliest)', position)
+    .option('--follow', 'go on with what comes')
+    .option('--limit <count>', 'end after so many records', count)
+    .option(
+      '--format <text>',
+      '%t topic, %p partition, %o offset, %T time, %k key, %v value, %h headers (default: %v)',
+    )
+    .action(async (names, options) => (await import('./topic-consume.ts')).consume(names, options));
+  withExamples(
+    consume,
+    'holdfast topic consume orders',
+    'holdfast topic consume orders --follow --group billing --format "%p@%o %k %v"',
+  );
+}
+
 function withSettings(command: Command): Command {
   return command
     .addOption(
@@ -97,6 +154,17 @@ function withSettings(command: Command): Command {
       'share of new bytes that begins a compaction (default: 50)',
       count,
     );
+}
+
+function whole(text: string): number {
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : NaN;
+  if (Number.isSafeInteger(value)) return value;
+  throw new InvalidArgumentError('Allowed are whole numbers.');
+}
+
+function position(text: string): 'earliest' | 'latest' | Date {
+  if (text === 'earliest' || text === 'latest') return text;
+  return time(text);
 }
 
 function size(text: string): number {
