@@ -137,8 +137,7 @@ export class ConsumerCore implements FetchHost, MemberHost, CommitHost, FreeRead
   }
 
   onReplaced(topic: string): void {
-    for (const partition of [...this.partitions])
-      if (partition.topic === topic) this.partitions.remove(partition);
+    for (const partition of this.partitions) if (partition.topic === topic) this.partitions.remove(partition);
   }
 
   onAssignment(assigned: readonly AssignedPartition[], revoked: readonly AssignedPartition[]): void {

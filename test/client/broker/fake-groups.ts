@@ -94,7 +94,7 @@ export class FakeGroups {
 
   #watchLeases(): void {
     this.#clock.setTimer(50, () => {
-      for (const { id, lease, revoked, rebalanceTimeoutMs } of [...this.members.values()]) {
+      for (const { id, lease, revoked, rebalanceTimeoutMs } of this.members.values()) {
         const since = Math.min(Infinity, ...revoked.values());
         const isLate = this.#clock.monotonicMs() - since > rebalanceTimeoutMs;
         if (!this.#sessions.isLive(lease) || isLate) this.remove(id);
