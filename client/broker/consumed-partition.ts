@@ -1,7 +1,7 @@
 import type { FetchedBatch } from '@holdfast/proto/broker/v1/broker';
 import { HoldfastError } from '../error.ts';
 import { ConsumerMessage, type MessageSource } from './consumer-message.ts';
-import { checkBatch } from './record-batch.ts';
+import { checkBatch, readBatchHeader } from './record-batch.ts';
 import { RecordReader } from './record-reader.ts';
 
 /** Done messages at the head of the window that are cut off together. */
@@ -11,6 +11,8 @@ interface BufferedBatch {
   readonly base: number;
   readonly bytes: Uint8Array;
   reader: RecordReader | undefined;
+  /** Not even its head is sound. */
+  readonly defect: unknown;
 }
 
 /** How messages of a partition are made and counted. */
@@ -121,14 +123,15 @@ export class ConsumedPartition implements MessageSource {
     this.#position = this.#next;
   }
 
-  /** Takes in what was asked for with this token. Error: BATCH_CORRUPT, COMPRESSION_UNKNOWN. */
+  /** Takes in what was asked for with this token. What is wrong with it shows when it is to be given. */
   add(token: number, batches: readonly FetchedBatch[], nextOffset: number): void {
     if (token !== this.token || this.isGone) return;
     for (const { baseOffset, batch } of batches) {
       const base = Number(baseOffset);
-      const last = base + checked(this, base, batch);
+      const { lastDelta, defect } = headOf(batch);
+      const last = base + lastDelta;
       if (last < this.#position) continue;
-      this.#batches.push({ base, bytes: batch, reader: undefined });
+      this.#batches.push({ base, bytes: batch, reader: undefined, defect });
       this.#bufferedBytes += batch.length;
       this.#position = last + 1;
     }
@@ -196,7 +199,8 @@ export class ConsumedPartition implements MessageSource {
 
   #read(batch: BufferedBatch): ConsumerMessage<unknown> | undefined {
     try {
-      batch.reader ??= new RecordReader(batch.bytes);
+      if (batch.defect !== undefined) throw batch.defect;
+      batch.reader ??= new RecordReader(batch.bytes, checkBatch(batch.bytes));
       for (let record = batch.reader.next(); record !== undefined; record = batch.reader.next()) {
         const at = batch.base + record.delta;
         if (at < this.#next) continue;
@@ -225,12 +229,13 @@ export class ConsumedPartition implements MessageSource {
   }
 }
 
-/** Distance of the last offset of a batch that is sound. */
-function checked(partition: ConsumedPartition, base: number, batch: Uint8Array): number {
+/** Distance of the last offset of a batch, or what is wrong with its head. */
+function headOf(batch: Uint8Array): { readonly lastDelta: number; readonly defect: unknown } {
   try {
-    return checkBatch(batch).lastDelta;
-  } catch (cause) {
-    throw unreadable(partition, base, cause);
+    return { lastDelta: readBatchHeader(batch).lastDelta, defect: undefined };
+  } catch (defect) {
+    // Wherever it ends, it is not passed over.
+    return { lastDelta: Number.MAX_SAFE_INTEGER / 2, defect };
   }
 }
 

@@ -125,8 +125,7 @@ export class ConsumerCore implements FetchHost, MemberHost, CommitHost, FreeRead
 
   fail(error: HoldfastError): void {
     if (this.#ended.signal.aborted) return;
-    if (error.code !== 'FAILED_PRECONDITION' || error.reason === 'GROUP_MEMBER_FENCED')
-      if (this.#member !== undefined && error.reason.startsWith('GROUP_')) this.onLost(error);
+    if (error.reason === 'GROUP_MEMBER_FENCED') this.onLost(error);
     this.#events.onFailure(error);
   }
 
@@ -138,8 +137,7 @@ export class ConsumerCore implements FetchHost, MemberHost, CommitHost, FreeRead
   }
 
   onReplaced(topic: string): void {
-    for (const partition of [...this.partitions])
-      if (partition.topic === topic) this.partitions.remove(partition);
+    for (const partition of this.partitions) if (partition.topic === topic) this.partitions.remove(partition);
   }
 
   onAssignment(assigned: readonly AssignedPartition[], revoked: readonly AssignedPartition[]): void {

@@ -113,7 +113,6 @@ export function resolveConsumerOptions<T>(options: ConsumerOptions<T>): Resolved
   const { group } = options;
   const ms = (duration: Duration, field: string, least: number, most: number) =>
     within(durationMs(duration, field), field, least, most);
-  const nothing = () => undefined;
   return Object.freeze({
     topics,
     group,
@@ -135,11 +134,22 @@ export function resolveConsumerOptions<T>(options: ConsumerOptions<T>): Resolved
     sessionTimeoutMs: leaseTtlMs(options.sessionTimeout),
     rebalanceTimeoutMs: ms(options.rebalanceTimeout ?? 60_000, 'rebalanceTimeout', 1_000, 3_600_000),
     clientName: options.clientName ?? '',
-    onAssigned: options.onAssigned ?? nothing,
-    onRevoked: options.onRevoked ?? nothing,
-    onLost: options.onLost ?? nothing,
-    onError: options.onError ?? nothing,
+    onAssigned: guarded(options.onAssigned),
+    onRevoked: guarded(options.onRevoked),
+    onLost: guarded(options.onLost),
+    onError: guarded(options.onError),
   });
+}
+
+/** A callback that fails does not stop the consumer: its error goes to nobody, as that of a listener. */
+function guarded<A extends unknown[]>(callback: ((...given: A) => void) | undefined): (...given: A) => void {
+  return (...given) => {
+    try {
+      callback?.(...given);
+    } catch (error) {
+      void Promise.reject(error);
+    }
+  };
 }
 
 function checkStart(from: StartPosition): StartPosition {

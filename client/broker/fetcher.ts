@@ -165,11 +165,7 @@ export class Fetcher {
       return;
     }
     partition.failures = 0;
-    try {
-      partition.add(token, result.batches, Number(result.nextOffset));
-    } catch (error) {
-      this.#host.fail(asHoldfastError(error));
-    }
+    partition.add(token, result.batches, Number(result.nextOffset));
   }
 
   #refused(partition: ConsumedPartition, error: HoldfastError, { logStart, logEnd }: FetchResult): void {

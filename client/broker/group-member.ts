@@ -5,7 +5,7 @@ import {
   type Assignment,
 } from '@holdfast/proto/broker/v1/group';
 import { sleep } from '../clock.ts';
-import type { ClientCore } from '../core.ts';
+import { clientClosed, type ClientCore } from '../core.ts';
 import type { HoldfastError } from '../error.ts';
 import { reasonInfo } from '../reasons.ts';
 import { retryDelayMs } from '../retry.ts';
@@ -92,7 +92,7 @@ export class GroupMember {
     const lease = this.#lease;
     if (lease === undefined) return;
     if (!this.#options.leaveOnClose) {
-      lease.end(asHoldfastError(lease.signal.reason ?? new Error('closed')));
+      lease.end(clientClosed());
       return;
     }
     // What does not get through ends with the lease.
@@ -118,6 +118,10 @@ export class GroupMember {
     const { sessionTimeoutMs, clientName, group } = this.#options;
     const name = clientName === '' ? `group ${group}` : clientName;
     const lease = await this.#leases.grant({ ttl: sessionTimeoutMs, name: name.slice(0, 64) });
+    if (this.#ended.signal.aborted) {
+      await lease.revokeBy({ timeout: CLOSING_MS }, { isClosing: true });
+      throw clientClosed();
+    }
     // Invariant M1.
     lease.signal.addEventListener('abort', () => this.#wake(), { once: true });
     this.#lease = lease;
@@ -143,7 +147,7 @@ export class GroupMember {
 
   /** One assignment, or the news that there is none. */
   async #follow(lease: Lease): Promise<void> {
-    if (this.#ended.signal.aborted || !lease.isAlive) throw lease.signal.reason ?? new Error('stopped');
+    if (this.#ended.signal.aborted || !lease.isAlive) throw lease.signal.reason ?? clientClosed();
     this.#poke = new AbortController();
     const request = {
       group: this.#options.group,

@@ -37,6 +37,8 @@ export class MessageRunner {
   readonly #handle: (message: ConsumerMessage<unknown>) => unknown;
   readonly #onFailure: (error: unknown) => void;
   readonly #lanes = new Map<string, Lane>();
+  /** Have messages, and none of them is handled. */
+  readonly #waiting = new Set<Lane>();
   #running = 0;
   #queued = 0;
   #isStopped = false;
@@ -57,13 +59,18 @@ export class MessageRunner {
   /** Begins with whatever can be begun with. */
   pump(): void {
     const { parallelism } = this.#settings;
-    if (this.#queued > 0) for (const lane of this.#lanes.values()) this.#start(lane);
+    for (const lane of this.#waiting) {
+      if (this.#running >= parallelism) return;
+      this.#start(lane);
+    }
     while (!this.#isStopped && this.#running < parallelism && this.#queued < parallelism * AHEAD) {
       const taken = this.#take();
       if (taken === undefined) return;
       const lane = this.#lane(taken);
       lane.queue.push(taken);
       this.#queued += 1;
+      if (lane.isRunning) continue;
+      this.#waiting.add(lane);
       this.#start(lane);
     }
   }
@@ -93,6 +100,7 @@ export class MessageRunner {
     while (!lane.isRunning && !this.#isStopped && this.#running < this.#settings.parallelism) {
       const next = lane.queue[0];
       if (next === undefined) {
+        this.#waiting.delete(lane);
         this.#lanes.delete(lane.name);
         return;
       }
@@ -105,6 +113,7 @@ export class MessageRunner {
   }
 
   async #run(lane: Lane, { message, partition }: TakenMessage): Promise<void> {
+    this.#waiting.delete(lane);
     lane.isRunning = true;
     this.#running += 1;
     try {
@@ -117,6 +126,7 @@ export class MessageRunner {
     }
     this.#running -= 1;
     lane.isRunning = false;
+    this.#waiting.add(lane);
     this.#start(lane);
     this.pump();
   }

@@ -249,7 +249,8 @@ export class Producer implements AsyncDisposable {
 
   #onTurn(nowMs: number): void {
     if (this.#waiting > 0)
-      for (const state of [...this.#topics.values()]) if (state.waiting.length > 0) this.#serve(state, nowMs);
+      for (const state of Array.from(this.#topics.values()))
+        if (state.waiting.length > 0) this.#serve(state, nowMs);
     this.#settleWaits();
   }
 

@@ -156,7 +156,7 @@ export class FakeBroker {
   /** Takes a node away, or lets it come back. */
   stop(endpoint: string): void {
     this.down.add(endpoint);
-    for (const stream of [...this.#streams]) if (stream.endpoint === endpoint) stream.end(gone());
+    for (const stream of this.#streams) if (stream.endpoint === endpoint) stream.end(gone());
   }
 
   handle(method: string, request: unknown, endpoint: string): Promise<unknown> | undefined {
