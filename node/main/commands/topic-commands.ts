@@ -79,7 +79,7 @@ function addProduce(topic: Command): void {
         'what a line is: the value, or {"key":…,"value":…,"headers":…} (default: text)',
       ).choices(['text', 'json']),
     )
-    .option('--key <key>', 'key of the records')
+    .option('--record-key <key>', 'key of the records')
     .option('--partition <number>', 'partition of the records (default: by key, else in turn)', whole)
     .addOption(
       new Option('--acks <when>', 'when a record counts as sent (default: majority)').choices([
@@ -95,7 +95,7 @@ function addProduce(topic: Command): void {
     );
   withExamples(
     produce,
-    'holdfast topic produce orders "two pizzas" --key ada',
+    'holdfast topic produce orders "two pizzas" --record-key ada',
     'holdfast topic produce web-log --file access.log --compression zstd',
   );
 }

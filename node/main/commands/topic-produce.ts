@@ -11,7 +11,7 @@ import { startProgress } from '../progress.ts';
 export interface ProduceOptions extends ClusterOptions {
   file?: string;
   lines?: 'text' | 'json';
-  key?: string;
+  recordKey?: string;
   partition?: number;
   acks?: 'majority' | 'leader';
   compression?: 'none' | 'gzip' | 'zstd';
@@ -141,7 +141,7 @@ function recordOf(line: string, number: number, options: ProduceOptions): Produc
   return { ...target(options), ...defined({ key, headers, partition, timeMs }), value: value ?? null };
 }
 
-function target({ key, partition }: ProduceOptions): Pick<ProducerRecord, 'key' | 'partition'> {
+function target({ recordKey: key, partition }: ProduceOptions): Pick<ProducerRecord, 'key' | 'partition'> {
   return defined({ key, partition });
 }
 
