@@ -114,9 +114,8 @@ export interface Engine {
   readonly groups: ConsumerGroups;
   /** Files of partitions of topics. */
   readonly partitionLogs: PartitionLogs;
-  /** Reads by other nodes; undefined: there are none. */
+  /** Reads by other nodes, and how calls reach them; undefined: there are none. */
   readonly reads: RemoteReads | undefined;
-  /** How calls reach other nodes; undefined: there are none. */
   readonly forwarding: Transport | undefined;
   /** Copies of partitions by other nodes; undefined: there are none. */
   readonly saves: RemoteSaves | undefined;

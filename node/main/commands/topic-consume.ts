@@ -1,4 +1,6 @@
 import type { ConsumerMessage, StartPosition } from '@holdfast/client';
+import { HoldfastError } from '@holdfast/client/error';
+import type { Holdfast } from '@holdfast/client/holdfast';
 import { type ClusterOptions, withCluster } from '../cluster-call.ts';
 import { interruption } from '../interruption.ts';
 import { print } from '../output.ts';
@@ -21,7 +23,7 @@ export async function consume(topics: string[], options: ConsumeOptions): Promis
   await withCluster(options, async (client, hopeless) => {
     const { group, instance: instanceId, limit = Infinity } = options;
     const from: StartPosition = options.from ?? 'earliest';
-    const ends = options.follow === true ? undefined : await endsOf(client, topics);
+    const ends = options.follow === true ? undefined : await endsOf(client, topics, options);
     if (ends?.left === 0) return;
     const consumer = client.consumer({ topics, group, from, instanceId });
     const interrupted = interruption(hopeless);
@@ -56,17 +58,31 @@ class Ends {
   }
 }
 
-async function endsOf(
-  client: Parameters<Parameters<typeof withCluster>[1]>[0],
-  topics: readonly string[],
-): Promise<Ends> {
+/** Where a group is, its offsets count; otherwise what `from` says. */
+async function endsOf(client: Holdfast, topics: readonly string[], options: ConsumeOptions): Promise<Ends> {
   const ends = new Ends();
+  const { from } = options;
+  const stored = await storedOffsets(client, options.group);
   for (const topic of topics) {
-    const { partitions } = await client.topics.describe(topic);
-    for (const { partition, log } of partitions)
-      if (log !== undefined) ends.add(topic, partition, log.start, log.end);
+    const at = from instanceof Date ? { at: from } : {};
+    for (const { partition, start, end, atTime } of await client.topics.offsets(topic, at)) {
+      const first = from instanceof Date ? (atTime ?? end) : from === 'latest' ? end : start;
+      ends.add(topic, partition, stored.get(`${topic}/${partition}`) ?? first, end);
+    }
   }
   return ends;
+}
+
+async function storedOffsets(client: Holdfast, group: string | undefined): Promise<Map<string, bigint>> {
+  const offsets = new Map<string, bigint>();
+  if (group === undefined) return offsets;
+  const { partitions } = await client.groups.describe(group).catch((error: unknown) => {
+    if (error instanceof HoldfastError && error.reason === 'GROUP_UNKNOWN') return { partitions: [] };
+    throw error;
+  });
+  for (const { topic, partition, offset } of partitions)
+    if (offset !== undefined) offsets.set(`${topic}/${partition}`, offset);
+  return offsets;
 }
 
 function shown(message: Message, { json, format }: ConsumeOptions): string {
