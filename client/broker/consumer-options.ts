@@ -42,7 +42,7 @@ export interface ConsumerOptions<T = Uint8Array | undefined> {
   commitInterval?: Duration | undefined;
   /** Bytes of records that wait to be given; about so much is fetched ahead. Default: 16 MiB. */
   maxBufferedBytes?: number | undefined;
-  /** Bytes of one answer, over all partitions of a node, 1 KiB to 8 MiB. Default: 1 MiB. */
+  /** Bytes of one answer, over all partitions of a node, 1 KiB to 8 MiB; at most a quarter of `maxBufferedBytes`. Default: 1 MiB. */
   fetchBytes?: number | undefined;
   /** How long a node waits for records before it answers that there are none, at most 60 s. Default: 2 s. */
   fetchWait?: Duration | undefined;

@@ -54,6 +54,9 @@ export class Fetcher {
   /** By endpoint: calls under way. */
   readonly #calls = new Map<string, number>();
   #askedBytes = 0;
+  /** By endpoint: number of its last call. Where there is not room for all, those are asked that waited longest. */
+  readonly #turns = new Map<string, number>();
+  #turn = 0;
   #isScheduled = false;
   #timer: Timer | undefined;
 
@@ -95,7 +98,8 @@ export class Fetcher {
       if (partition.retryAtMs > nowMs) againAtMs = Math.min(againAtMs, partition.retryAtMs);
       else this.#sort(partition, byNode);
     }
-    for (const [endpoint, partitions] of byNode)
+    const turnOf = (endpoint: string) => this.#turns.get(endpoint) ?? 0;
+    for (const [endpoint, partitions] of [...byNode].sort(([a], [b]) => turnOf(a) - turnOf(b)))
       if (this.#hasRoom() && (this.#calls.get(endpoint) ?? 0) < MOST_CALLS)
         void this.#call(endpoint, partitions.slice(0, MAX_PARTITIONS));
     if (againAtMs < Infinity)
@@ -122,6 +126,7 @@ export class Fetcher {
     for (const partition of partitions) partition.isFetching = true;
     this.#calls.set(endpoint, (this.#calls.get(endpoint) ?? 0) + 1);
     this.#askedBytes += fetchBytes;
+    this.#turns.set(endpoint, ++this.#turn);
     const request = create(FetchRequestSchema, {
       partitions: partitions.map(({ topic, partition, position }) => ({
         topic,

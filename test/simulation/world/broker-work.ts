@@ -11,6 +11,8 @@ import type { TopicPartition } from '../../../node/broker/topic-partition.ts';
 import type { SeededRandom } from '../../../node/runtime/simulated/seeded-random.ts';
 import { CheckFailure } from '../../raft/check-failure.ts';
 import { BrokerChecker } from '../checkers/broker-checker.ts';
+import { GroupChecker } from '../checkers/group-checker.ts';
+import { GroupReader } from './group-reader.ts';
 import type { NodeSurroundings } from './node-surroundings.ts';
 import { PartitionApplied, valuesOf } from './partition-applied.ts';
 import { WorkRecorder } from './work-recorder.ts';
@@ -33,6 +35,7 @@ const TOPICS: readonly { readonly name: string; readonly partitions: number }[] 
 
 export class BrokerWork {
   readonly checker = new BrokerChecker();
+  readonly groups = new GroupChecker(this.checker);
   readonly applied: PartitionApplied;
   readonly recorder: WorkRecorder;
   readonly clients: readonly WorldClient[];
@@ -40,6 +43,7 @@ export class BrokerWork {
   readonly #random: SeededRandom;
   readonly #running = new Set<WorldClient>();
   readonly #dead = new Set<WorldClient>();
+  readonly #readers = new Map<WorldClient, GroupReader>();
   /** Of partitions, by topic and number. */
   readonly #groups = new Map<string, number>();
 
@@ -47,7 +51,7 @@ export class BrokerWork {
     this.#world = world;
     this.#random = random;
     this.recorder = new WorkRecorder(world.recorder);
-    this.applied = new PartitionApplied(this.checker, (error) => world.fail(error));
+    this.applied = new PartitionApplied(this.checker, this.groups, (error) => world.fail(error));
     this.clients = Array.from(
       { length: world.settings.producers },
       (_, at) => new WorldClient(`b${at + 1}`, random.fork(`client-${at}`), around),
@@ -71,8 +75,10 @@ export class BrokerWork {
 
   /** Producers work until `isOver`; some die before. */
   start(isOver: () => boolean): void {
-    for (const [at, client] of this.clients.entries())
+    for (const [at, client] of this.clients.entries()) {
       this.#run(client, this.#random.fork(`producer-${at}`), isOver);
+      this.#read(client, this.#random.fork(`reader-${at}`));
+    }
     this.#look(isOver);
   }
 
@@ -83,10 +89,38 @@ export class BrokerWork {
       throw new CheckFailure('liveness', `${this.#running.size} producers do not come to an end`);
     const living = this.clients.filter((client) => !this.#dead.has(client));
     await world.finish(this.#probe(living[0]!), BOUND_MS, 'liveness', 'producing to all partitions');
+    await this.#seeAll();
+    const leaving = Promise.all(living.map((client) => this.#readers.get(client)!.close()));
+    await world.finish(leaving, BOUND_MS, 'liveness', 'closing consumers');
     const closing = Promise.all(living.map(({ holdfast }) => holdfast.close()));
     await world.finish(closing, BOUND_MS, 'liveness', 'closing clients');
     await world.finish(this.#compareFiles(), BOUND_MS, 'liveness', 'reading all partitions');
     this.recorder.did('broker', 'records kept', String(this.checker.kept));
+  }
+
+  #read(client: WorldClient, random: SeededRandom): void {
+    const reader = new GroupReader({
+      client,
+      random,
+      topics: TOPICS.map(({ name }) => name),
+      checker: this.groups,
+      recorder: this.recorder,
+      groupOf: (topic, partition) => this.#groupOf(topic, partition),
+      isDead: () => this.#dead.has(client),
+    });
+    this.#readers.set(client, reader);
+    reader.start((error) => this.#world.fail(error));
+  }
+
+  /** Every record was given to a member. */
+  async #seeAll(): Promise<void> {
+    const isSeen = () => this.groups.unseen(this.#groups.values()).length === 0;
+    if (await this.#world.until(isSeen, BOUND_MS)) return;
+    const unseen = this.groups.unseen(this.#groups.values());
+    throw new CheckFailure(
+      'unseen',
+      `${unseen.length} records were given to nobody: ${unseen.slice(0, 5).join(' ')}`,
+    );
   }
 
   #run(client: WorldClient, random: SeededRandom, isOver: () => boolean): void {
