@@ -103,7 +103,7 @@ export class ConsumerCore implements FetchHost, MemberHost, CommitHost, FreeRead
     this.#committer?.close();
     await this.#committer?.commit();
     await this.#member?.leave();
-    for (const partition of [...this.partitions]) this.partitions.remove(partition);
+    for (const partition of this.partitions) this.partitions.remove(partition);
   }
 
   onFetched(): void {
