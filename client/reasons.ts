@@ -85,6 +85,17 @@ export const REASONS = {
   KEYSPACE_UNKNOWN: never(S.NOT_FOUND, 'No keyspace has this name; somebody has to create it first.'),
   KEYSPACE_NAME_INVALID: never(S.INVALID_ARGUMENT, 'A keyspace name is not [a-z0-9._-]{1,64}.'),
   KEYSPACE_EXISTS: never(S.ALREADY_EXISTS, 'A keyspace has this name already; it stays so until dropped.'),
+  TOPIC_NAME_INVALID: never(S.INVALID_ARGUMENT, 'A topic name is not [a-z0-9._-]{1,64}.'),
+  GROUP_UNKNOWN: never(S.NOT_FOUND, 'No consumer group has this name.'),
+  GROUP_MEMBER_UNKNOWN: never(S.NOT_FOUND, 'The group has no such member (any more); it joins again.'),
+  GROUP_MEMBER_FENCED: never(S.FAILED_PRECONDITION, 'Another member has come under the same instance id.'),
+  GROUP_STRATEGY_MISMATCH: never(
+    S.FAILED_PRECONDITION,
+    'The members of the group share partitions in another way.',
+  ),
+  GROUP_FULL: never(S.RESOURCE_EXHAUSTED, 'The group has as many members as it can have; one has to leave.'),
+  GROUP_NOT_EMPTY: never(S.FAILED_PRECONDITION, 'The group has members; they have to leave first.'),
+  GENERATION_FENCED: never(S.FAILED_PRECONDITION, 'The partition was given to another member of the group.'),
   MEMBER_UNKNOWN: never(S.NOT_FOUND, 'No member of the cluster has this name.'),
   MEMBER_EXISTS: never(S.ALREADY_EXISTS, 'A member of the cluster has this name, or this node is one.'),
   MEMBER_CHANGE_RUNNING: never(
