@@ -37,6 +37,7 @@ export {
   type AlterTopicOptions,
   type CleanupPolicy,
   type CreateTopicOptions,
+  type PartitionOffsets,
   type TopicDescription,
   type TopicPartitionDescription,
   Topics,

@@ -42,7 +42,7 @@ export interface ConsumerOptions<T = Uint8Array | undefined> {
   commitInterval?: Duration | undefined;
   /** Bytes of records that wait to be given; about so much is fetched ahead. Default: 16 MiB. */
   maxBufferedBytes?: number | undefined;
-  /** Bytes of one answer, over all partitions of a node, 1 KiB to 16 MiB. Default: 1 MiB. */
+  /** Bytes of one answer, over all partitions of a node, 1 KiB to 8 MiB. Default: 1 MiB. */
   fetchBytes?: number | undefined;
   /** How long a node waits for records before it answers that there are none, at most 60 s. Default: 2 s. */
   fetchWait?: Duration | undefined;
@@ -121,7 +121,7 @@ export function resolveConsumerOptions<T>(options: ConsumerOptions<T>): Resolved
     commit: oneOf(options.commit ?? 'ack', 'commit', ['ack', 'auto', 'manual']),
     commitIntervalMs: ms(options.commitInterval ?? 1_000, 'commitInterval', 10, 600_000),
     maxBufferedBytes: within(options.maxBufferedBytes ?? 16_777_216, 'maxBufferedBytes', 1, 2 ** 40),
-    fetchBytes: within(options.fetchBytes ?? 1_048_576, 'fetchBytes', 1_024, 16_777_216),
+    fetchBytes: within(options.fetchBytes ?? 1_048_576, 'fetchBytes', 1_024, 8_388_608),
     fetchWaitMs: ms(options.fetchWait ?? 2_000, 'fetchWait', 0, 60_000),
     onOutOfRange: oneOf(options.onOutOfRange ?? 'earliest', 'onOutOfRange', ['earliest', 'latest', 'error']),
     strategy: oneOf(

@@ -9,9 +9,11 @@ import {
   type TopicSettings as SettingsMessage,
   type TopicSettingsSchema,
 } from '@holdfast/proto/broker/v1/topic';
+import { BrokerService } from '@holdfast/proto/broker/v1/broker';
 import { callCoordinator } from '../coordination-call.ts';
 import type { ClientCore } from '../core.ts';
 import { type Duration, durationMs } from '../duration.ts';
+import { errorFromMessage } from '../error-mapping.ts';
 import { HoldfastError } from '../error.ts';
 import type { CallOptions } from '../keyspace-options.ts';
 import { invalid } from '../values.ts';
@@ -99,6 +101,17 @@ export interface TopicPartitionDescription {
     | undefined;
 }
 
+/** Offsets of a partition. */
+export interface PartitionOffsets {
+  readonly partition: number;
+  /** First offset that can be read. */
+  readonly start: bigint;
+  /** Offset that the next record will get. */
+  readonly end: bigint;
+  /** First offset of a batch with a record at or after the time; undefined: there is none, or no time was given. */
+  readonly atTime: bigint | undefined;
+}
+
 /** Creates, alters, deletes, lists and describes topics. */
 export class Topics {
   readonly #core: ClientCore;
@@ -153,6 +166,26 @@ export class Topics {
     const method = TopicService.method.describeTopic;
     const { topic, partitions } = await callCoordinator(this.#core, method, { name }, options);
     return { topic: described(topic), partitions: partitions.map(describedPartition) };
+  }
+
+  /**
+   * First and next offset of each partition as of now, and where a time begins. Errors: TOPIC_UNKNOWN,
+   * those of nodes.
+   */
+  async offsets(name: string, options: CallOptions & { at?: Date } = {}): Promise<PartitionOffsets[]> {
+    const { topic } = await this.describe(name, options);
+    const time = options.at === undefined ? {} : { timeMs: BigInt(options.at.getTime()) };
+    const partitions = Array.from({ length: topic.partitions }, (_, partition) => ({
+      topic: name,
+      partition,
+      ...time,
+    }));
+    const method = BrokerService.method.findOffsets;
+    const { results } = await callCoordinator(this.#core, method, { partitions }, options);
+    return results.map(({ error, logStart: start, logEnd: end, offset: atTime }, partition) => {
+      if (error !== undefined) throw errorFromMessage(error);
+      return { partition, start, end, atTime };
+    });
   }
 }
 

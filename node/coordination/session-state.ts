@@ -32,6 +32,8 @@ import { HoldMode, WaitQueue, type Ask, type Place } from './wait-queue.ts';
 export interface LeasedKeys {
   /** Deletes all keys that end with a lease, at one revision. */
   deleteKeysOf(lease: bigint, revision: number): void;
+  /** Takes out the members of groups that hang on a lease. */
+  endMembersOf?(lease: bigint, groups: Iterable<string>, stampMs: number): void;
 }
 
 /** Told of what is applied, in order. */
@@ -216,6 +218,7 @@ export class SessionState {
   #end(lease: bigint, row: Readonly<LeaseRow>, step: Applying, hasExpired: boolean): number {
     const revision = step.nextRevision();
     if (row.keys > 0) this.#keys.deleteKeysOf(lease, revision);
+    if (row.groups.size > 0) this.#keys.endMembersOf?.(lease, [...row.groups], step.stampMs);
     for (const kind of ['locks', 'elections'] as const) {
       for (const name of row[kind]) {
         const queue = this[kind].get(name);
