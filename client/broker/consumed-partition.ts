@@ -249,3 +249,15 @@ function unreadable({ topic, partition }: ConsumedPartition, base: number, cause
     cause,
   });
 }
+
+/** Why a partition is lost that its member was not told to give up. */
+export function notAssigned(): HoldfastError {
+  const message = 'the partition is not assigned to this member any more';
+  return new HoldfastError({ reason: 'GENERATION_FENCED', message });
+}
+
+/** Why a partition is lost that its member was to give up. */
+export function heldTooLong(timeoutMs: number): HoldfastError {
+  const message = `messages in hand took too long for their partition to move within ${timeoutMs} ms`;
+  return new HoldfastError({ reason: 'DEADLINE_EXCEEDED', message });
+}

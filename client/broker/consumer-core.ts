@@ -5,7 +5,7 @@ import { HoldfastError } from '../error.ts';
 import { retryDelayMs } from '../retry.ts';
 import type { Leases } from '../session/leases.ts';
 import { asHoldfastError } from '../unary.ts';
-import { ConsumedPartition } from './consumed-partition.ts';
+import { ConsumedPartition, heldTooLong, notAssigned } from './consumed-partition.ts';
 import type { ResolvedConsumerOptions } from './consumer-options.ts';
 import { Fetcher, type FetchHost, nameOf } from './fetcher.ts';
 import { FreeReader, type FreeReaderHost } from './free-reader.ts';
@@ -103,7 +103,7 @@ export class ConsumerCore implements FetchHost, MemberHost, CommitHost, FreeRead
     this.#committer?.close();
     await this.#committer?.commit();
     await this.#member?.leave();
-    for (const partition of [...this.partitions]) this.partitions.remove(partition);
+    for (const partition of this.partitions) this.partitions.remove(partition);
   }
 
   onFetched(): void {
@@ -259,7 +259,7 @@ export class ConsumerCore implements FetchHost, MemberHost, CommitHost, FreeRead
     const released = finished.filter((partition) => !partition.isGone && this.#revoked.delete(partition));
     const late = released.filter(({ inHand }) => inHand > 0);
     const done = released.filter(({ inHand }) => inHand === 0);
-    this.#lose(late, tooLate(this.options.rebalanceTimeoutMs));
+    this.#lose(late, heldTooLong(this.options.rebalanceTimeoutMs));
     for (const partition of done) this.partitions.remove(partition);
     for (const partition of released) this.#member!.release(partition);
     if (done.length > 0) this.options.onRevoked(done.map(({ topic, partition }) => ({ topic, partition })));
@@ -291,14 +291,4 @@ export class ConsumerCore implements FetchHost, MemberHost, CommitHost, FreeRead
 
 function named({ topic, partition, generation }: TopicPartition & { generation: bigint }): string {
   return `${topic}/${partition}/${generation}`;
-}
-
-function notAssigned(): HoldfastError {
-  const message = 'the partition is not assigned to this member any more';
-  return new HoldfastError({ reason: 'GENERATION_FENCED', message, code: 9 });
-}
-
-function tooLate(timeoutMs: number): HoldfastError {
-  const message = `messages in hand took too long for their partition to move within ${timeoutMs} ms`;
-  return new HoldfastError({ reason: 'DEADLINE_EXCEEDED', message });
 }

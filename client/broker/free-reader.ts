@@ -15,9 +15,9 @@ const LOOK_MS = 10_000;
 
 /** Who reads the partitions. */
 export interface FreeReaderHost {
-  /** It is read from an offset on; `isNew`: what was read of it before was of another topic of the name. */
+  /** It is to be read from an offset on. */
   onFound(partition: TopicPartition, offset: number): void;
-  /** The topic of this name is another one now. */
+  /** The topic of this name is another one now: what was read of it is over. */
   onReplaced(topic: string): void;
   onError(error: HoldfastError): void;
   fail(error: HoldfastError): void;

@@ -1,14 +1,12 @@
-import { HoldfastError } from '../error.ts';
-import { reasonInfo } from '../reasons.ts';
+import type { HoldfastError } from '../error.ts';
 import { leavesDoubt } from '../retry.ts';
 import { type BatchOwner, type EncodedRecord, ProducerBatch } from './producer-batch.ts';
+import { confirmedTooLate, endOfName, mayGoAgain, outcomeOf } from './batch-outcome.ts';
 import type { ResolvedProducerOptions } from './producer-options.ts';
 import type { ProducerIdentity } from './producer-identity.ts';
 
 /** A batch takes no records that come later than this share of their time after its first. */
 const GATHERING_SHARE = 1 / 16;
-/** Attempts after which a node that does not know the topic or partition is believed. */
-const MOST_UNKNOWN = 6;
 
 /** What a sender needs of its producer. */
 export interface SenderHost {
@@ -170,13 +168,13 @@ export class PartitionSender implements BatchOwner {
     const lastMs = nowMs - this.#host.options.deliveryTimeoutMs;
     for (const batch of this.#flight) {
       if (batch.firstAtMs > lastMs || batch.isSettled) continue;
-      batch.reject(this.#tooLate(batch), outcomeOf(batch));
+      batch.reject(confirmedTooLate(batch, this.#host.options.deliveryTimeoutMs), outcomeOf(batch));
       if (!batch.isOut) this.#isRecovering = true;
     }
     if (this.#gathering !== undefined && this.#gathering.firstAtMs <= lastMs) this.#close();
     while (this.#waiting[0] !== undefined && this.#waiting[0].firstAtMs <= lastMs) {
       const batch = this.#waiting.shift()!;
-      batch.reject(this.#tooLate(batch), 'NOT_APPLIED');
+      batch.reject(confirmedTooLate(batch, this.#host.options.deliveryTimeoutMs), 'NOT_APPLIED');
       this.#release(batch);
     }
   }
@@ -245,7 +243,8 @@ export class PartitionSender implements BatchOwner {
       // Without the one before it none is kept.
       mayBeKept &&= batch.hasDoubt;
       mayArrive ||= batch.hasDoubt;
-      if (mayBeKept) batch.reject(batch.error ?? this.#tooLate(batch), 'UNKNOWN');
+      if (mayBeKept)
+        batch.reject(batch.error ?? confirmedTooLate(batch, this.#host.options.deliveryTimeoutMs), 'UNKNOWN');
       if (batch.isSettled) this.#release(batch);
       else again.push(batch);
     }
@@ -260,7 +259,7 @@ export class PartitionSender implements BatchOwner {
   #beginEpoch(): void {
     const { identity, options } = this.#host;
     if (identity !== undefined && options.name !== '') {
-      this.#host.fail(nameless(options.name));
+      this.#host.fail(endOfName(options.name));
       return;
     }
     this.#epochs += 1;
@@ -289,37 +288,4 @@ export class PartitionSender implements BatchOwner {
     this.#host.onReleased(batch.heldBytes);
     batch.heldBytes = 0;
   }
-
-  #tooLate(batch: ProducerBatch): HoldfastError {
-    const ms = this.#host.options.deliveryTimeoutMs;
-    const fate = outcomeOf(batch) === 'UNKNOWN' ? 'They may have been kept.' : 'None of them was kept.';
-    return new HoldfastError({
-      reason: 'DEADLINE_EXCEEDED',
-      message: `${batch.count} records for ${this.topic}/${this.partition} were not confirmed within ${ms} ms. ${fate}`,
-      cause: batch.error,
-    });
-  }
-}
-
-/** Invariant Q5. */
-function outcomeOf({ isOut, hasDoubt }: ProducerBatch): 'NOT_APPLIED' | 'UNKNOWN' {
-  return isOut || hasDoubt ? 'UNKNOWN' : 'NOT_APPLIED';
-}
-
-/** Whether a batch that is told apart by its sequence may be sent again after this error. */
-function mayGoAgain(error: HoldfastError, { attempts }: ProducerBatch): boolean {
-  const { reason } = error;
-  // A node may not have learned of the topic or partition yet.
-  if (reason === 'TOPIC_UNKNOWN' || reason === 'PARTITION_UNKNOWN') return attempts < MOST_UNKNOWN;
-  if (reason === 'DEADLINE_EXCEEDED' || reason === 'CANCELLED') return true;
-  return (reasonInfo(reason)?.retry ?? 'never') !== 'never';
-}
-
-function nameless(name: string): HoldfastError {
-  return new HoldfastError({
-    reason: 'SEQUENCE_GAP',
-    message:
-      `producer ${name} cannot tell whether a batch was kept, and begins no epoch of its own, as that would ` +
-      'fence whoever has the name by now: close it and make another. What was not sent was not kept.',
-  });
 }

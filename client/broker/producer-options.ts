@@ -1,9 +1,7 @@
 import { type Duration, durationMs } from '../duration.ts';
-import { HoldfastError } from '../error.ts';
 import { invalid, type Key, type Value } from '../values.ts';
 import { checkCompression, type Compression } from './compression.ts';
-import { BATCH_HEADER_BYTES, MAX_BATCH_BYTES } from './record-batch.ts';
-import type { RecordHeader } from './record-writer.ts';
+import { MAX_BATCH_BYTES } from './record-batch.ts';
 
 /** Headers of a record to be sent: an object, or pairs in order, whose names may stand more than once. Text is sent as UTF-8. */
 export type ProducerHeaders =
@@ -129,44 +127,4 @@ export function within(value: number, field: string, least: number, most: number
   if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
   const limit = `${least}..${most}`;
   throw invalid(field, `${field} is ${value}, allowed are ${least} to ${most}`, String(value), limit);
-}
-
-const NO_HEADERS: readonly RecordHeader[] = Object.freeze([]);
-/** The end of the year 9999. */
-const LAST_TIME_MS = 253_402_300_799_999;
-
-/** Headers as they are written. Error: INVALID_FIELD. */
-export function headerList(headers: ProducerHeaders | undefined): readonly RecordHeader[] {
-  if (headers === undefined) return NO_HEADERS;
-  const pairs = Symbol.iterator in headers ? headers : Object.entries(headers);
-  return Array.from(pairs as Iterable<readonly [string, string | Uint8Array]>, ([name, value]) => {
-    if (typeof name === 'string' && name.isWellFormed()) {
-      if (value instanceof Uint8Array) return [name, value] as const;
-      if (typeof value === 'string' && value.isWellFormed()) return [name, Buffer.from(value)] as const;
-    }
-    throw invalid('headers', 'a header is not a name and a text or bytes. The record was not sent.');
-  });
-}
-
-/** INVALID_FIELD for a time that a record cannot have. */
-export function checkTime(timeMs: number): void {
-  if (!(Number.isSafeInteger(timeMs) && timeMs >= 0 && timeMs <= LAST_TIME_MS))
-    throw invalid(
-      'timeMs',
-      `timeMs is ${timeMs}, allowed are whole ms from 1970 to 9999. The record was not sent.`,
-      String(timeMs),
-    );
-}
-
-/** The error of a record that no batch of its topic can take. */
-export function recordTooLarge(topic: string, bytes: number, maxBatchBytes: number): HoldfastError {
-  const limit = maxBatchBytes - BATCH_HEADER_BYTES;
-  return new HoldfastError({
-    reason: 'RECORD_TOO_LARGE',
-    message: `a record takes up to ${bytes} bytes, and a batch of topic ${topic} has room for ${limit}. Not sent.`,
-    outcome: 'NOT_APPLIED',
-    field: 'value',
-    actual: String(bytes),
-    limit: String(limit),
-  });
 }

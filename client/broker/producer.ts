@@ -1,33 +1,24 @@
 import { clientClosed, type ClientCore } from '../core.ts';
 import { type Duration, durationMs } from '../duration.ts';
-import { HoldfastError } from '../error.ts';
+import type { HoldfastError } from '../error.ts';
 import { keyHash } from '../key-hash.ts';
 import { retryDelayMs, mayRetry } from '../retry.ts';
 import { asHoldfastError } from '../unary.ts';
-import { invalid, keyBytes, valueBytes } from '../values.ts';
+import { invalid } from '../values.ts';
 import { PartitionSender } from './partition-sender.ts';
 import { ProduceDispatcher } from './produce-dispatcher.ts';
-import type { EncodedRecord } from './producer-batch.ts';
+import type { ProducerRecord, RecordLocation, ResolvedProducerOptions } from './producer-options.ts';
 import {
-  checkTime,
-  headerList,
-  type ProducerRecord,
-  type RecordLocation,
-  recordTooLarge,
-  type ResolvedProducerOptions,
-} from './producer-options.ts';
-import { BATCH_HEADER_BYTES } from './record-batch.ts';
-import { recordSize } from './record-writer.ts';
+  checkSize,
+  encodeRecord,
+  keptRecord,
+  partitionUnknown,
+  takenTooLate,
+  type WaitingRecord,
+} from './producer-record.ts';
 import type { KnownTopic, TopicDirectory } from './topic-directory.ts';
 
-/** Of the bytes of a record that are reckoned with, those that it does not need in a batch of its own. */
-const SPARE_BYTES = 11;
 const CLOSING_MS = 5_000;
-
-/** A record that is not in a batch yet. */
-interface WaitingRecord extends EncodedRecord {
-  readonly partition: number | undefined;
-}
 
 interface TopicState {
   readonly name: string;
@@ -154,41 +145,16 @@ export class Producer implements AsyncDisposable {
     const refusal = this.#closed !== undefined || this.#core.closing.aborted ? clientClosed() : this.#failure;
     if (refusal !== undefined) throw refusal.withOutcome('NOT_APPLIED');
     const state = this.#topic(record.topic ?? this.#options.topic);
-    const encoded = this.#encode(record, resolve, reject);
+    const encoded = encodeRecord(record, this.#core.clock, this.#lastNumber + 1, { resolve, reject });
+    this.#lastNumber += 1;
     state.known = this.#directory.known(state.name);
     if (state.known !== undefined && !this.isFull && state.waiting.length === 0) {
       this.#place(state, state.known, encoded);
       return;
     }
-    state.waiting.push({ ...encoded, value: kept(encoded.value), key: kept(encoded.key) });
+    state.waiting.push(keptRecord(encoded));
     this.#waiting += 1;
     this.#dispatcher.schedule();
-  }
-
-  #encode(
-    { key, value, headers, timeMs, partition }: ProducerRecord,
-    resolve: (location: RecordLocation) => void,
-    reject: (error: HoldfastError) => void,
-  ): WaitingRecord {
-    if (timeMs !== undefined) checkTime(timeMs);
-    const isText = typeof value === 'string' && value.isWellFormed();
-    const content = value === undefined || value === null ? undefined : isText ? value : valueBytes(value);
-    const names = key === undefined ? undefined : keyBytes(key);
-    const list = headerList(headers);
-    const bytes = recordSize(names, content, list);
-    this.#lastNumber += 1;
-    return {
-      key: names,
-      value: content,
-      headers: list,
-      timeMs: timeMs ?? this.#core.clock.wallMs(),
-      partition,
-      bytes,
-      number: this.#lastNumber,
-      atMs: this.#core.clock.monotonicMs(),
-      resolve,
-      reject,
-    };
   }
 
   /** Puts a record into the batch of its partition. Throws what is wrong with it. */
@@ -196,8 +162,7 @@ export class Producer implements AsyncDisposable {
     const partition = record.partition ?? this.#partitionOf(state, known, record.key);
     if (!(Number.isInteger(partition) && partition >= 0 && partition < known.partitions))
       throw partitionUnknown(known, partition);
-    if (record.bytes - SPARE_BYTES > known.maxBatchBytes - BATCH_HEADER_BYTES)
-      throw recordTooLarge(known.name, record.bytes - SPARE_BYTES, known.maxBatchBytes);
+    checkSize(record, known);
     let sender = state.senders[partition];
     if (sender === undefined) {
       sender = new PartitionSender(known.name, partition, known.maxBatchBytes, this.#dispatcher);
@@ -285,7 +250,7 @@ export class Producer implements AsyncDisposable {
     const { deliveryTimeoutMs } = this.#options;
     const isLate = ({ atMs }: WaitingRecord) => nowMs - atMs >= deliveryTimeoutMs;
     const late = state.waiting.findIndex((record) => !isLate(record));
-    this.#refuse(state, late < 0 ? state.waiting.length : late, tooLate(state.name, deliveryTimeoutMs));
+    this.#refuse(state, late < 0 ? state.waiting.length : late, takenTooLate(state.name, deliveryTimeoutMs));
   }
 
   #refuse(state: TopicState, count: number, error: HoldfastError): void {
@@ -330,24 +295,3 @@ export class Producer implements AsyncDisposable {
 }
 
 const READ = { isWrite: false, sequence: 0, attempts: 1, lost: false };
-
-/** A caller may change its bytes once its record was taken, and only then. */
-function kept<T extends Uint8Array | string | undefined>(content: T): T {
-  return (content instanceof Uint8Array ? Buffer.from(content) : content) as T;
-}
-
-function partitionUnknown({ name, partitions }: KnownTopic, partition: number): HoldfastError {
-  return new HoldfastError({
-    reason: 'PARTITION_UNKNOWN',
-    message: `partition is ${partition}, and topic ${name} has 0 to ${partitions - 1}. The record was not sent.`,
-    outcome: 'NOT_APPLIED',
-    field: 'partition',
-    actual: String(partition),
-    limit: `0..${partitions - 1}`,
-  });
-}
-
-function tooLate(topic: string, timeoutMs: number): HoldfastError {
-  const message = `a record for topic ${topic} was not taken within ${timeoutMs} ms. It was not sent.`;
-  return new HoldfastError({ reason: 'DEADLINE_EXCEEDED', message });
-}

@@ -242,6 +242,43 @@ test('one that is cut off gives everything up before others may have it, and its
   expect(second.lost).toEqual([]);
 });
 
+test('a partition that nobody wants any more before it was given up goes on where it was', async () => {
+  const world = await brokerWorld();
+  const { clock, broker, hf, groups, join } = world;
+  broker.createTopic('t', 2);
+  const given: Given[] = [];
+  const first = new Member(world, 0, hf, given);
+  await clock.pass(300);
+  first.workMs = 2_000;
+  fill(broker, 't', 1, 5);
+  await clock.pass(100);
+  const second = new Member(world, 1, (await join(1)).hf, given);
+  await clock.pass(500);
+  expect(groups.members.get('m1')!.revoked.size).toBe(1);
+  await Promise.all([second.consumer.close(), clock.pass(100)]);
+  expect(groups.members.get('m1')!.revoked.size).toBe(0);
+  await clock.pass(15_000);
+  expect(given.map(({ member, offset }) => [member, offset])).toEqual([0, 1, 2, 3, 4].map((at) => [0, at]));
+  expect([first.lost, first.revoked, groups.offset('t', 1)]).toEqual([[], [], 5]);
+});
+
+test('what a member reads of the offsets is final', async () => {
+  const world = await brokerWorld();
+  const { clock, broker, hf, groups, join } = world;
+  broker.createTopic('t', 1);
+  fill(broker, 't', 0, 5);
+  const given: Given[] = [];
+  const first = new Member(world, 0, hf, given);
+  await clock.pass(1_500);
+  const { generation } = groups.given[0]!;
+  await Promise.all([first.consumer.close(), clock.pass(100)]);
+  new Member(world, 1, (await join(1)).hf, given, { commitInterval: 600_000 });
+  await clock.pass(300);
+  // What the first one had said arrives now.
+  await groups.handle('CommitOffsets', { offsets: [{ topic: 't', partition: 0, generation, offset: 1n }] });
+  expect([groups.refusedCommits, groups.offset('t', 0)]).toEqual([1, 5]);
+});
+
 test('a commit that is refused for a later generation drops the partition', async () => {
   const world = await brokerWorld();
   const { clock, broker, hf, groups } = world;

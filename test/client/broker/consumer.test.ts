@@ -188,6 +188,28 @@ test('paused partitions are not given, and go on where they were', async () => {
   expect(consumer.seek({ topic: 't', partition: 9, offset: 8 })).toBe(false);
 });
 
+test('what was asked for before a seek or a pause, and comes after it, is not given', async () => {
+  const { clock, broker, hf } = await brokerWorld();
+  broker.createTopic('t', 1);
+  fill(broker, 't', 0, 21);
+  const consumer = hf.consumer({ topics: 't', from: 'earliest' });
+  const { values } = read(consumer);
+  await clock.pass(300);
+  expect(values).toEqual(named(0, 0, 21));
+  // A fetch waits at the node; its answer is on the way when the reader turns back.
+  fill(broker, 't', 0, 7);
+  await clock.endTurn();
+  consumer.seek({ topic: 't', partition: 0, offset: 5 });
+  await clock.pass(300);
+  expect(values.slice(21)).toEqual(named(0, 5, 28));
+  fill(broker, 't', 0, 7);
+  await clock.endTurn();
+  consumer.pause();
+  consumer.resume();
+  await clock.pass(300);
+  expect(values.slice(44)).toEqual(named(0, 28, 35));
+});
+
 test('a batch that cannot be read ends it, after what stands before', async () => {
   const { clock, broker, hf } = await brokerWorld();
   const [partition] = broker.createTopic('t', 1).partitions;
