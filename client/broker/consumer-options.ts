@@ -106,11 +106,15 @@ export interface ResolvedConsumerOptions {
   readonly onError: (error: HoldfastError) => void;
 }
 
+const LEAST_FETCH_BYTES = 1_024;
+
 /** Checks options and fills in defaults. Error: INVALID_FIELD. */
 export function resolveConsumerOptions<T>(options: ConsumerOptions<T>): ResolvedConsumerOptions {
   const topics = typeof options.topics === 'string' ? [options.topics] : [...new Set(options.topics)];
   within(topics.length, 'topics', 1, 256);
   const { group } = options;
+  const maxBufferedBytes = within(options.maxBufferedBytes ?? 16_777_216, 'maxBufferedBytes', 1, 2 ** 40);
+  const fetchBytes = within(options.fetchBytes ?? 1_048_576, 'fetchBytes', LEAST_FETCH_BYTES, 8_388_608);
   const ms = (duration: Duration, field: string, least: number, most: number) =>
     within(durationMs(duration, field), field, least, most);
   return Object.freeze({
@@ -120,8 +124,9 @@ export function resolveConsumerOptions<T>(options: ConsumerOptions<T>): Resolved
     decode: options.decode,
     commit: oneOf(options.commit ?? 'ack', 'commit', ['ack', 'auto', 'manual']),
     commitIntervalMs: ms(options.commitInterval ?? 1_000, 'commitInterval', 10, 600_000),
-    maxBufferedBytes: within(options.maxBufferedBytes ?? 16_777_216, 'maxBufferedBytes', 1, 2 ** 40),
-    fetchBytes: within(options.fetchBytes ?? 1_048_576, 'fetchBytes', 1_024, 8_388_608),
+    maxBufferedBytes,
+    // Some nodes can be asked at a time.
+    fetchBytes: Math.min(fetchBytes, Math.max(LEAST_FETCH_BYTES, Math.floor(maxBufferedBytes / 4))),
     fetchWaitMs: ms(options.fetchWait ?? 2_000, 'fetchWait', 0, 60_000),
     onOutOfRange: oneOf(options.onOutOfRange ?? 'earliest', 'onOutOfRange', ['earliest', 'latest', 'error']),
     strategy: oneOf(

@@ -184,7 +184,8 @@ export class GroupMember {
     if (this.#ended.signal.aborted) return;
     if (error.reason === 'SESSION_EXPIRED') this.#lease?.end(error);
     const isOver = OVER.has(error.reason);
-    const mayPass = isOver || error.reason === 'DEADLINE_EXCEEDED';
+    // Space comes back in minutes, and a member lives for longer.
+    const mayPass = isOver || error.reason === 'DEADLINE_EXCEEDED' || error.reason === 'DISK_LOW';
     if (!mayPass && (reasonInfo(error.reason)?.retry ?? 'never') === 'never') {
       this.stop();
       this.#host.fail(error);

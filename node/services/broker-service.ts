@@ -104,9 +104,10 @@ export function brokerService(options: BrokerServiceOptions): ServedService {
       }
     },
 
-    async findOffsets(context, { partitions }) {
+    async findOffsets({ deadlineMs }, { partitions, here }) {
       checkPartitions(partitions);
-      const results = await Promise.all(partitions.map((one) => findOffset(options, context, one)));
+      const terms = { deadlineMs, isRouted: here };
+      const results = await Promise.all(partitions.map((one) => findOffset(options, terms, one)));
       return create(FindOffsetsResponseSchema, { results });
     },
 
@@ -204,7 +205,7 @@ function advanced(wanted: readonly FetchPartition[], news: readonly FetchResult[
   return first === undefined ? [] : [...rest, first];
 }
 
-/** Offsets of a partition, wherever its replicas are. */
+/** Offsets of a partition, wherever its replicas are; `isRouted`: here or not at all. */
 export async function findOffset(
   options: Pick<BrokerServiceOptions, 'broker' | 'topics' | 'reads' | 'transport'>,
   { isRouted, deadlineMs }: Pick<CallContext, keyof CallTerms>,
@@ -214,7 +215,7 @@ export async function findOffset(
   try {
     const partition = await topics.partition(wanted.topic, wanted.partition);
     if (!partition.isServed && !isRouted && reads !== undefined && transport !== undefined) {
-      const request = create(FindOffsetsRequestSchema, { partitions: [wanted] });
+      const request = create(FindOffsetsRequestSchema, { partitions: [wanted], here: true });
       return await reads.ask(partition, 'read', deadlineMs, async (address, call) => {
         const { results } = await transport.unary(address, BrokerService.method.findOffsets, request, call);
         const [found] = results;

@@ -187,7 +187,7 @@ async function fetchOne(
   try {
     const found = await topics.partition(topic, partition);
     const command = encodeClaim({ group, generation: Number(generation) });
-    const state = await broker.propose(found, command, forwarded(context), true);
+    const state = await broker.propose(found, command, forwarded(context));
     if (state.case !== 'offset') throw unexpected(state.case);
     const { offset, metadata } = state;
     return create(StoredOffsetSchema, {
@@ -215,7 +215,7 @@ async function commitOne(
     }
     const found = await topics.partition(topic, partition);
     const commit = { group, offset: Number(offset), generation: Number(generation), metadata };
-    await broker.propose(found, encodeCommit(commit), forwarded(context), true);
+    await broker.propose(found, encodeCommit(commit), forwarded(context));
     return create(CommitResultSchema);
   } catch (error) {
     return create(CommitResultSchema, { error: errorToMessage(asHoldfastError(error)) });
@@ -303,7 +303,7 @@ async function reset(options: GroupServiceOptions, context: CallContext, request
       const after = targetOffset(wanted, bounds);
       if (!dryRun) {
         const command = encodeSetOffset({ group: name, offset: Number(after) });
-        await broker.propose(partition, command, forwarded(context), true);
+        await broker.propose(partition, command, forwarded(context));
       }
       return { partition: number, after, ...(before !== undefined && { before }) };
     }),

@@ -241,7 +241,7 @@ export class ConsumerGroups {
       (writer) => writeGroupCommand(writer, command),
       512,
     );
-    const grows = command.kind === CoordinationKind.groupJoin || command.kind === CoordinationKind.groupTouch;
-    return this.#coordination.propose(encoded, { ...terms, grows, decode });
+    // Little, and whoever reads must be able to go on where space is low.
+    return this.#coordination.propose(encoded, { ...terms, grows: false, decode });
   }
 }
