@@ -277,7 +277,9 @@ export class ConsumerCore implements FetchHost, MemberHost, CommitHost, FreeRead
     });
   }
 
-  #lose(partitions: readonly ConsumedPartition[], error: HoldfastError): void {
+  /** What was given up before, and is here again by now, is not lost by what is heard of it late. */
+  #lose(all: readonly ConsumedPartition[], error: HoldfastError): void {
+    const partitions = all.filter((partition) => this.partitions.get(partition) === partition);
     if (partitions.length === 0) return;
     const lost = partitions.map(({ topic, partition, unfinished }) => ({ topic, partition, unfinished }));
     for (const partition of partitions) {

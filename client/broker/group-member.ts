@@ -6,7 +6,7 @@ import {
 } from '@holdfast/proto/broker/v1/group';
 import { sleep } from '../clock.ts';
 import { clientClosed, type ClientCore } from '../core.ts';
-import type { HoldfastError } from '../error.ts';
+import { HoldfastError } from '../error.ts';
 import { reasonInfo } from '../reasons.ts';
 import { retryDelayMs } from '../retry.ts';
 import type { Lease } from '../session/lease.ts';
@@ -147,7 +147,8 @@ export class GroupMember {
 
   /** One assignment, or the news that there is none. */
   async #follow(lease: Lease): Promise<void> {
-    if (this.#ended.signal.aborted || !lease.isAlive) throw lease.signal.reason ?? clientClosed();
+    if (this.#ended.signal.aborted) throw clientClosed();
+    if (!lease.isAlive) throw lease.signal.reason ?? leaseOver(lease.id);
     this.#poke = new AbortController();
     const request = {
       group: this.#options.group,
@@ -201,6 +202,12 @@ export class GroupMember {
     const delayMs = retryDelayMs(error, this.#failures, this.#core.random);
     await sleep(this.#core.clock, delayMs, this.#ended.signal).catch(() => undefined);
   }
+}
+
+/** By the clock it has ended, and nobody has been told yet: the process stood still. */
+function leaseOver(id: bigint): HoldfastError {
+  const message = `the time of lease ${id} is over, and with it the membership`;
+  return new HoldfastError({ reason: 'LEASE_LOST', message });
 }
 
 /** The member was taken out; it may join again. */
