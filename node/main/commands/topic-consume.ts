@@ -31,6 +31,7 @@ export async function consume(topics: string[], options: ConsumeOptions): Promis
     let count = 0;
     for await (const message of consumer) {
       await print(shown(message, options));
+      message.ack(); // the last one too, though nobody asks for another
       count += 1;
       if (count >= limit || ends?.isReached(message) === true) break;
     }
