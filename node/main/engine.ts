@@ -208,11 +208,8 @@ class EngineAssembly {
     const auth = this.#createAuth(coordination);
     const members = this.#followMembers(coordination, host);
     const placements = await GroupPlacements.open(coordination);
-    const eligible = () =>
-      membersOf(
-        members.current.members.filter(({ state }) => state === 'active'),
-        host,
-      );
+    const isActive = ({ state }: ClusterMember) => state === 'active';
+    const eligible = () => membersOf(members.current.members.filter(isActive), host);
     const onRemoveFailure = (error: Error) => host.stopServing('storage failed', error);
     const common = { tree: coordination, placements, eligible, host, rows, clock, onRemoveFailure };
     const keyspaces = await Keyspaces.open({ ...common, others: () => topics?.partitions() ?? [] });
