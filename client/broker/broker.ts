@@ -27,7 +27,7 @@ export class Broker {
     this.#core = core;
     this.#leases = leases;
     this.#directory = new TopicDirectory(core);
-    this.topics = new Topics(core);
+    this.topics = new Topics(core, this.#directory);
     this.groups = new Groups(core);
   }
 

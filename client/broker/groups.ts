@@ -127,7 +127,8 @@ export class Groups {
       dryRun: options.dryRun ?? false,
     };
     const method = GroupService.method.resetOffsets;
-    const more = { isWrite: true };
+    // Done twice it is as done once.
+    const more = { isWrite: true, isRepeatable: true };
     const { results } = await callCoordinator(this.#core, method, request, options, more);
     return results.map(({ partition, before, after }) => ({ partition, before, after }));
   }

@@ -148,13 +148,23 @@ export class Producer implements AsyncDisposable {
     const encoded = encodeRecord(record, this.#core.clock, this.#lastNumber + 1, { resolve, reject });
     this.#lastNumber += 1;
     state.known = this.#directory.known(state.name);
-    if (state.known !== undefined && !this.isFull && state.waiting.length === 0) {
-      this.#place(state, state.known, encoded);
-      return;
-    }
+    if (state.known !== undefined && !this.isFull && state.waiting.length === 0)
+      if (this.#isPlaced(state, state.known, encoded)) return;
     state.waiting.push(keptRecord(encoded));
     this.#waiting += 1;
     this.#dispatcher.schedule();
+  }
+
+  /** False: it waits for the topic, which may have changed. Throws what is wrong with the record. */
+  #isPlaced(state: TopicState, known: KnownTopic, record: WaitingRecord): boolean {
+    try {
+      this.#place(state, known, record);
+      return true;
+    } catch (error) {
+      if (!this.#directory.doubt(state.name)) throw error;
+      this.#dispatcher.schedule();
+      return false;
+    }
   }
 
   /** Puts a record into the batch of its partition. Throws what is wrong with it. */
@@ -237,7 +247,9 @@ export class Producer implements AsyncDisposable {
       if (this.#buffered >= this.#options.maxBufferedBytes) break;
       taken += 1;
       try {
-        this.#place(state, known, record);
+        if (this.#isPlaced(state, known, record)) continue;
+        taken -= 1;
+        break;
       } catch (error) {
         record.reject(asHoldfastError(error));
       }

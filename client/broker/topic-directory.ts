@@ -68,6 +68,20 @@ export class TopicDirectory {
     this.load(name).catch(() => undefined);
   }
 
+  /** What is known refuses something: forgets it if it may have changed since, and says whether it did. */
+  doubt(name: string): boolean {
+    const place = this.#places.get(name);
+    if (place === undefined || this.#core.clock.monotonicMs() - place.loadedAtMs < RELOAD_MS) return false;
+    this.forget(name);
+    return true;
+  }
+
+  /** Has a topic looked at before it is used again. */
+  forget(name: string): void {
+    const place = this.#places.get(name);
+    if (place !== undefined) place.topic = undefined;
+  }
+
   /** Where the leader of a partition takes calls; undefined: not known. */
   leaderOf(name: string, partition: number): string | undefined {
     return this.#places.get(name)?.leaders[partition];

@@ -10,13 +10,16 @@ import {
   type TopicSettingsSchema,
 } from '@holdfast/proto/broker/v1/topic';
 import { BrokerService } from '@holdfast/proto/broker/v1/broker';
-import { callCoordinator } from '../coordination-call.ts';
+import { sleep } from '../clock.ts';
+import { callCoordinator, callTimeoutMs } from '../coordination-call.ts';
 import type { ClientCore } from '../core.ts';
 import { type Duration, durationMs } from '../duration.ts';
 import { errorFromMessage } from '../error-mapping.ts';
 import { HoldfastError } from '../error.ts';
 import type { CallOptions } from '../keyspace-options.ts';
+import { mayRetry, retryDelayMs } from '../retry.ts';
 import { invalid } from '../values.ts';
+import type { TopicDirectory } from './topic-directory.ts';
 
 /** What becomes of old records: those beyond the retention go; of each key the newest stays; both. */
 export type CleanupPolicy = 'delete' | 'compact' | 'compact-and-delete';
@@ -115,10 +118,12 @@ export interface PartitionOffsets {
 /** Creates, alters, deletes, lists and describes topics. */
 export class Topics {
   readonly #core: ClientCore;
+  readonly #directory: TopicDirectory;
 
   /** @internal */
-  constructor(core: ClientCore) {
+  constructor(core: ClientCore, directory: TopicDirectory) {
     this.#core = core;
+    this.#directory = directory;
   }
 
   /**
@@ -144,6 +149,8 @@ export class Topics {
     const method = TopicService.method.alterTopic;
     const more = { isWrite: true, isRepeatable: true };
     const { topic } = await callCoordinator(this.#core, method, request, options, more);
+    // This client's producers are to know it at once.
+    this.#directory.forget(name);
     return described(topic);
   }
 
@@ -169,25 +176,48 @@ export class Topics {
   }
 
   /**
-   * First and next offset of each partition as of now, and where a time begins. Errors: TOPIC_UNKNOWN,
-   * those of nodes.
+   * First and next offset of each partition as of now, and where a time begins. Waits for leaders
+   * until the call's timeout. Errors: TOPIC_UNKNOWN, those of nodes.
    */
   async offsets(name: string, options: CallOptions & { at?: Date } = {}): Promise<PartitionOffsets[]> {
+    const endMs = this.#core.clock.monotonicMs() + callTimeoutMs(this.#core, options);
     const { topic } = await this.describe(name, options);
+    const found: PartitionOffsets[] = [];
+    let missing = Array.from({ length: topic.partitions }, (_, partition) => partition);
+    for (let attempts = 1; ; attempts += 1) {
+      const failed = await this.#findOffsets(name, missing, options, found);
+      missing = failed.map(({ partition }) => partition);
+      const error = failed.find((one) => !mayRetry(one.error, READ))?.error ?? failed[0]?.error;
+      if (error === undefined) return found.sort((a, b) => a.partition - b.partition);
+      const delayMs = retryDelayMs(error, attempts, this.#core.random);
+      const isLate = this.#core.clock.monotonicMs() + delayMs >= endMs;
+      if (isLate || !mayRetry(error, READ)) throw error;
+      await sleep(this.#core.clock, delayMs, options.signal);
+    }
+  }
+
+  /** Adds to `found`; resolves with what could not be found. */
+  async #findOffsets(
+    name: string,
+    numbers: readonly number[],
+    options: CallOptions & { at?: Date },
+    found: PartitionOffsets[],
+  ): Promise<{ partition: number; error: HoldfastError }[]> {
     const time = options.at === undefined ? {} : { timeMs: BigInt(options.at.getTime()) };
-    const partitions = Array.from({ length: topic.partitions }, (_, partition) => ({
-      topic: name,
-      partition,
-      ...time,
-    }));
+    const partitions = numbers.map((partition) => ({ topic: name, partition, ...time }));
     const method = BrokerService.method.findOffsets;
     const { results } = await callCoordinator(this.#core, method, { partitions }, options);
-    return results.map(({ error, logStart: start, logEnd: end, offset: atTime }, partition) => {
-      if (error !== undefined) throw errorFromMessage(error);
-      return { partition, start, end, atTime };
-    });
+    const failed: { partition: number; error: HoldfastError }[] = [];
+    for (const [at, { error, logStart: start, logEnd: end, offset: atTime }] of results.entries()) {
+      const partition = numbers[at]!;
+      if (error === undefined) found.push({ partition, start, end, atTime });
+      else failed.push({ partition, error: errorFromMessage(error) });
+    }
+    return failed;
   }
 }
+
+const READ = { isWrite: false, sequence: 0, attempts: 1, lost: false };
 
 const POLICIES: readonly (readonly [CleanupPolicy, PolicyCode])[] = [
   ['delete', PolicyCode.DELETE],

@@ -317,6 +317,24 @@ test('what cannot be sent is refused at once, and nothing of it is kept', async 
   expect(nowhere.error).toMatchObject({ reason: 'INVALID_FIELD', field: 'topic' });
 });
 
+test('a topic that was altered takes what it refused before', async () => {
+  const { clock, broker, hf } = await brokerWorld();
+  broker.createTopic('t', 1, 2_000);
+  const producer = hf.producer('t');
+  watch(producer.send({ value: 'x' }));
+  await clock.pass(2_000);
+  const topic = broker.topics.get('t')!;
+  topic.maxBatchBytes = 10_000;
+  const large = watch(producer.send({ value: 'y'.repeat(5_000) }));
+  const behind = watch(producer.send({ value: 'z' }));
+  await clock.pass(100);
+  expect([large.value?.offset, behind.value?.offset]).toEqual([1n, 2n]);
+  // What was looked at a moment ago is believed.
+  await expect(producer.send({ value: 'y'.repeat(20_000) })).rejects.toMatchObject({
+    reason: 'RECORD_TOO_LARGE',
+  });
+});
+
 test('a record that was never sent in time is not kept', async () => {
   const { clock, broker, hf } = await brokerWorld();
   broker.createTopic('t', 1);
