@@ -191,6 +191,8 @@ export class SessionState {
     const left =
       token === 0 ? queue?.giveUp(session, request, attempt) : queue?.release(session, token, request);
     if (queue === undefined || left === undefined) {
+      // The attempt is taken out of the row, though the request stays for another one.
+      if (queue?.place(session) !== undefined && attempt !== undefined) this[kind].put(name, queue);
       if (token === 0)
         return { case: 'released', holds: queue?.place(session)?.requests.size ?? 0, wasFound: false };
       return refused(kind === 'locks' ? 'LOCK_NOT_HELD' : 'NOT_ELECTED', String(token));
