@@ -13,6 +13,7 @@ import { LevelSystem } from './systems/level.ts';
 import { NatsSystem } from './systems/nats.ts';
 import { RedisSystem } from './systems/redis.ts';
 import { leases, type LeasesOptions } from './leases.ts';
+import { topicGrowth, type TopicGrowthOptions } from './topic-growth.ts';
 import { Trace } from './trace.ts';
 import { watchers, type WatchersOptions } from './watchers.ts';
 import { WORKLOADS, load, run, type Workload } from './workload.ts';
@@ -100,6 +101,18 @@ program
   .option('--seconds <s>', 'how long they are kept alive', whole, 60)
   .option('--json', 'a JSON line', false)
   .action((options: LeasesOptions) => leases(options));
+
+program
+  .command('topic-growth')
+  .description(
+    'What records of a topic of 12 partitions cost as there are more, a restart, and reads in the middle.',
+  )
+  .option('--records <n>', 'records', whole, 10_000_000)
+  .option('--value-bytes <b>', 'size of a record', valueSize, 100)
+  .option('--nodes <n>', 'nodes', whole, 3)
+  .option('--plot <file.svg>', 'where to draw it')
+  .option('--json', 'JSON lines', false)
+  .action((options: TopicGrowthOptions) => topicGrowth(options));
 
 program
   .command('growth')

@@ -75,6 +75,17 @@ export class HoldfastSystem implements System {
     this.#servers[at] = await this.#startNode(config, this.#names[at]!, at);
   }
 
+  /** A call to the first node, as JSON. */
+  async call(method: string, request: object): Promise<Record<string, unknown>> {
+    const response = await fetch(`http://127.0.0.1:${this.#http[0]}/${method}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(request),
+    });
+    if (!response.ok) throw new Error(await response.text());
+    return (await response.json()) as Record<string, unknown>;
+  }
+
   /** What the metrics of one node say now. */
   async scrape(at: number): Promise<Scraped> {
     return scraped([this.#http[at]!]);
