@@ -55,6 +55,8 @@ export class Producer implements AsyncDisposable {
   #flushes: { readonly number: number; resolve(): void }[] = [];
   #failure: HoldfastError | undefined;
   #closed: Promise<void> | undefined;
+  /** Closed, and all is settled. */
+  #isOver = false;
 
   /** @internal Use `client.producer`. */
   constructor(
@@ -100,6 +102,7 @@ export class Producer implements AsyncDisposable {
 
   /** Sends what lingers, and resolves when all that was sent until now is settled; it does not reject. */
   flush(): Promise<void> {
+    if (this.#isOver) return Promise.resolve();
     return new Promise((resolve) => {
       this.#flushes.push({ number: this.#lastNumber, resolve });
       this.#dispatcher.isHurried = true;
@@ -134,6 +137,7 @@ export class Producer implements AsyncDisposable {
     this.#fail(clientClosed(), true);
     this.#dispatcher.close();
     this.#settleWaits();
+    this.#isOver = true;
     this.#onClosed(this);
   }
 

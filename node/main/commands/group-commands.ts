@@ -34,7 +34,7 @@ function addReset(group: Command): void {
     .addOption(new Option('--to <where>', 'first or behind the last record').choices(['earliest', 'latest']))
     .option('--to-time <time>', 'first record at or after this time: 2026-11-22T10:00:00Z', time)
     .option('--to-offset <offset>', 'this offset, or the nearest that there is', offset)
-    .option('--partition <number...>', 'only these partitions', offset)
+    .option('--partition <number...>', 'only these partitions', partitions)
     .option('--dry-run', 'only say what would be done')
     .action(async (name, topic, options) => (await import('./groups.ts')).reset(name, topic, options));
   withExamples(
@@ -50,6 +50,10 @@ function addDelete(group: Command): void {
     .description('delete a group without members, and its offsets');
   askingCluster(remove).action(async (name, options) => (await import('./groups.ts')).remove(name, options));
   withExamples(remove, 'holdfast group delete billing', 'holdfast group delete billing --json');
+}
+
+function partitions(text: string, before: number[] = []): number[] {
+  return [...before, offset(text)];
 }
 
 function offset(text: string): number {

@@ -76,7 +76,7 @@ function addProduce(topic: Command): void {
     .addOption(
       new Option(
         '--lines <form>',
-        'what a line is: the value, or {"key":…,"value":…,"headers":…} (default: text)',
+        'what a line is: the value, or {"key":…,"value":…,"headers":…,"partition":…,"time_ms":…} (default: text)',
       ).choices(['text', 'json']),
     )
     .option('--record-key <key>', 'key of the records')
@@ -164,7 +164,13 @@ function whole(text: string): number {
 
 function position(text: string): 'earliest' | 'latest' | Date {
   if (text === 'earliest' || text === 'latest') return text;
-  return time(text);
+  try {
+    return time(text);
+  } catch {
+    throw new InvalidArgumentError(
+      'Allowed are earliest, latest, and a time with its zone, such as 2026-11-22T10:00:00Z.',
+    );
+  }
 }
 
 function size(text: string): number {

@@ -2,7 +2,9 @@ import type { ConsumerMessage, StartPosition } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/client/error';
 import type { Holdfast } from '@holdfast/client/holdfast';
 import { type ClusterOptions, withCluster } from '../cluster-call.ts';
-import { interruption } from '../interruption.ts';
+import { usageFailure } from '../command-failure.ts';
+import { bytesJson } from '../entry-json.ts';
+import { Interruption, interruption } from '../interruption.ts';
 import { print } from '../output.ts';
 import { rfc3339 } from '../rfc3339.ts';
 
@@ -18,12 +20,17 @@ export interface ConsumeOptions extends ClusterOptions {
 
 type Message = ConsumerMessage<Uint8Array | undefined>;
 
+const NOTHING = new Uint8Array(0);
+const LINE_END = Buffer.from('\n');
+
 /** `holdfast topic consume`. */
 export async function consume(topics: string[], options: ConsumeOptions): Promise<void> {
+  if (options.instance !== undefined && options.group === undefined)
+    throw usageFailure('--instance needs --group');
   await withCluster(options, async (client, hopeless) => {
     const { group, instance: instanceId, limit = Infinity } = options;
     const from: StartPosition = options.from ?? 'earliest';
-    const ends = options.follow === true ? undefined : await endsOf(client, topics, options);
+    const ends = options.follow === true ? undefined : await endsOf(client, topics, options, hopeless);
     if (ends?.left === 0) return;
     const consumer = client.consumer({ topics, group, from, instanceId });
     const interrupted = interruption(hopeless);
@@ -36,7 +43,10 @@ export async function consume(topics: string[], options: ConsumeOptions): Promis
       if (count >= limit || ends?.isReached(message) === true) break;
     }
     await consumer.close();
-    if (interrupted.aborted && options.follow !== true) throw interrupted.reason as Error;
+    if (!interrupted.aborted) return;
+    // Following has no other end than that somebody ends it.
+    if (options.follow !== true || !(interrupted.reason instanceof Interruption))
+      throw interrupted.reason as Error;
   });
 }
 
@@ -60,12 +70,17 @@ class Ends {
 }
 
 /** Where a group is, its offsets count; otherwise what `from` says. */
-async function endsOf(client: Holdfast, topics: readonly string[], options: ConsumeOptions): Promise<Ends> {
+async function endsOf(
+  client: Holdfast,
+  topics: readonly string[],
+  options: ConsumeOptions,
+  signal: AbortSignal,
+): Promise<Ends> {
   const ends = new Ends();
   const { from } = options;
-  const stored = await storedOffsets(client, options.group);
+  const stored = await storedOffsets(client, options.group, signal);
   for (const topic of topics) {
-    const at = from instanceof Date ? { at: from } : {};
+    const at = from instanceof Date ? { at: from, signal } : { signal };
     for (const { partition, start, end, atTime } of await client.topics.offsets(topic, at)) {
       const first = from instanceof Date ? (atTime ?? end) : from === 'latest' ? end : start;
       ends.add(topic, partition, stored.get(`${topic}/${partition}`) ?? first, end);
@@ -74,10 +89,14 @@ async function endsOf(client: Holdfast, topics: readonly string[], options: Cons
   return ends;
 }
 
-async function storedOffsets(client: Holdfast, group: string | undefined): Promise<Map<string, bigint>> {
+async function storedOffsets(
+  client: Holdfast,
+  group: string | undefined,
+  signal: AbortSignal,
+): Promise<Map<string, bigint>> {
   const offsets = new Map<string, bigint>();
   if (group === undefined) return offsets;
-  const { partitions } = await client.groups.describe(group).catch((error: unknown) => {
+  const { partitions } = await client.groups.describe(group, { signal }).catch((error: unknown) => {
     if (error instanceof HoldfastError && error.reason === 'GROUP_UNKNOWN') return { partitions: [] };
     throw error;
   });
@@ -86,9 +105,9 @@ async function storedOffsets(client: Holdfast, group: string | undefined): Promi
   return offsets;
 }
 
-function shown(message: Message, { json, format }: ConsumeOptions): string {
+function shown(message: Message, { json, format }: ConsumeOptions): string | Uint8Array {
   if (json === true) return `${JSON.stringify(messageJson(message))}\n`;
-  if (format === undefined) return `${message.text()}\n`;
+  if (format === undefined) return Buffer.concat([message.bytes ?? NOTHING, LINE_END]);
   const { topic, partition, offset, timeMs } = message;
   const fields: Record<string, string> = {
     t: topic,
@@ -105,14 +124,14 @@ function shown(message: Message, { json, format }: ConsumeOptions): string {
 }
 
 function messageJson(message: Message): Record<string, unknown> {
-  const { topic, partition, offset, timeMs, value } = message;
+  const { topic, partition, offset, timeMs, key, bytes } = message;
   return {
     topic,
     partition,
     offset: Number(offset),
     time: rfc3339(timeMs),
-    key: message.keyText() ?? null,
-    value: value === undefined ? null : message.text(),
+    ...(key === undefined ? { key: null } : bytesJson('key', key)),
+    ...(bytes === undefined ? { value: null } : bytesJson('value', bytes)),
     headers: headersOf(message),
   };
 }

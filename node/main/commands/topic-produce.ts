@@ -1,4 +1,4 @@
-import { open, stat } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import type { Producer, ProducerRecord } from '@holdfast/client';
 import { SystemClock } from '@holdfast/client/system-clock';
@@ -6,7 +6,8 @@ import { type ClusterOptions, withCluster } from '../cluster-call.ts';
 import { usageFailure } from '../command-failure.ts';
 import { interruption } from '../interruption.ts';
 import { print, printJson } from '../output.ts';
-import { startProgress } from '../progress.ts';
+import { type Progress, startProgress } from '../progress.ts';
+import { recordOfLine } from './record-line.ts';
 
 /** Options of `holdfast topic produce`. */
 export interface ProduceOptions extends ClusterOptions {
@@ -30,20 +31,29 @@ export async function produce(
   const startedMs = clock.monotonicMs();
   const sent = await withCluster(options, async (client, hopeless) => {
     const signal = interruption(hopeless);
-    const { acks, compression } = options;
-    const producer = client.producer({ topic, acks, compression });
+    const { acks, compression, timeout } = options;
+    const deliveryTimeout = timeout && Math.max(timeout, LEAST_DELIVERY_MS);
+    const producer = client.producer({ topic, acks, compression, deliveryTimeout });
+    signal.addEventListener('abort', () => void producer.close({ timeout: 0 }));
     try {
       if (value !== undefined) return await sendOne(producer, { ...target(options), value });
       return await new Lines(producer, options, signal).send();
+    } catch (error) {
+      throw signal.aborted ? signal.reason : error;
     } finally {
       await producer.close();
     }
   });
   const seconds = (clock.monotonicMs() - startedMs) / 1_000;
   if (options.json) return printJson({ topic, ...sent, seconds: Math.round(seconds * 1_000) / 1_000 });
-  const rate = Math.round(sent.records / seconds);
-  return print(`produced ${sent.records} records to ${topic} in ${seconds.toFixed(1)} s, ${rate} a second\n`);
+  const { records } = sent;
+  const count = `${records} ${records === 1 ? 'record' : 'records'}`;
+  const rate = Math.round(records / seconds);
+  return print(`produced ${count} to ${topic} in ${seconds.toFixed(1)} s, ${rate} a second\n`);
 }
+
+/** A record cannot be given less time. */
+const LEAST_DELIVERY_MS = 100;
 
 interface Sent {
   readonly records: number;
@@ -75,26 +85,34 @@ class Lines {
       const handle = await open(file).catch((error: unknown) => {
         throw usageFailure(`the file ${file} cannot be read: ${(error as Error).message}`);
       });
-      const { size } = await stat(file);
-      await this.#read(handle.createReadStream(), size);
+      const stats = await handle.stat();
+      if (stats.isDirectory()) throw usageFailure(`the file ${file} cannot be read: it is a directory`);
+      await this.#read(handle.createReadStream(), stats.size);
     }
     return { records: this.#records };
   }
 
   async #read(input: NodeJS.ReadableStream, total: number): Promise<void> {
     const progress = startProgress(total, 'bytes', this.#options.json);
-    let number = 0;
     try {
-      for await (const line of createInterface({ input, crlfDelay: Infinity })) {
-        this.#check();
-        this.#queue(recordOf(line, ++number, this.#options));
-        progress.add(Buffer.byteLength(line) + 1);
-        if (this.#producer.isFull) await this.#producer.drained();
-      }
+      await this.#take(input, progress);
+    } catch (error) {
       await this.#producer.flush();
-      this.#check();
+      throw this.#failure ?? error;
     } finally {
       progress.stop();
+    }
+    await this.#producer.flush();
+    this.#check();
+  }
+
+  async #take(input: NodeJS.ReadableStream, progress: Progress): Promise<void> {
+    let number = 0;
+    for await (const line of createInterface({ input, crlfDelay: Infinity, signal: this.#signal })) {
+      this.#check();
+      this.#queue(recordOf(line, ++number, this.#options));
+      progress.add(Buffer.byteLength(line) + 1);
+      if (this.#producer.isFull) await this.#producer.drained();
     }
   }
 
@@ -116,28 +134,7 @@ class Lines {
 
 function recordOf(line: string, number: number, options: ProduceOptions): ProducerRecord {
   if (options.lines !== 'json') return { ...target(options), value: line };
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(line);
-  } catch {
-    throw usageFailure(`line ${number} is not JSON. The lines before it were sent.`);
-  }
-  if (parsed === null || typeof parsed !== 'object' || Array.isArray(parsed))
-    throw usageFailure(`line ${number} is not a JSON object. The lines before it were sent.`);
-  const {
-    key,
-    value,
-    headers,
-    partition,
-    time_ms: timeMs,
-  } = parsed as {
-    key?: string;
-    value?: ProducerRecord['value'];
-    headers?: Record<string, string>;
-    partition?: number;
-    time_ms?: number;
-  };
-  return { ...target(options), ...defined({ key, headers, partition, timeMs }), value: value ?? null };
+  return { ...target(options), ...defined(recordOfLine(line, number)) };
 }
 
 function target({ recordKey: key, partition }: ProduceOptions): Pick<ProducerRecord, 'key' | 'partition'> {

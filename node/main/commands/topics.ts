@@ -32,7 +32,7 @@ export async function create(name: string, options: TopicOptions): Promise<void>
   if (options.json) return printJson(topicJson(topic));
   const { partitions: count, replication: copies } = topic;
   return print(
-    `created ${name} with ${count} ${count === 1 ? 'partition' : 'partitions'}, ${copies} copies each\n`,
+    `created ${name} with ${count} ${count === 1 ? 'partition' : 'partitions'}, ${copies} ${copies === 1 ? 'copy' : 'copies'} each\n`,
   );
 }
 

@@ -401,6 +401,9 @@ test('a batch lingers until it is full or asked for, and close sends what is lef
   const refused = watch(producer.send({ value: 'too late' }));
   await clock.pass(1);
   expect(refused.error).toMatchObject({ reason: 'CLIENT_CLOSED', outcome: 'NOT_APPLIED' });
+  const nothing = [watch(producer.flush()), watch(producer.drained())];
+  await clock.pass(1);
+  expect(nothing.map(({ settled }) => settled)).toEqual([true, true]);
   expect(counted.pending.size).toBe(0);
 });
 
