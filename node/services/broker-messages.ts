@@ -31,7 +31,10 @@ export interface CheckedBatch {
   readonly header: BatchHeader;
 }
 
-/** What a partition is to take. Errors: BATCH_TOO_LARGE, BATCH_CORRUPT, COMPRESSION_UNKNOWN, INVALID_FIELD. */
+/**
+ * What a partition is to take. Errors: BATCH_TOO_LARGE, RECORD_TOO_LARGE, BATCH_CORRUPT,
+ * COMPRESSION_UNKNOWN, INVALID_FIELD.
+ */
 export function checkedBatch(
   { content }: ProducePartition,
   { settings, topic, number }: TopicPartition,
@@ -44,7 +47,19 @@ export function checkedBatch(
   if (problem === undefined) return { batch, header: batchHeader(batch) };
   const { reason, message, actual, limit } = problem;
   const where = `partition ${number} of topic "${topic}": `;
+  if (content.case === 'records' && reason === 'BATCH_TOO_LARGE')
+    checkRecords(content.value.records, settings.maxBatchBytes, where);
   throw refuse(reason, content.case, `${where}${message} Nothing was kept.`, actual, limit);
+}
+
+/** Whether each would do as a batch of its own. Error: RECORD_TOO_LARGE. */
+function checkRecords(records: readonly RecordMessage[], maxBytes: number, where: string): void {
+  for (const [at, record] of records.entries()) {
+    const { byteLength } = encodeBatch([record], 0);
+    if (byteLength <= maxBytes) continue;
+    const message = `${where}record ${at} alone makes a batch of ${byteLength} bytes, limit ${maxBytes} (max_batch_bytes of the topic). Nothing was kept.`;
+    throw refuse('RECORD_TOO_LARGE', 'records', message, String(byteLength), String(maxBytes));
+  }
 }
 
 /** Error: INVALID_FIELD. */
