@@ -92,9 +92,14 @@ export class ConsumerGroups {
     await this.#propose({ kind: CoordinationKind.groupDelete, group }, terms, () => undefined);
   }
 
+  /** Whether a group is known here to have offsets of a topic. */
+  hasOffsets(group: string, topic: string): boolean {
+    return this.part.get(group)?.committed.has(topic) === true;
+  }
+
   /** Has it remembered that a group has offsets of a topic. */
   async touch(group: string, topic: string, terms: CallTerms): Promise<void> {
-    if (this.part.get(group)?.committed.has(topic) === true) return;
+    if (this.hasOffsets(group, topic)) return;
     await this.#propose({ kind: CoordinationKind.groupTouch, group, topic }, terms, () => undefined);
   }
 
