@@ -1,74 +1,22 @@
-/** What is refused on one node: code, reason, field, value and limit, and that nothing was changed. */
+/** What the broker refuses on one node: code, reason, field, value and limit, and that nothing was changed. */
 import { crc32 } from 'node:zlib';
-import { ListTopicsRequestSchema } from '@holdfast/proto/broker/v1/topic';
-import { create } from '@bufbuild/protobuf';
 import { expect, test } from 'vitest';
-import { BrokerRig, batchOf, text } from './broker-rig.ts';
-import { GroupCalls } from './group-calls.ts';
+import { batchOf, text } from './broker-rig.ts';
 import { facts, refused } from './refusal.ts';
+import {
+  LIMIT,
+  begun,
+  committed,
+  everything,
+  fetched,
+  invalid,
+  produced,
+  unchanged,
+} from './refused-input.ts';
 
-const LIMIT = 1_024;
 const BATCH_HEADER = 60;
-
-/** Topic "t" of two partitions with a record in the first, and group "g" that has read it. */
-async function begun() {
-  const rig = await BrokerRig.start();
-  const groups = new GroupCalls(rig);
-  await rig.createTopic({ name: 't', partitions: 2, settings: { maxBatchBytes: LIMIT } });
-  await rig.append('t', ['first']);
-  await groups.commit({
-    group: 'g',
-    offsets: [{ topic: 't', offset: 1n, generation: 5n, metadata: 'kept' }],
-  });
-  return { rig, groups };
-}
-
-/** Everything that a caller can see. */
-async function everything({ rig, groups }: Awaited<ReturnType<typeof begun>>) {
-  const { topics } = await rig.run(rig.topics.listTopics(rig.context(), create(ListTopicsRequestSchema)));
-  const described = await Promise.all(topics.map(({ name }) => rig.describeTopic(name)));
-  const records = await Promise.all([0, 1].map((partition) => rig.values('t', 0, partition)));
-  const { results } = await groups.fetchOffsets({
-    group: 'g',
-    partitions: [0, 1].map((partition) => ({ topic: 't', partition })),
-  });
-  return { topics, described, records, results, listed: (await groups.list()).groups };
-}
-
-type Begun = Awaited<ReturnType<typeof begun>>;
-
-/** What a call is refused with; it must have changed nothing. */
-async function unchanged<T>(world: Begun, call: () => Promise<T>): Promise<T> {
-  const before = await everything(world);
-  const answer = await call();
-  expect(await everything(world)).toEqual(before);
-  return answer;
-}
-
-/** With what a batch is refused. */
-function produced(world: Begun, batch: Buffer, { topic = 't', partition = 0 } = {}) {
-  return unchanged(world, async () => {
-    const content = { case: 'batch' as const, value: batch as Buffer<ArrayBuffer> };
-    const { results } = await world.rig.produce({ partitions: [{ topic, partition, content }] });
-    return facts(results[0]!.error);
-  });
-}
-
-/** With what a fetch is refused, beside where the log begins and ends. */
-function fetched({ rig }: Begun, { topic = 't', partition = 0, offset = 0 }) {
-  const wanted = { topic, partition, offset: BigInt(offset) };
-  return rig.fetch({ partitions: [wanted] }).then(({ results: [result] }) => ({
-    ...facts(result!.error),
-    bounds: [result!.logStart, result!.logEnd],
-  }));
-}
-
-function committed(world: Begun, { topic = 't', partition = 0, offset = 1, generation = 5, metadata = '' }) {
-  return unchanged(world, async () => {
-    const one = { topic, partition, offset: BigInt(offset), generation: BigInt(generation), metadata };
-    return facts((await world.groups.commit({ group: 'g', offsets: [one] })).results[0]!.error);
-  });
-}
+const noTopic = { code: 'NOT_FOUND', reason: 'TOPIC_UNKNOWN', field: 'topic', actual: 'nowhere' };
+const noPartition = { code: 'NOT_FOUND', reason: 'PARTITION_UNKNOWN', field: 'partition', actual: '2' };
 
 /** A batch of one record that has this many bytes. */
 function sized(bytes: number): Buffer<ArrayBuffer> {
@@ -82,10 +30,6 @@ function resealed(batch: Buffer): Buffer {
   batch.writeUInt32BE(crc32(batch.subarray(12)), 8);
   return batch;
 }
-
-const invalid = { code: 'INVALID_ARGUMENT', outcome: 'NOT_APPLIED' };
-const noTopic = { code: 'NOT_FOUND', reason: 'TOPIC_UNKNOWN', field: 'topic', actual: 'nowhere' };
-const noPartition = { code: 'NOT_FOUND', reason: 'PARTITION_UNKNOWN', field: 'partition', actual: '2' };
 
 test('unknown topic', async () => {
   const world = await begun();
@@ -319,122 +263,6 @@ test('a fetch that waits too long, wants too much, or in another format', async 
     limit: '0..8388608',
   });
   expect(await of({ format: 3 })).toMatchObject({ ...field, field: 'format' });
-});
-
-test.each([
-  ['empty', ''],
-  ['of 65 characters', 'x'.repeat(65)],
-  ['with a capital', 'Orders'],
-  ['with a space', 'a b'],
-  ['with a slash', 'a/b'],
-  ['with a line end', 'a\n'],
-  ['with a zero', 'a\0'],
-  ['beyond ASCII', 'ä'],
-])('the name of a topic %s', async (_, name) => {
-  const world = await begun();
-  const { rig } = world;
-  const expected = {
-    ...invalid,
-    reason: 'TOPIC_NAME_INVALID',
-    field: 'name',
-    actual: name || undefined,
-    limit: '[a-z0-9._-]{1,64}',
-  };
-  for (const call of [
-    () => rig.createTopic({ name }),
-    () => rig.alterTopic({ name }),
-    () => rig.deleteTopic(name),
-    () => rig.describeTopic(name),
-  ])
-    expect(await unchanged(world, () => refused(call()))).toEqual(expected);
-  const inTopic = { ...expected, field: 'topic' };
-  expect(await produced(world, batchOf(['a']), { topic: name })).toEqual(inTopic);
-  expect(await fetched(world, { topic: name })).toMatchObject({
-    reason: 'TOPIC_NAME_INVALID',
-    field: 'topic',
-  });
-});
-
-test.each(['.', '..', 'a..b', '-', '_', 'x'.repeat(64)])('the name %j is one as any other', async (name) => {
-  const { rig } = await begun();
-  await rig.createTopic({ name });
-  await rig.append(name, ['a']);
-  rig.node.crash('lose-all');
-  await rig.restart();
-  expect(await rig.values(name)).toEqual(['a']);
-  await rig.deleteTopic(name);
-  await rig.node.world.runFor(3_000);
-  expect(await rig.values('t')).toEqual(['first']);
-  expect(await refused(rig.describeTopic(name))).toMatchObject({ reason: 'TOPIC_UNKNOWN', actual: name });
-});
-
-test('no partitions, and more than there can be', async () => {
-  const world = await begun();
-  const field = { ...invalid, reason: 'INVALID_FIELD', field: 'partitions' };
-  const create = (partitions: number) =>
-    unchanged(world, () => refused(world.rig.createTopic({ name: 'n', partitions })));
-  expect(await create(0)).toEqual({ ...field, actual: '0', limit: '1..1024' });
-  expect(await create(1_025)).toEqual({ ...field, actual: '1025', limit: '1..1024' });
-  const alter = (partitions: number) =>
-    unchanged(world, () => refused(world.rig.alterTopic({ name: 't', partitions })));
-  expect(await alter(0)).toEqual({ ...field, actual: '0', limit: '2..1024' });
-  expect(await alter(1_025)).toEqual({ ...field, actual: '1025', limit: '2..1024' });
-});
-
-test('partitions are not taken away, and settings beside them not changed', async () => {
-  const world = await begun();
-  const alter = { name: 't', partitions: 1, settings: { retentionMs: 7n } };
-  expect(await unchanged(world, () => refused(world.rig.alterTopic(alter)))).toEqual({
-    ...invalid,
-    reason: 'INVALID_FIELD',
-    field: 'partitions',
-    actual: '1',
-    limit: '2..1024',
-  });
-});
-
-test('a topic that exists', async () => {
-  const world = await begun();
-  expect(await unchanged(world, () => refused(world.rig.createTopic({ name: 't', partitions: 5 })))).toEqual({
-    code: 'ALREADY_EXISTS',
-    reason: 'TOPIC_EXISTS',
-    field: 'name',
-    actual: 't',
-    limit: undefined,
-    outcome: 'NOT_APPLIED',
-  });
-});
-
-test('more copies than there are nodes, none, and more than any cluster keeps', async () => {
-  const world = await begun();
-  const create = (replication: number) =>
-    unchanged(world, () => refused(world.rig.createTopic({ name: 'n', replication })));
-  const field = { ...invalid, reason: 'INVALID_FIELD', field: 'replication' };
-  expect(await create(2)).toEqual({ ...field, actual: '2', limit: '1..1' });
-  expect(await create(0)).toEqual({ ...field, actual: '0', limit: '1..7' });
-  expect(await create(8)).toEqual({ ...field, actual: '8', limit: '1..7' });
-});
-
-test.each([
-  ['segment_bytes', 'segmentBytes', 1_048_575n, '1048576..1073741824'],
-  ['segment_bytes', 'segmentBytes', 1_073_741_825n, '1048576..1073741824'],
-  ['segment_ms', 'segmentMs', 59_999n, '60000..2^53-1'],
-  ['retention_ms', 'retentionMs', 2n ** 53n, '0..2^53-1'],
-  ['retention_bytes', 'retentionBytes', 2n ** 63n, '0..2^53-1'],
-  ['max_batch_bytes', 'maxBatchBytes', 1_023, '1024..4194304'],
-  ['max_batch_bytes', 'maxBatchBytes', 4_194_305, '1024..4194304'],
-  ['delete_retention_ms', 'deleteRetentionMs', 2n ** 53n, '0..2^53-1'],
-  ['min_dirty_percent', 'minDirtyPercent', 0, '1..99'],
-  ['min_dirty_percent', 'minDirtyPercent', 100, '1..99'],
-  ['cleanup_policy', 'cleanupPolicy', 4, 'DELETE, COMPACT, COMPACT_AND_DELETE'],
-])('the setting %s as %s', async (name, member, value, limit) => {
-  const world = await begun();
-  const settings = { [member]: value };
-  const actual = String(value);
-  const expected = { ...invalid, reason: 'INVALID_FIELD', field: `settings.${name}`, actual, limit };
-  const { rig } = world;
-  expect(await unchanged(world, () => refused(rig.createTopic({ name: 'n', settings })))).toEqual(expected);
-  expect(await unchanged(world, () => refused(rig.alterTopic({ name: 't', settings })))).toEqual(expected);
 });
 
 test('the name of a producer over its limit by one byte', async () => {

@@ -18,6 +18,7 @@ import { groupService } from '../../node/services/group-service.ts';
 import type { Handlers } from '../../node/services/handler.ts';
 import { leaseService } from '../../node/services/lease-service.ts';
 import type { BrokerRig } from './broker-rig.ts';
+import { facts } from './refusal.ts';
 
 type Init<S extends Parameters<typeof create>[0]> = MessageInitShape<S>;
 
@@ -79,6 +80,24 @@ export class GroupCalls {
   /** What a member has now. */
   async assignment(group: string, memberId: string, released: AssignedPartition[] = []) {
     return (await this.sync({ group, memberId, released })).assignment!;
+  }
+
+  /** What becomes of one commit of group "g" in topic "t"; undefined: it is stored. */
+  async commitOne(offset: number, generation: bigint | number = 0, partition = 0) {
+    const one = { topic: 't', partition, offset: BigInt(offset), generation: BigInt(generation) };
+    const { error } = (await this.commit({ group: 'g', offsets: [one] })).results[0]!;
+    return error === undefined ? undefined : facts(error);
+  }
+
+  /** Reads an offset of group "g" in topic "t" as who was given the partition in a generation. */
+  async claim(generation: bigint, partition = 0) {
+    const query = { topic: 't', partition, generation };
+    return (await this.fetchOffsets({ group: 'g', partitions: [query] })).results[0]!;
+  }
+
+  /** Puts records into topic "t". */
+  async fill(records: number, partition = 0): Promise<void> {
+    for (let at = 0; at < records; at++) await this.#rig.append('t', [`${at}`], undefined, partition);
   }
 
   /** Where a group is in a partition; undefined: it has stored nothing. */
