@@ -126,7 +126,7 @@ export function fetchTerms({ partitions, waitMs, maxBytes, format }: FetchReques
   };
 }
 
-/** Batches as they are asked for. Error: RECORDS_UNREADABLE. */
+/** Batches as they are asked for. Error: RECORDS_UNREADABLE, those of the first one cannot be decoded. */
 export function fetchResult(
   { topic, partition, offset }: FetchPartition,
   { frames, nextOffset, logStart, logEnd }: ReadFrames,
@@ -142,7 +142,17 @@ export function fetchResult(
     return create(FetchResultSchema, { ...bounds, batches, nextOffset: BigInt(nextOffset) });
   }
   const records: RecordMessage[] = [];
-  for (const { baseOffset, batch } of frames) readRecords(batch, baseOffset, Number(offset), records);
+  for (const { baseOffset, batch } of frames) {
+    const before = records.length;
+    try {
+      readRecords(batch, baseOffset, Number(offset), records);
+    } catch (error) {
+      if (baseOffset <= offset) throw error;
+      // What is before it is given, and it is met by whoever goes on.
+      records.length = before;
+      return create(FetchResultSchema, { ...bounds, records, nextOffset: BigInt(baseOffset) });
+    }
+  }
   return create(FetchResultSchema, { ...bounds, records, nextOffset: BigInt(nextOffset) });
 }
 

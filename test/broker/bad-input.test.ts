@@ -206,6 +206,36 @@ test.each([
   expect(await produced(world, resealed(batch))).toMatchObject({ ...invalid, reason: 'BATCH_CORRUPT' });
 });
 
+test.each([
+  ['no compression', 0],
+  ['gzip', 1],
+  ['zstd', 2],
+])(
+  'sealed records that nobody can read, %s: what is before them is given, and they are kept',
+  async (_, how) => {
+    const { rig } = await begun();
+    await rig.append('t', ['second']);
+    const batch = batchOf(['abc', 'def']);
+    batch[5] = how;
+    batch.fill(0xff, BATCH_HEADER + 6);
+    const content = { case: 'batch' as const, value: resealed(batch) as Buffer<ArrayBuffer> };
+    const { results } = await rig.produce({ partitions: [{ topic: 't', content }] });
+    expect(results[0]).toMatchObject({ baseOffset: 2n });
+    await rig.append('t', ['third']);
+    const read = async (offset: bigint, format: number) =>
+      (await rig.fetch({ partitions: [{ topic: 't', offset }], format })).results[0]!;
+    const before = await read(0n, 2);
+    expect(before.records.map(({ offset }) => offset)).toEqual([0n, 1n]);
+    expect(before).toMatchObject({ nextOffset: 2n, logEnd: 5n });
+    for (const offset of [2n, 3n]) {
+      const { error, records } = await read(offset, 2);
+      expect([error!.reason, records]).toEqual(['RECORDS_UNREADABLE', []]);
+    }
+    expect(Buffer.from((await read(2n, 1)).batches[0]!.batch).equals(batch)).toBe(true);
+    expect(await rig.values('t', 4)).toEqual(['third']);
+  },
+);
+
 test('a request without content, without records, of times that there are not', async () => {
   const world = await begun();
   const of = (content: unknown) =>
