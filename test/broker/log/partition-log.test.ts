@@ -161,6 +161,23 @@ const REMOVALS_OUT_OF_ORDER: [number, Step[]] = [
   ],
 ];
 
+/** The removal of a file that the rows did not know of is undone by the next crash but one. */
+const REMOVED_AT_THE_START: [number, Step[]] = [
+  0,
+  [
+    { do: 'append', count: 1, bytes: 0, ago: 0 },
+    { do: 'flush' },
+    { do: 'append', count: 7, bytes: 250, ago: 0 },
+    { do: 'sync' },
+    { do: 'crash' },
+    { do: 'time', at: 0 },
+    { do: 'append', count: 1, bytes: 0, ago: 0 },
+    { do: 'time', at: 3_001 },
+    { do: 'flush' },
+    { do: 'append', count: 1, bytes: 0, ago: 0 },
+  ],
+];
+
 test('a log says what a naive one says, through crashes', { timeout: 60_000 }, async () => {
   let crashes = 0;
   let reads = 0;
@@ -189,7 +206,7 @@ test('a log says what a naive one says, through crashes', { timeout: 60_000 }, a
       const active = rig.log.segments().at(-1);
       if (active !== undefined) expect(active.isActive).toBe(true);
     }),
-    { numRuns: 300, examples: [REMOVALS_OUT_OF_ORDER] },
+    { numRuns: 300, examples: [REMOVALS_OUT_OF_ORDER, REMOVED_AT_THE_START] },
   );
   expect(crashes).toBeGreaterThan(200);
   expect(reads).toBeGreaterThan(300);
