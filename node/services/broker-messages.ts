@@ -31,7 +31,10 @@ export interface CheckedBatch {
   readonly header: BatchHeader;
 }
 
-/** What a partition is to take. Errors: BATCH_TOO_LARGE, BATCH_CORRUPT, COMPRESSION_UNKNOWN, INVALID_FIELD. */
+/**
+ * What a partition is to take. Errors: BATCH_TOO_LARGE, RECORD_TOO_LARGE, BATCH_CORRUPT,
+ * COMPRESSION_UNKNOWN, INVALID_FIELD.
+ */
 export function checkedBatch(
   { content }: ProducePartition,
   { settings, topic, number }: TopicPartition,
@@ -44,7 +47,19 @@ export function checkedBatch(
   if (problem === undefined) return { batch, header: batchHeader(batch) };
   const { reason, message, actual, limit } = problem;
   const where = `partition ${number} of topic "${topic}": `;
+  if (content.case === 'records' && reason === 'BATCH_TOO_LARGE')
+    checkRecords(content.value.records, settings.maxBatchBytes, where);
   throw refuse(reason, content.case, `${where}${message} Nothing was kept.`, actual, limit);
+}
+
+/** Whether each would do as a batch of its own. Error: RECORD_TOO_LARGE. */
+function checkRecords(records: readonly RecordMessage[], maxBytes: number, where: string): void {
+  for (const [at, record] of records.entries()) {
+    const { byteLength } = encodeBatch([record], 0);
+    if (byteLength <= maxBytes) continue;
+    const message = `${where}record ${at} alone makes a batch of ${byteLength} bytes, limit ${maxBytes} (max_batch_bytes of the topic). Nothing was kept.`;
+    throw refuse('RECORD_TOO_LARGE', 'records', message, String(byteLength), String(maxBytes));
+  }
 }
 
 /** Error: INVALID_FIELD. */
@@ -111,7 +126,7 @@ export function fetchTerms({ partitions, waitMs, maxBytes, format }: FetchReques
   };
 }
 
-/** Batches as they are asked for. Error: RECORDS_UNREADABLE. */
+/** Batches as they are asked for. Error: RECORDS_UNREADABLE, those of the first one cannot be decoded. */
 export function fetchResult(
   { topic, partition, offset }: FetchPartition,
   { frames, nextOffset, logStart, logEnd }: ReadFrames,
@@ -127,7 +142,17 @@ export function fetchResult(
     return create(FetchResultSchema, { ...bounds, batches, nextOffset: BigInt(nextOffset) });
   }
   const records: RecordMessage[] = [];
-  for (const { baseOffset, batch } of frames) readRecords(batch, baseOffset, Number(offset), records);
+  for (const { baseOffset, batch } of frames) {
+    const before = records.length;
+    try {
+      readRecords(batch, baseOffset, Number(offset), records);
+    } catch (error) {
+      if (baseOffset <= offset) throw error;
+      // What is before it is given, and it is met by whoever goes on.
+      records.length = before;
+      return create(FetchResultSchema, { ...bounds, records, nextOffset: BigInt(baseOffset) });
+    }
+  }
   return create(FetchResultSchema, { ...bounds, records, nextOffset: BigInt(nextOffset) });
 }
 

@@ -61,6 +61,7 @@ export function releasedPartitions(partitions: readonly AssignedMessage[]): Rele
   checkCount(partitions.length, 'released', 0);
   return partitions.map(({ topic, partition, generation }) => {
     checkTopicName(topic, 'released');
+    checkGeneration(generation);
     return { topic, number: partition, generation: Number(generation) };
   });
 }
@@ -70,6 +71,13 @@ export function checkCount(count: number, field: string, least = 1): void {
   if (count >= least && count <= MAX_REQUEST_PARTITIONS) return;
   const message = `${field} has ${count} entries, allowed are ${least} to ${MAX_REQUEST_PARTITIONS}. Nothing was done.`;
   throw refuse('INVALID_FIELD', field, message, String(count), `${least}..${MAX_REQUEST_PARTITIONS}`);
+}
+
+/** Error: INVALID_FIELD. */
+export function checkGeneration(generation: bigint): void {
+  if (generation <= BigInt(Number.MAX_SAFE_INTEGER)) return;
+  const message = `generation is ${generation}, allowed are 0 to 2^53-1. Nothing was done.`;
+  throw refuse('INVALID_FIELD', 'generation', message, String(generation), '0..2^53-1');
 }
 
 export function syncWait(waitMs: number): number {

@@ -31,6 +31,7 @@ import {
   encodeSetOffset,
 } from '../broker/partition-command.ts';
 import { MAX_METADATA_BYTES, checkGroupName, checkTopicName, refuse } from '../broker/topic-limits.ts';
+import { refusalError } from '../broker/partition-refusal.ts';
 import type { TopicPartition } from '../broker/topic-partition.ts';
 import type { LeaderCalls } from '../cluster/leader-calls.ts';
 import type { ConsumerGroup } from '../coordination/groups/consumer-group.ts';
@@ -40,6 +41,7 @@ import {
   assignedMessage,
   assignmentMessage,
   checkCount,
+  checkGeneration,
   joinCommand,
   releasedPartitions,
   strategyMessage,
@@ -103,18 +105,21 @@ export function groupService(options: GroupServiceOptions): ServedService {
     async fetchOffsets(context, { group, partitions }) {
       checkGroupName(group);
       checkCount(partitions.length, 'partitions');
-      const results = await Promise.all(partitions.map((one) => fetchOne(options, context, group, one)));
+      const remember = remembering(options, context, group);
+      const results = await Promise.all(
+        partitions.map((one) => fetchOne(options, context, group, one, remember)),
+      );
       return create(FetchOffsetsResponseSchema, { results });
     },
 
     async commitOffsets(context, { group, offsets }) {
       checkGroupName(group);
       checkCount(offsets.length, 'offsets');
-      for (const topic of new Set(offsets.map((one) => one.topic))) {
-        checkTopicName(topic, 'offsets');
-        await groups.touch(group, topic, { ...context, isRouted: false });
-      }
-      const results = await Promise.all(offsets.map((one) => commitOne(options, context, group, one)));
+      for (const { topic } of offsets) checkTopicName(topic, 'offsets');
+      const remember = remembering(options, context, group);
+      const results = await Promise.all(
+        offsets.map((one) => commitOne(options, context, group, one, remember)),
+      );
       return create(CommitOffsetsResponseSchema, { results });
     },
 
@@ -178,14 +183,30 @@ function forwarded({ deadlineMs }: Caller) {
   return { deadlineMs, isRouted: false };
 }
 
+/** Has a group remember that it has rows of a topic, so that they go with it: each topic once. */
+type Remember = (topic: string) => Promise<void>;
+
+function remembering({ groups }: GroupServiceOptions, context: Caller, group: string): Remember {
+  const asked = new Map<string, Promise<void>>();
+  return (topic) => {
+    const before = asked.get(topic) ?? groups.touch(group, topic, forwarded(context));
+    asked.set(topic, before);
+    return before;
+  };
+}
+
+/** `remember`: for queries that store a generation. */
 async function fetchOne(
   { broker, topics }: GroupServiceOptions,
   context: Caller,
   group: string,
   { topic, partition, generation }: OffsetQuery,
+  remember?: Remember,
 ): Promise<StoredOffset> {
   try {
+    checkGeneration(generation);
     const found = await topics.partition(topic, partition);
+    if (generation > 0n) await remember?.(topic);
     const command = encodeClaim({ group, generation: Number(generation) });
     const state = await broker.propose(found, command, forwarded(context));
     if (state.case !== 'offset') throw unexpected(state.case);
@@ -201,25 +222,47 @@ async function fetchOne(
 }
 
 async function commitOne(
-  { broker, topics }: GroupServiceOptions,
+  options: GroupServiceOptions,
   context: Caller,
   group: string,
   { topic, partition, offset, generation, metadata }: OffsetCommit,
+  remember: Remember,
 ): Promise<CommitResult> {
+  const { broker, topics, groups } = options;
   try {
     checkOffset(offset);
+    checkGeneration(generation);
     const bytes = Buffer.byteLength(metadata);
     if (bytes > MAX_METADATA_BYTES) {
       const message = `metadata has ${bytes} bytes, limit ${MAX_METADATA_BYTES}. Nothing was stored.`;
       throw refuse('INVALID_FIELD', 'metadata', message, String(bytes), `0..${MAX_METADATA_BYTES}`);
     }
     const found = await topics.partition(topic, partition);
+    // A commit that is refused leaves no group behind.
+    if (!groups.hasOffsets(group, topic)) await checkEnd(options, context, found, offset);
+    await remember(topic);
     const commit = { group, offset: Number(offset), generation: Number(generation), metadata };
     await broker.propose(found, encodeCommit(commit), forwarded(context));
     return create(CommitResultSchema);
   } catch (error) {
     return create(CommitResultSchema, { error: errorToMessage(asHoldfastError(error)) });
   }
+}
+
+/** Error: OFFSET_OUT_OF_RANGE. */
+async function checkEnd(
+  options: GroupServiceOptions,
+  context: Caller,
+  partition: TopicPartition,
+  offset: bigint,
+): Promise<void> {
+  const { topic, number } = partition;
+  const query = create(FindOffsetSchema, { topic, partition: number });
+  const { logEnd, error } = await findOffset(options, forwarded(context), query);
+  if (error !== undefined) throw errorFromMessage(error).withOutcome('NOT_APPLIED');
+  if (offset <= logEnd) return;
+  const [actual, limit] = [Number(offset), Number(logEnd)];
+  throw refusalError({ case: 'refused', refused: 'OFFSET_OUT_OF_RANGE', actual, limit }, partition);
 }
 
 async function describePartitions(
@@ -279,15 +322,15 @@ async function reset(options: GroupServiceOptions, context: CallContext, request
     throw refuse('INVALID_FIELD', 'target', 'there is no target. Nothing was changed.');
   if (wanted.case === 'offset') checkOffset(wanted.value);
   const { partitions } = await topics.find(request.topic, 'topic');
-  const numbers =
-    request.partitions.length === 0 ? partitions.map(({ number }) => number) : request.partitions;
+  const asked = [...new Set(request.partitions)].sort((a, b) => a - b);
+  const numbers = asked.length === 0 ? partitions.map(({ number }) => number) : asked;
   const chosen = await Promise.all(numbers.map(async (number) => topics.partition(request.topic, number)));
-  await groups.touch(name, request.topic, { ...context, isRouted: false });
-  const { members } = await groups.describe(name, context);
-  if (members.size > 0) {
-    const message = `group "${name}" has ${members.size} members, which would go on from where they are. Nothing was changed. Stop them first.`;
-    throw refuse('GROUP_NOT_EMPTY', 'group', message, String(members.size));
+  const members = await memberCount(groups, name, context);
+  if (members > 0) {
+    const message = `group "${name}" has ${members} members, which would go on from where they are. Nothing was changed. Stop them first.`;
+    throw refuse('GROUP_NOT_EMPTY', 'group', message, String(members));
   }
+  if (!dryRun) await groups.touch(name, request.topic, forwarded(context));
   return Promise.all(
     chosen.map(async (partition) => {
       const { topic, number } = partition;
@@ -308,6 +351,16 @@ async function reset(options: GroupServiceOptions, context: CallContext, request
       return { partition: number, after, ...(before !== undefined && { before }) };
     }),
   );
+}
+
+/** 0 of a group that there is not. */
+async function memberCount(groups: ConsumerGroups, name: string, context: CallContext): Promise<number> {
+  try {
+    return (await groups.describe(name, context)).members.size;
+  } catch (error) {
+    if (error instanceof HoldfastError && error.reason === 'GROUP_UNKNOWN') return 0;
+    throw error;
+  }
 }
 
 function targetOffset(

@@ -14,8 +14,10 @@ export async function recoverSegments(options: PartitionLogOptions): Promise<Seg
   const { files, directory, logEnd, logStart } = options;
   await makeDurably(files, directory);
   const found = await listSegments(files, directory);
-  const { kept, surplus } = split(found, logEnd);
+  const { kept, surplus } = split(found, logStart, logEnd);
   for (const segment of surplus) await removeFiles(files, segment);
+  // Brought back by a crash later on, they would stand beside what is appended from now on.
+  if (surplus.length > 0) await files.disk.syncDirectory(directory);
   const segments: Segment[] = [];
   for (const [at, segment] of kept.entries()) {
     const isLast = at === kept.length - 1;
@@ -50,11 +52,20 @@ function logOf(index: string): string {
   return index.replace(/\.index$/, '.log');
 }
 
-/** What begins at or behind the end was appended after what the rows know. */
-function split(found: readonly Segment[], logEnd: number): { kept: Segment[]; surplus: Segment[] } {
+/**
+ * What begins at or behind the end was appended after what the rows know. What ends before the
+ * start goes: of removals a crash may have undone any, whatever their order.
+ */
+function split(
+  found: readonly Segment[],
+  logStart: number,
+  logEnd: number,
+): { kept: Segment[]; surplus: Segment[] } {
+  const first = found.findLastIndex(({ baseOffset }) => baseOffset <= logStart && baseOffset < logEnd);
+  const isKept = ({ baseOffset }: Segment, at: number) => at >= first && baseOffset < logEnd;
   return {
-    kept: found.filter(({ baseOffset }) => baseOffset < logEnd),
-    surplus: found.filter(({ baseOffset }) => baseOffset >= logEnd),
+    kept: found.filter(isKept),
+    surplus: found.filter((segment, at) => !isKept(segment, at)),
   };
 }
 

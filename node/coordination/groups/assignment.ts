@@ -69,6 +69,8 @@ class Sticky {
   readonly #assigned: (string | undefined)[];
   /** By member: slots. */
   readonly #held: Map<string, Set<number>>;
+  /** Who subscribes. */
+  readonly #byTopic = new Map<string, readonly Subscriber[]>();
 
   constructor(members: readonly Subscriber[], slots: readonly Slot[]) {
     this.#members = members;
@@ -99,7 +101,9 @@ class Sticky {
     const byLoad = [...this.#members].sort(
       (a, b) => this.#load(b.id) - this.#load(a.id) || (a.id < b.id ? -1 : 1),
     );
+    const least = this.#load(byLoad.at(-1)?.id ?? '');
     for (const { id } of byLoad) {
+      if (this.#load(id) - 2 < least) return false;
       const chain = this.#chainFrom(id);
       if (chain === undefined) continue;
       for (const { slot, to } of chain) this.#give(slot, to);
@@ -144,13 +148,17 @@ class Sticky {
     return isNew ? this.#slots.length + at : at;
   }
 
-  #subscribers(at: number): Subscriber[] {
+  #subscribers(at: number): readonly Subscriber[] {
     const { topic } = this.#slots[at]!;
-    return this.#members.filter(({ topics }) => topics.has(topic));
+    const known = this.#byTopic.get(topic);
+    if (known !== undefined) return known;
+    const subscribers = this.#members.filter(({ topics }) => topics.has(topic));
+    this.#byTopic.set(topic, subscribers);
+    return subscribers;
   }
 
   #load(id: string): number {
-    return this.#held.get(id)!.size;
+    return this.#held.get(id)?.size ?? 0;
   }
 
   #give(at: number, to: string): void {

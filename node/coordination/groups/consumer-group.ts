@@ -3,8 +3,8 @@
  *
  *  1. A partition has one owner at most.
  *  2. The generation that an owner is told for a partition is greater than that of everybody who
- *     had it before. The group's generation grows with each change of members, of what they
- *     subscribe to, and of partitions.
+ *     had it before. The group's generation is the greatest of them, and grows with each change of
+ *     members, of what they subscribe to, and of partitions.
  *  3. A partition that is wanted elsewhere stays with its owner until that one has released it,
  *     is gone, or its time is over. One that is not is not touched.
  *  4. A member's version grows whenever what it has, or is to release, is another.
@@ -284,6 +284,8 @@ export class ConsumerGroup implements LiveRow {
     partition.owner = partition.target;
     partition.revokedAtMs = undefined;
     if (partition.owner === undefined) return;
+    // Who came in the place of another has it in this generation already.
+    if (partition.generation === this.generation) this.generation++;
     partition.generation = this.generation;
     this.#bump(partition.owner);
   }

@@ -4,6 +4,7 @@
  * that came or went.
  */
 import type { Clock, Timer } from '@holdfast/client/clock';
+import { HoldfastError } from '@holdfast/client/error';
 import { CoordinationKind, encodeCommand } from '../coordination-command.ts';
 import type { CallTerms, Coordination } from '../coordination.ts';
 import { refusalError } from '../refusal-error.ts';
@@ -68,8 +69,14 @@ export class ConsumerGroups {
   }
 
   /** Makes a lease a member. Errors: SESSION_EXPIRED, GROUP_STRATEGY_MISMATCH, GROUP_FULL. */
-  join(command: Omit<JoinCommand, 'kind'>, terms: CallTerms): Promise<MemberAssignment> {
-    return this.#propose({ kind: CoordinationKind.groupJoin, ...command }, terms, decodeAssignment);
+  async join(command: Omit<JoinCommand, 'kind'>, terms: CallTerms): Promise<MemberAssignment> {
+    try {
+      return await this.#propose({ kind: CoordinationKind.groupJoin, ...command }, terms, decodeAssignment);
+    } catch (error) {
+      throw error instanceof HoldfastError && error.reason === 'SESSION_EXPIRED'
+        ? leaseEnded(command.lease)
+        : error;
+    }
   }
 
   /** Gives revoked partitions back. Error: GROUP_MEMBER_UNKNOWN. */
@@ -92,9 +99,14 @@ export class ConsumerGroups {
     await this.#propose({ kind: CoordinationKind.groupDelete, group }, terms, () => undefined);
   }
 
+  /** Whether a group is known here to have offsets of a topic. */
+  hasOffsets(group: string, topic: string): boolean {
+    return this.part.get(group)?.committed.has(topic) === true;
+  }
+
   /** Has it remembered that a group has offsets of a topic. */
   async touch(group: string, topic: string, terms: CallTerms): Promise<void> {
-    if (this.part.get(group)?.committed.has(topic) === true) return;
+    if (this.hasOffsets(group, topic)) return;
     await this.#propose({ kind: CoordinationKind.groupTouch, group, topic }, terms, () => undefined);
   }
 
@@ -244,4 +256,14 @@ export class ConsumerGroups {
     // Little, and whoever reads must be able to go on where space is low.
     return this.#coordination.propose(encoded, { ...terms, grows: false, decode });
   }
+}
+
+function leaseEnded(lease: bigint): HoldfastError {
+  return new HoldfastError({
+    reason: 'SESSION_EXPIRED',
+    message: `there is no lease ${lease} (any more), so it cannot be a member. Nothing was changed. Grant a lease and join with it.`,
+    outcome: 'NOT_APPLIED',
+    field: 'lease',
+    actual: String(lease),
+  });
 }

@@ -146,7 +146,8 @@ export class GroupPart implements MachinePart {
     if (room === 'LEASE_FULL' && known === undefined) return { refused: room, actual: String(lease) };
     if (!group.isEmpty && group.strategy !== strategy)
       return { refused: 'GROUP_STRATEGY_MISMATCH', actual: strategy, limit: group.strategy };
-    if (known === undefined && group.members.size >= MAX_MEMBERS)
+    const isMore = known === undefined && group.ofInstance(command.instanceId) === undefined;
+    if (isMore && group.members.size >= MAX_MEMBERS)
       return { refused: 'GROUP_FULL', actual: String(group.members.size), limit: String(MAX_MEMBERS) };
     group.strategy = strategy;
     const member = known ?? this.#newMember(group, command, stampMs);
