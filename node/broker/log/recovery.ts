@@ -16,8 +16,6 @@ export async function recoverSegments(options: PartitionLogOptions): Promise<Seg
   const found = await listSegments(files, directory);
   const { kept, surplus } = split(found, logStart, logEnd);
   for (const segment of surplus) await removeFiles(files, segment);
-  // Brought back by a crash later on, they would stand beside what is appended from now on.
-  if (surplus.length > 0) await files.disk.syncDirectory(directory);
   const segments: Segment[] = [];
   for (const [at, segment] of kept.entries()) {
     const isLast = at === kept.length - 1;
@@ -26,6 +24,8 @@ export async function recoverSegments(options: PartitionLogOptions): Promise<Seg
     if (isClosed && (await loadIndex(files, segment))) segments.push(segment);
     else segments.push(await recoverSegment(files, segment, isLast ? logEnd : Infinity));
   }
+  // Brought back by a later crash, what was removed would stand beside what is appended from now on.
+  if (surplus.length > 0) await files.disk.syncDirectory(directory);
   checkWhole(segments, logStart, logEnd, directory);
   return segments;
 }
