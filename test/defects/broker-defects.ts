@@ -63,7 +63,7 @@ export const BROKER_DEFECTS: readonly WorldDefect[] = [
     find: 'const problem = await segment.recover(files, ({ baseOffset }) => baseOffset < logEnd);',
     replace: 'const problem = await segment.recover(files, () => true);',
     reason: 'what replay appends again is there twice, at other places than the index says',
-    caughtBy: world('46', 'storage'),
+    caughtBy: world('39', 'storage'),
   },
   {
     name: 'truncate below the end',
@@ -98,7 +98,7 @@ export const BROKER_DEFECTS: readonly WorldDefect[] = [
     this.#rows.putLive(\`\${this.#prefix}g\${group}\`, stored);`,
     replace: '    Object.assign(stored, { offset, generation, metadata, storedAtMs: stampMs });',
     reason: 'a node that starts again begins where the group was long ago',
-    caughtBy: world('0', 'partitions'),
+    caughtBy: world('1', 'partitions'),
   },
   {
     name: 'let an older generation claim',
