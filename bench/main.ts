@@ -3,14 +3,17 @@ import { availableParallelism } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { catchUp, type CatchUpOptions } from './catch-up.ts';
 import { growth, AXES, type GrowthOptions } from './growth.ts';
+import { endToEnd, readBacklog } from './messages.ts';
 import { startProgress } from './progress.ts';
 import { comparisons, medianOf, type Measured } from './report.ts';
 import { SystemMissing, type Driver, type System, type SystemOptions } from './system.ts';
 import { EtcdSystem } from './systems/etcd.ts';
 import { HoldfastSystem } from './systems/holdfast.ts';
 import { LevelSystem } from './systems/level.ts';
+import { NatsSystem } from './systems/nats.ts';
 import { RedisSystem } from './systems/redis.ts';
 import { leases, type LeasesOptions } from './leases.ts';
+import { topicGrowth, type TopicGrowthOptions } from './topic-growth.ts';
 import { Trace } from './trace.ts';
 import { watchers, type WatchersOptions } from './watchers.ts';
 import { WORKLOADS, load, run, type Workload } from './workload.ts';
@@ -39,7 +42,11 @@ const SYSTEMS: Readonly<Record<string, (options: SystemOptions) => System[]>> = 
   redis: (options) => [new RedisSystem(options, false), new RedisSystem(options, true)],
   etcd: (options) => [new EtcdSystem(options)],
   level: (options) => [new LevelSystem(options)],
+  nats: (options) => [new NatsSystem(options)],
 };
+
+/** How the workloads are run that are no closed loops. */
+const RUNS: { readonly [W in Workload]?: typeof run } = { consume: readBacklog, 'end-to-end': endToEnd };
 
 /** What Holdfast takes by default. */
 const MAX_VALUE_BYTES = 1_048_576;
@@ -96,6 +103,18 @@ program
   .action((options: LeasesOptions) => leases(options));
 
 program
+  .command('topic-growth')
+  .description(
+    'What records of a topic of 12 partitions cost as there are more, a restart, and reads in the middle.',
+  )
+  .option('--records <n>', 'records', whole, 10_000_000)
+  .option('--value-bytes <b>', 'size of a record', valueSize, 100)
+  .option('--nodes <n>', 'nodes', whole, 3)
+  .option('--plot <file.svg>', 'where to draw it')
+  .option('--json', 'JSON lines', false)
+  .action((options: TopicGrowthOptions) => topicGrowth(options));
+
+program
   .command('growth')
   .description('What operations, memory and a restart cost as there are more groups, keys, callers or nodes.')
   .addOption(new Option('--axis <name>', 'what grows; all in turn by default').choices(Object.keys(AXES)))
@@ -140,13 +159,26 @@ async function startAll(options: Options): Promise<Contender[]> {
   for (const name of options.systems) {
     try {
       for (const system of SYSTEMS[name]!(settings))
-        contenders.push({ system, driver: await system.connect() });
+        contenders.push({ system, driver: await connected(system) });
     } catch (error) {
-      if (!(error instanceof SystemMissing)) throw error;
+      if (!(error instanceof SystemMissing)) {
+        await Promise.all(contenders.map(({ system }) => system.stop()));
+        throw error;
+      }
       console.error(`skipped ${name}: ${error.message}`);
     }
   }
   return contenders;
+}
+
+/** Nothing of a system that cannot be used goes on running. */
+async function connected(system: System): Promise<Driver> {
+  try {
+    return await system.connect();
+  } catch (error) {
+    await system.stop();
+    throw error;
+  }
 }
 
 /** Loads, warms up, and runs the systems in turn, so that a slow minute of the machine meets them all. */
@@ -156,6 +188,7 @@ async function measure(
   contenders: readonly Contender[],
 ): Promise<Measured[]> {
   const shape = { workload, callers: options.clients, valueBytes: options.valueBytes, keys: options.keys };
+  const runOne = RUNS[workload] ?? run;
   const bar = startProgress(
     options.json,
     contenders.length * (options.keys + (options.repeat * options.seconds + warmUp(options)) * 1_000),
@@ -163,7 +196,7 @@ async function measure(
   for (const { driver } of contenders) {
     await loadFor(workload, driver, options);
     bar.increment(options.keys);
-    await run(driver, { ...shape, seconds: warmUp(options) });
+    await runOne(driver, { ...shape, seconds: warmUp(options) });
     bar.increment(warmUp(options) * 1_000);
   }
   const measured: Measured[] = [];
@@ -173,7 +206,7 @@ async function measure(
         options.trace !== undefined && system.name === options.systems[0]
           ? new Trace(driver, system.pids)
           : undefined;
-      const figures = await run(driver, { ...shape, seconds: options.seconds }, system.pids);
+      const figures = await runOne(driver, { ...shape, seconds: options.seconds }, system.pids);
       if (trace !== undefined) console.error(JSON.stringify(await trace.stop(options.trace!)));
       measured.push({ system: system.name, description: system.description, round, figures });
       bar.increment(options.seconds * 1_000);
@@ -184,10 +217,12 @@ async function measure(
   return measured;
 }
 
-/** Workloads of the configuration have their keys there; those of locks, watches and IDs have none. */
+/** Workloads of the configuration and of topics have theirs there; those of locks, watches and IDs have none. */
 async function loadFor(workload: Workload, driver: Driver, { keys, valueBytes }: Options): Promise<void> {
   const done = () => undefined;
   if (workload.startsWith('kv-')) return load(driver, keys, valueBytes, done);
+  if (workload === 'consume' && driver.produce !== undefined)
+    await load(driver, keys, valueBytes, done, 0, (_, value) => driver.produce!(value));
   if (workload === 'config-put' && driver.configPut !== undefined)
     await load(driver, keys, valueBytes, done, 0, (key, value) => driver.configPut!(key, value));
 }

@@ -1,4 +1,4 @@
-/** Figures in the course of time as an SVG: one panel a figure, time to the right. */
+/** Figures in the course of time, or of another `unit`, as an SVG: one panel a figure, time to the right. */
 
 export interface Panel<T> {
   readonly title: string;
@@ -19,6 +19,7 @@ export function plot<T extends { readonly seconds: number }>(
   panels: readonly Panel<T>[],
   samples: readonly T[],
   marks: readonly Mark[] = [],
+  unit = 's',
 ): string {
   const end = samples.at(-1)?.seconds ?? 1;
   const x = (seconds: number) => (LEFT + (seconds / end) * (WIDTH - LEFT - 20)).toFixed(1);
@@ -36,7 +37,7 @@ export function plot<T extends { readonly seconds: number }>(
       `<path d="M${LEFT},${top}V${top + HEIGHT}H${WIDTH - 20}" fill="none" stroke="#999"/>`,
       `<text x="${LEFT - 6}" y="${top + 8}" text-anchor="end">${Math.round(greatest)}</text>`,
       `<text x="${LEFT - 6}" y="${top + HEIGHT}" text-anchor="end">0</text>`,
-      `<text x="${WIDTH - 20}" y="${top + HEIGHT + 14}" text-anchor="end">${Math.round(end)} s</text>`,
+      `<text x="${WIDTH - 20}" y="${top + HEIGHT + 14}" text-anchor="end">${Math.round(end)} ${unit}</text>`,
       `<polyline points="${points}" fill="none" stroke="#07c"/>`,
       ...lines,
     ].join('\n');

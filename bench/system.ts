@@ -29,6 +29,12 @@ export interface Driver {
    * for each change and watcher. Resolves when all have begun, with how to end them.
    */
   follow?(prefix: string, watchers: number, onChange: (key: string) => void): Promise<() => Promise<void>>;
+  /** Appends a record to the topic of the measurements. */
+  produce?(value: Uint8Array): Promise<unknown>;
+  /** Reads the topic from its first record on; resolves when so many have come. */
+  consume?(records: number): Promise<void>;
+  /** Reads what comes from now on, over a connection of its own. Resolves with how to end it. */
+  receive?(onRecord: (value: Uint8Array) => void): Promise<() => Promise<void>>;
   /** Makes a unique ID. */
   id?(): Promise<unknown>;
   /** Makes one with a call of its own. */

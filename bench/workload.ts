@@ -13,6 +13,9 @@ export const WORKLOADS = [
   'watch-delivery',
   'watch-fanout',
   'id-next',
+  'produce',
+  'consume',
+  'end-to-end',
 ] as const;
 export type Workload = (typeof WORKLOADS)[number];
 
@@ -172,7 +175,12 @@ function operations(
     case 'id-next':
       if (driver.id === undefined) throw new Error('this system has no IDs');
       return () => driver.id!();
+    case 'produce':
+      if (driver.produce === undefined) throw new Error('this system has no topics');
+      return () => driver.produce!(values[turn++ % values.length]!);
     case 'watch-fanout':
+    case 'consume':
+    case 'end-to-end':
       throw new Error('not a closed loop');
   }
 }
@@ -276,7 +284,7 @@ export function percentiles(latencies: readonly number[]): {
   return { p50: at(0.5), p99: at(0.99), max: at(1), of: sorted.length };
 }
 
-function summary(latencies: number[]): Pick<RunFigures, 'operations' | 'p50Us' | 'p99Us' | 'maxUs'> {
+export function summary(latencies: number[]): Pick<RunFigures, 'operations' | 'p50Us' | 'p99Us' | 'maxUs'> {
   const sorted = Float64Array.from(latencies).sort();
   const at = (share: number) =>
     Math.round((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0) * 1_000);

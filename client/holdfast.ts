@@ -6,6 +6,13 @@ import {
 } from '@holdfast/proto/cluster/v1/cluster';
 import { DescribeKeyspaceRequestSchema, KeyspaceService } from '@holdfast/proto/kv/v1/keyspace';
 import { Backups } from './backups.ts';
+import { Broker } from './broker/broker.ts';
+import type { Consumer } from './broker/consumer.ts';
+import type { ConsumerOptions } from './broker/consumer-options.ts';
+import type { Groups } from './broker/groups.ts';
+import type { Producer } from './broker/producer.ts';
+import type { ProducerOptions } from './broker/producer-options.ts';
+import type { Topics } from './broker/topics.ts';
 import type { Clock } from './clock.ts';
 import { Cluster } from './cluster.ts';
 import { Config } from './config/config.ts';
@@ -63,6 +70,11 @@ export class Holdfast implements AsyncDisposable {
   readonly lock: Locks;
   /** Unique IDs, in order of time. */
   readonly ids: Ids;
+  /** Topics: named logs of records. */
+  readonly topics: Topics;
+  /** Consumer groups, as an administrator sees them. */
+  readonly groups: Groups;
+  readonly #broker: Broker;
   readonly #core: ClientCore;
   readonly #pipeline: Pipeline;
   readonly #directory: PartitionDirectory;
@@ -95,6 +107,9 @@ export class Holdfast implements AsyncDisposable {
     this.#sessions = new Sessions(this.#core, this.leases);
     this.lock = new Locks(this.#core, this.#sessions);
     this.ids = new Ids(this.#core);
+    this.#broker = new Broker(this.#core, this.leases);
+    this.topics = this.#broker.topics;
+    this.groups = this.#broker.groups;
   }
 
   /** @internal How many nodes it knows of. */
@@ -133,6 +148,22 @@ export class Holdfast implements AsyncDisposable {
    */
   async flags(prefix: Key = 'flags/', options: ViewOptions = {}): Promise<Flags> {
     return new Flags(await this.config.view<FlagRule>(prefix, readFlagRule, options));
+  }
+
+  /**
+   * A producer of records, for one topic or, with a name in each record, for any. Asks nobody; what
+   * is wrong shows in the first `send`. Errors: INVALID_FIELD, COMPRESSION_UNKNOWN.
+   */
+  producer(options: string | ProducerOptions = {}): Producer {
+    return this.#broker.producer(typeof options === 'string' ? { topic: options } : options);
+  }
+
+  /**
+   * A consumer of topics, alone or as a member of a group; it begins at once. Errors: INVALID_FIELD,
+   * CLIENT_CLOSED; what else is wrong shows when it is read.
+   */
+  consumer<T = Uint8Array | undefined>(options: ConsumerOptions<T>): Consumer<T> {
+    return this.#broker.consumer(options);
   }
 
   /** The sequence of a name, [a-z0-9._-]{1,64}; asks nobody. Error: SEQUENCE_NAME_INVALID. */
@@ -175,15 +206,17 @@ export class Holdfast implements AsyncDisposable {
   async #close(waitMs: number): Promise<void> {
     const { clock, deadlines, transport } = this.#core;
     this.#closing.abort(clientClosed());
+    const broker = this.#broker.close(Math.max(0, waitMs));
     this.#sessions.close();
     this.leases.close();
-    await new Promise<void>((resolve) => {
+    const idle = new Promise<void>((resolve) => {
       const timer = clock.setTimer(Math.max(0, waitMs), resolve);
       deadlines.whenIdle(() => {
         timer.cancel();
         resolve();
       });
     });
+    await Promise.all([broker, idle]);
     this.#ended.abort(clientClosed());
     deadlines.close();
     this.#pipeline.close();

@@ -3,6 +3,46 @@
  * keyspace. Every failure is a `HoldfastError` with a stable `reason`.
  */
 export { Backups, type PartitionSink } from './backups.ts';
+export type { AssignmentStrategy } from './broker/assignment-strategy.ts';
+export type { Compression } from './broker/compression.ts';
+export { Consumer, type RunOptions } from './broker/consumer.ts';
+export { ConsumerMessage } from './broker/consumer-message.ts';
+export type {
+  ConsumerOptions,
+  LostPartition,
+  StartPosition,
+  TopicPartitionOffset,
+} from './broker/consumer-options.ts';
+export {
+  type GroupDescription,
+  type GroupMemberDescription,
+  type GroupPartitionDescription,
+  Groups,
+  type GroupSummary,
+  type ResetOptions,
+  type ResetResult,
+  type ResetTarget,
+  type TopicPartition,
+} from './broker/groups.ts';
+export { Producer } from './broker/producer.ts';
+export type {
+  Partitioner,
+  ProducerHeaders,
+  ProducerOptions,
+  ProducerRecord,
+  RecordLocation,
+} from './broker/producer-options.ts';
+export type { RecordHeader } from './broker/record-writer.ts';
+export {
+  type AlterTopicOptions,
+  type CleanupPolicy,
+  type CreateTopicOptions,
+  type PartitionOffsets,
+  type TopicDescription,
+  type TopicPartitionDescription,
+  Topics,
+  type TopicSettings,
+} from './broker/topics.ts';
 export type { Clock, Timer } from './clock.ts';
 export {
   Cluster,

@@ -85,6 +85,17 @@ export const REASONS = {
   KEYSPACE_UNKNOWN: never(S.NOT_FOUND, 'No keyspace has this name; somebody has to create it first.'),
   KEYSPACE_NAME_INVALID: never(S.INVALID_ARGUMENT, 'A keyspace name is not [a-z0-9._-]{1,64}.'),
   KEYSPACE_EXISTS: never(S.ALREADY_EXISTS, 'A keyspace has this name already; it stays so until dropped.'),
+  TOPIC_NAME_INVALID: never(S.INVALID_ARGUMENT, 'A topic name is not [a-z0-9._-]{1,64}.'),
+  GROUP_UNKNOWN: never(S.NOT_FOUND, 'No consumer group has this name.'),
+  GROUP_MEMBER_UNKNOWN: never(S.NOT_FOUND, 'The group has no such member (any more); it joins again.'),
+  GROUP_MEMBER_FENCED: never(S.FAILED_PRECONDITION, 'Another member has come under the same instance id.'),
+  GROUP_STRATEGY_MISMATCH: never(
+    S.FAILED_PRECONDITION,
+    'The members of the group share partitions in another way.',
+  ),
+  GROUP_FULL: never(S.RESOURCE_EXHAUSTED, 'The group has as many members as it can have; one has to leave.'),
+  GROUP_NOT_EMPTY: never(S.FAILED_PRECONDITION, 'The group has members; they have to leave first.'),
+  GENERATION_FENCED: never(S.FAILED_PRECONDITION, 'The partition was given to another member of the group.'),
   MEMBER_UNKNOWN: never(S.NOT_FOUND, 'No member of the cluster has this name.'),
   MEMBER_EXISTS: never(S.ALREADY_EXISTS, 'A member of the cluster has this name, or this node is one.'),
   MEMBER_CHANGE_RUNNING: never(
@@ -319,6 +330,37 @@ export const REASONS = {
   ROLE_EXISTS: decided(S.ALREADY_EXISTS, 'There is a role of this name.'),
   ROLE_NOT_GRANTED: decided(S.FAILED_PRECONDITION, 'The user does not have the role.'),
   PERMISSION_NOT_GRANTED: decided(S.FAILED_PRECONDITION, 'The role has no permission on exactly this range.'),
+  TOPIC_EXISTS: never(S.ALREADY_EXISTS, 'A topic has this name already; it stays so until it is deleted.'),
+  TOPIC_UNKNOWN: never(S.NOT_FOUND, 'No topic has this name; somebody has to create it first.'),
+  PARTITION_UNKNOWN: never(S.NOT_FOUND, 'The topic has no partition of this number.'),
+  RECORD_TOO_LARGE: never(
+    S.INVALID_ARGUMENT,
+    'A record does not fit into a batch of its topic; it stays so.',
+  ),
+  BATCH_CORRUPT: never(
+    S.INVALID_ARGUMENT,
+    'The bytes are no batch of records, or its checksum does not hold; they stay so.',
+  ),
+  COMPRESSION_UNKNOWN: never(
+    S.INVALID_ARGUMENT,
+    'A batch is compressed in a way that is not known, or not to this runtime; it stays so.',
+  ),
+  PRODUCER_FENCED: never(
+    S.FAILED_PRECONDITION,
+    'A producer with a greater epoch has taken over; this one must stop for good.',
+  ),
+  SEQUENCE_GAP: never(
+    S.FAILED_PRECONDITION,
+    'A batch does not follow the last one of its producer that the partition has: those before it come first.',
+  ),
+  OFFSET_OUT_OF_RANGE: never(
+    S.OUT_OF_RANGE,
+    'The offset is before the first record that is kept, or behind the end; the reader must decide where to go on.',
+  ),
+  RECORDS_UNREADABLE: never(
+    S.FAILED_PRECONDITION,
+    'The records of a batch cannot be decompressed, or are not sound: so they were produced, and so they stay.',
+  ),
   TLS_FAILED: never(
     S.UNAVAILABLE,
     'Made by the client itself: it and the node do not agree on TLS, so nothing was sent; somebody must act.',

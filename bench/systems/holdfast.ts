@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { connect, type Holdfast } from '@holdfast/client';
+import { connect, type Holdfast, type Producer } from '@holdfast/client';
 import { etcd3Driver } from './etcd3-driver.ts';
 import { ServerProcess, freePorts, freshDirectory } from '../server-process.ts';
 import type { Driver, ServerCounters, ServerGauges, System, SystemOptions } from '../system.ts';
@@ -9,6 +9,8 @@ import type { Driver, ServerCounters, ServerGauges, System, SystemOptions } from
 export type Scraped = (name: string, having?: string) => number;
 
 const KEYSPACE = 'default';
+const TOPIC = 'bench';
+const PARTITIONS = 12;
 
 /** Holdfast as `npm start` runs it: every write fsynced before it is acknowledged. */
 export class HoldfastSystem implements System {
@@ -73,6 +75,17 @@ export class HoldfastSystem implements System {
     this.#servers[at] = await this.#startNode(config, this.#names[at]!, at);
   }
 
+  /** A call to the first node, as JSON. */
+  async call(method: string, request: object): Promise<Record<string, unknown>> {
+    const response = await fetch(`http://127.0.0.1:${this.#http[0]}/${method}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(request),
+    });
+    if (!response.ok) throw new Error(await response.text());
+    return (await response.json()) as Record<string, unknown>;
+  }
+
   /** What the metrics of one node say now. */
   async scrape(at: number): Promise<Scraped> {
     return scraped([this.#http[at]!]);
@@ -117,6 +130,7 @@ class HoldfastDriver implements Driver {
   readonly #keyspace: ReturnType<Holdfast['keyspace']>;
   readonly #another: () => Promise<Holdfast>;
   readonly #http: readonly number[];
+  #producer: Promise<Producer> | undefined;
 
   constructor(client: Holdfast, another: () => Promise<Holdfast>, http: readonly number[]) {
     this.#client = client;
@@ -173,6 +187,41 @@ class HoldfastDriver implements Driver {
 
   id(): Promise<unknown> {
     return this.#client.ids.next();
+  }
+
+  async produce(value: Uint8Array): Promise<unknown> {
+    const producer = await (this.#producer ??= this.#openTopic());
+    return producer.send({ value });
+  }
+
+  async consume(records: number): Promise<void> {
+    let seen = 0;
+    for await (const { value } of this.#client.consumer({ topics: TOPIC, from: 'earliest' })) {
+      seen += Number(value !== undefined);
+      if (seen >= records) break;
+    }
+  }
+
+  async receive(onRecord: (value: Uint8Array) => void): Promise<() => Promise<void>> {
+    await (this.#producer ??= this.#openTopic());
+    const client = await this.#another();
+    let isReading = false;
+    const consumer = client.consumer({ topics: TOPIC, onAssigned: () => (isReading = true) });
+    const reading = (async () => {
+      for await (const { value } of consumer) onRecord(value!);
+    })();
+    while (!isReading) await new Promise((resolve) => setTimeout(resolve, 10));
+    return async () => {
+      await consumer.close();
+      await reading;
+      await client.close();
+    };
+  }
+
+  /** Creates the topic of the measurements. */
+  async #openTopic(): Promise<Producer> {
+    await this.#client.topics.create(TOPIC, { partitions: PARTITIONS });
+    return this.#client.producer({ topic: TOPIC });
   }
 
   async metrics(): Promise<ServerCounters> {

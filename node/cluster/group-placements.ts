@@ -44,8 +44,7 @@ export function placementChanges(
 }
 
 export class GroupPlacements {
-  /** Told of each group whose placement is another. */
-  onChange: (group: number) => void = () => undefined;
+  readonly #listeners: ((group: number) => void)[] = [];
   readonly #tree: ClusterTree;
   readonly #known = new Map<number, GroupPlacement>();
   #changes = 0;
@@ -66,6 +65,11 @@ export class GroupPlacements {
     return placements;
   }
 
+  /** Has `listener` told of each group whose placement is another. */
+  follow(listener: (group: number) => void): void {
+    this.#listeners.push(listener);
+  }
+
   /** What is known of a group. */
   of(group: number): GroupPlacement {
     return this.#known.get(group) ?? NOTHING;
@@ -75,7 +79,11 @@ export class GroupPlacements {
     this.#changes++;
     if (value === undefined) this.#known.delete(group);
     else this.#known.set(group, decodePlacement(value));
-    this.onChange(group);
+    this.#tell(group);
+  }
+
+  #tell(group: number): void {
+    for (const listener of this.#listeners) listener(group);
   }
 
   /** Anew whenever something changed meanwhile. */
@@ -90,7 +98,7 @@ export class GroupPlacements {
     this.#known.clear();
     for (const { key, value } of nodes)
       this.#known.set(Number(key.slice(PLACEMENTS.length)), decodePlacement(value));
-    for (const group of new Set([...groups, ...this.#known.keys()])) this.onChange(group);
+    for (const group of new Set([...groups, ...this.#known.keys()])) this.#tell(group);
   }
 }
 

@@ -95,7 +95,7 @@ export class RemoteReads {
       maxBytes,
       ...(end !== undefined && { end: end as Uint8Array<ArrayBuffer> }),
     });
-    return this.#ask(place, 'scan', deadlineMs, (address, options) =>
+    return this.ask(place, 'scan', deadlineMs, (address, options) =>
       transport.unary(address, ForwardService.method.readRange, request, options),
     );
   }
@@ -112,7 +112,7 @@ export class RemoteReads {
       const request = create(ReadRequestSchema, { group: BigInt(place.group), keys, clusterId });
       const deadlineMs = Math.max(...batch.map((read) => read.deadlineMs));
       try {
-        const { results } = await this.#ask(place, 'read', deadlineMs, (address, options) =>
+        const { results } = await this.ask(place, 'read', deadlineMs, (address, options) =>
           transport.unary(address, ForwardService.method.read, request, options),
         );
         if (results.length === 0) throw this.#unanswered(place);
@@ -124,7 +124,8 @@ export class RemoteReads {
     }
   }
 
-  async #ask<T>(
+  /** Asks one node after the other until one answers. Errors: NOT_LEADER, those of the call. */
+  async ask<T>(
     place: GroupPlace,
     operation: 'read' | 'scan',
     deadlineMs: number,

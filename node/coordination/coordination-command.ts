@@ -34,6 +34,13 @@ export const CoordinationKind = {
   authDeleteRole: 68,
   authGrantPermission: 69,
   authRevokePermission: 70,
+  groupJoin: 90,
+  groupRelease: 91,
+  groupLeave: 92,
+  groupRefresh: 93,
+  groupExpel: 94,
+  groupDelete: 95,
+  groupTouch: 96,
   /** Another command, with the revision of the permissions by which its caller was let in. */
   checked: 80,
 } as const;

@@ -42,6 +42,8 @@ export interface CoordinationEvents extends SessionEvents {
   onChanges(revision: number, events: readonly ConfigEvent[]): void;
   /** History before this revision is forgotten. */
   onCompacted(compactRevision: number): void;
+  /** A consumer group has changed. */
+  onGroup(name: string): void;
   /** Users, roles or permissions have changed, or whether they are asked for. */
   onPermissions(): void;
   /** A snapshot came: what changed was not told one by one, and everything has to be read anew. */
@@ -84,6 +86,9 @@ export class EventFeed implements CoordinationEvents {
   }
   onElection(name: string): void {
     for (const observer of this.#observers) observer.onElection?.(name);
+  }
+  onGroup(name: string): void {
+    for (const observer of this.#observers) observer.onGroup?.(name);
   }
   onPermissions(): void {
     for (const observer of this.#observers) observer.onPermissions?.();

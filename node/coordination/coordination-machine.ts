@@ -8,6 +8,7 @@
  *   c  clients, applied once     l  leases                         s  sequences
  *   k  keys of the configuration      a  what hangs on a lease
  *   p  their order                    u  users and roles
+ *                                     b  consumer groups
  *
  *  1. Revisions are given out once, in order, and never again.
  *  2. A command that is refused has changed nothing but what is remembered of its client.
@@ -31,12 +32,14 @@ import {
   type DecodedCommand,
 } from './coordination-command.ts';
 import type { CoordinationEvents } from './coordination-events.ts';
+import { GroupPart } from './groups/group-part.ts';
 import { InternalTree } from './internal-tree.ts';
 import { LeaseKeys } from './lease-keys.ts';
 import type { Applying, LiveRow, MachinePart } from './machine-part.ts';
 import { encodeOutcome, type Outcome } from './refusal.ts';
 import { SequencePart } from './sequence-part.ts';
 import { SessionPart } from './session-part.ts';
+import type { LeasedKeys } from './session-state.ts';
 import {
   TreeCommandKind,
   decodeRaiseRevision,
@@ -55,6 +58,8 @@ export class CoordinationMachine implements StateMachine {
   /** Leases, locks and elections. */
   readonly sessions: SessionPart;
   readonly sequences: SequencePart;
+  /** Members of consumer groups, and what they work on. */
+  readonly groups: GroupPart;
   /** Users, roles, and who may do what. */
   readonly auth: AuthPart;
   readonly #events: CoordinationEvents;
@@ -69,13 +74,19 @@ export class CoordinationMachine implements StateMachine {
     this.#events = events;
     this.own = new InternalTree(rows, prefix, (change, revision) => events.onOwnChange(change, revision));
     this.clients = new AppliedOnce(rows, prefix);
-    const keys = { deleteKeysOf: (lease: bigint, at: number) => this.config.deleteKeysOf(lease, at) };
+    const keys: LeasedKeys = {
+      deleteKeysOf: (lease, at) => this.config.deleteKeysOf(lease, at),
+      endMembersOf: (lease, groups, stampMs) => this.groups.endLease(lease, groups, stampMs),
+    };
     this.sessions = new SessionPart(rows, prefix, keys, events);
     const leases = new LeaseKeys(rows, prefix, this.sessions.state.leases);
     this.config = new ConfigTree(rows, prefix, leases, events);
     this.sequences = new SequencePart(rows, prefix);
+    const { leases: table } = this.sessions.state;
+    this.groups = new GroupPart(rows, prefix, this.own, table, (name) => events.onGroup(name));
     this.auth = new AuthPart(rows, prefix, () => events.onPermissions());
-    for (const part of [this.clients, this.config, this.sessions, this.sequences, this.auth]) this.#add(part);
+    for (const part of [this.clients, this.config, this.sessions, this.sequences, this.groups, this.auth])
+      this.#add(part);
   }
 
   onInstalled(): void {

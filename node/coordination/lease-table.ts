@@ -20,8 +20,10 @@ export const MAX_LEASE = (1n << 63n) - 1n;
 const ROW_VERSION = 1;
 const NO_NAMES: ReadonlySet<string> = new Set();
 
-/** What hangs on a lease by name. */
+/** What has a queue of those who want it. */
 export type Hanging = 'locks' | 'elections';
+/** What hangs on a lease by name. */
+export type HangingName = Hanging | 'groups';
 
 /** A lease. */
 export class LeaseRow implements LiveRow {
@@ -34,6 +36,7 @@ export class LeaseRow implements LiveRow {
   keys = 0;
   #locks: Set<string> | undefined;
   #elections: Set<string> | undefined;
+  #groups: Set<string> | undefined;
 
   constructor(ttlMs: number, name: string) {
     this.ttlMs = ttlMs;
@@ -50,19 +53,26 @@ export class LeaseRow implements LiveRow {
     return this.#elections ?? NO_NAMES;
   }
 
+  /** Names of consumer groups. */
+  get groups(): ReadonlySet<string> {
+    return this.#groups ?? NO_NAMES;
+  }
+
   /** How much hangs on it. */
   get hanging(): number {
-    return this.keys + this.locks.size + this.elections.size;
+    return this.keys + this.locks.size + this.elections.size + this.groups.size;
   }
 
-  add(kind: Hanging, name: string): void {
+  add(kind: HangingName, name: string): void {
     if (kind === 'locks') (this.#locks ??= new Set()).add(name);
-    else (this.#elections ??= new Set()).add(name);
+    else if (kind === 'elections') (this.#elections ??= new Set()).add(name);
+    else (this.#groups ??= new Set()).add(name);
   }
 
-  drop(kind: Hanging, name: string): boolean {
-    const names = kind === 'locks' ? this.#locks : this.#elections;
+  drop(kind: HangingName, name: string): boolean {
+    const names = { locks: this.#locks, elections: this.#elections, groups: this.#groups }[kind];
     if (names?.delete(name) !== true) return false;
+    if (names.size === 0 && kind === 'groups') this.#groups = undefined;
     if (names.size === 0 && kind === 'locks') this.#locks = undefined;
     if (names.size === 0 && kind === 'elections') this.#elections = undefined;
     return true;
@@ -75,7 +85,8 @@ export class LeaseRow implements LiveRow {
       .u8(this.endsMs === undefined ? 0 : 1)
       .u64(this.endsMs ?? 0);
     writer.u32(this.keys);
-    for (const names of [this.locks, this.elections]) {
+    // Of groups only where there are any: rows of the first releases end before.
+    for (const names of [this.locks, this.elections, ...(this.#groups === undefined ? [] : [this.#groups])]) {
       writer.u32(names.size);
       for (const name of names) writer.latin1(name);
     }
@@ -94,6 +105,7 @@ export class LeaseRow implements LiveRow {
     row.keys = reader.u32();
     for (const kind of ['locks', 'elections'] as const)
       for (let left = reader.u32(); left > 0; left--) row.add(kind, reader.latin1());
+    if (!reader.done) for (let left = reader.u32(); left > 0; left--) row.add('groups', reader.latin1());
     return row;
   }
 }
@@ -214,8 +226,8 @@ export class LeaseTable {
     this.#rows.putLive(this.#row(lease), row);
   }
 
-  /** A lock or election hangs on a lease from now on. */
-  add(lease: bigint, kind: Hanging, name: string): void {
+  /** A lock, an election or a member of a group hangs on a lease from now on. */
+  add(lease: bigint, kind: HangingName, name: string): void {
     const row = this.#get(lease);
     if (row === undefined) return;
     row.add(kind, name);
@@ -223,7 +235,7 @@ export class LeaseTable {
   }
 
   /** It does not any more. */
-  drop(lease: bigint, kind: Hanging, name: string): void {
+  drop(lease: bigint, kind: HangingName, name: string): void {
     const row = this.#get(lease);
     if (row?.drop(kind, name) === true) this.#rows.putLive(this.#row(lease), row);
   }

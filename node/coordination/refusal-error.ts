@@ -2,6 +2,7 @@
 import { HoldfastError } from '@holdfast/client/error';
 import type { Reason } from '@holdfast/client/reasons';
 import { AUTH_MEANINGS } from './auth-meanings.ts';
+import { GROUP_MEANINGS } from './groups/group-meanings.ts';
 import type { Meaning, Refusal } from './refusal.ts';
 import { SESSION_MEANINGS } from './session-meanings.ts';
 
@@ -13,6 +14,7 @@ const UNKNOWN_OUTCOME: ReadonlySet<Reason> = new Set(['CLIENT_EXPIRED', 'SEQUENC
 const MEANINGS: Partial<Record<Reason, Meaning>> = {
   ...SESSION_MEANINGS,
   ...AUTH_MEANINGS,
+  ...GROUP_MEANINGS,
   CLIENT_EXPIRED: {
     field: 'sequence.client_id',
     message: () =>

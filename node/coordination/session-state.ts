@@ -32,6 +32,8 @@ import { HoldMode, WaitQueue, type Ask, type Place } from './wait-queue.ts';
 export interface LeasedKeys {
   /** Deletes all keys that end with a lease, at one revision. */
   deleteKeysOf(lease: bigint, revision: number): void;
+  /** Takes out the members of groups that hang on a lease. */
+  endMembersOf?(lease: bigint, groups: Iterable<string>, stampMs: number): void;
 }
 
 /** Told of what is applied, in order. */
@@ -189,6 +191,8 @@ export class SessionState {
     const left =
       token === 0 ? queue?.giveUp(session, request, attempt) : queue?.release(session, token, request);
     if (queue === undefined || left === undefined) {
+      // The attempt is taken out of the row, though the request stays for another one.
+      if (queue?.place(session) !== undefined && attempt !== undefined) this[kind].put(name, queue);
       if (token === 0)
         return { case: 'released', holds: queue?.place(session)?.requests.size ?? 0, wasFound: false };
       return refused(kind === 'locks' ? 'LOCK_NOT_HELD' : 'NOT_ELECTED', String(token));
@@ -216,6 +220,7 @@ export class SessionState {
   #end(lease: bigint, row: Readonly<LeaseRow>, step: Applying, hasExpired: boolean): number {
     const revision = step.nextRevision();
     if (row.keys > 0) this.#keys.deleteKeysOf(lease, revision);
+    if (row.groups.size > 0) this.#keys.endMembersOf?.(lease, [...row.groups], step.stampMs);
     for (const kind of ['locks', 'elections'] as const) {
       for (const name of row[kind]) {
         const queue = this[kind].get(name);

@@ -10,8 +10,9 @@ import { KeyspaceMode, KeyspaceSchema, type Keyspace } from '@holdfast/proto/kv/
 import type { ClusterTree } from '../cluster/cluster-tree.ts';
 import { placementKey, type GroupPlacements } from '../cluster/group-placements.ts';
 import { MEMBER_TABLE } from '../cluster/cluster-members.ts';
+import { NEXT_GROUP, checkGroupCount, compared, counter } from '../cluster/group-numbers.ts';
 import type { GroupPlace } from '../cluster/group-routes.ts';
-import { targetOf } from '../cluster/placed-groups.ts';
+import { targetOf, type FirstPlacement } from '../cluster/placed-groups.ts';
 import { placeReplicas } from '../cluster/placement.ts';
 import type { GroupHost } from '../raft/group-host.ts';
 import type { GroupReplica } from '../raft/group-replica.ts';
@@ -21,12 +22,11 @@ import type { RowStore } from '../storage/row-store.ts';
 import { awaitRead } from '../raft/propose.ts';
 import { KvRowKeys } from './kv-rows.ts';
 import { KvStateMachine } from './kv-state-machine.ts';
-import { MAX_GROUPS, checkKeyspaceName, refuse, type KeyspaceLimits } from './limits.ts';
+import { checkKeyspaceName, refuse, type KeyspaceLimits } from './limits.ts';
 
 const PREFIX = '/holdfast/keyspaces/';
 /** Names of keyspaces that were dropped: their versions are not used again. */
 const DROPPED = '/holdfast/dropped-keyspaces/';
-const NEXT_GROUP = '/holdfast/groups/next';
 const NEXT_KEYSPACE = '/holdfast/keyspace-ids/next';
 /** Who holds the partitions of descriptors that were written when there was one node. */
 const FIRST_NODE: readonly number[] = [1];
@@ -113,6 +113,8 @@ export interface KeyspacesOptions {
   readonly tree: ClusterTree;
   /** Undefined: replicas stay where they are. */
   readonly placements?: GroupPlacements;
+  /** Groups that are not of keyspaces, with where they are; default: none. */
+  readonly others?: () => readonly FirstPlacement[];
   /** The nodes that may hold replicas of new partitions; default: all. */
   readonly eligible?: () => readonly Member[];
   readonly host: GroupHost;
@@ -146,13 +148,9 @@ export class Keyspaces {
       onChange: ({ key, value }) => keyspaces.#change(key.slice(PREFIX.length), value),
       onReplaced: () => keyspaces.#follow(),
     });
-    if (options.placements !== undefined)
-      options.placements.onChange = (group) => keyspaces.#notePlacement(group);
+    options.placements?.follow((group) => keyspaces.#notePlacement(group));
     // Whoever was made a member of a group later hears of it from the others.
-    options.host.onUnknownGroup = (group) => {
-      keyspaces.#openReplica(group);
-      return options.host.replica(group);
-    };
+    options.host.onUnknownGroup.push((group) => keyspaces.#openReplica(group));
     await keyspaces.#read();
     return keyspaces;
   }
@@ -346,10 +344,9 @@ export class Keyspaces {
   /** The tree was replaced as a whole. */
   #follow(): void {
     this.#changes++;
-    this.#options.host.expectGroups();
+    const opened = this.#options.host.expectGroups();
     this.#reading = this.#read();
-    const opened = this.#reading.then(() => this.#options.host.completeRecovery());
-    opened.catch((error: unknown) => this.#options.onRemoveFailure(error as Error));
+    this.#reading.then(opened).catch((error: unknown) => this.#options.onRemoveFailure(error as Error));
   }
 
   /** Opens and closes what differs from the tree. While it is read nothing is opened, for it may change. */
@@ -403,7 +400,7 @@ export class Keyspaces {
   /** Where the partitions of a new keyspace go. */
   #placed({ partitions, replication }: KeyspaceSettings): number[][] {
     const { placements } = this.#options;
-    const held = this.partitions().map((partition) =>
+    const held = [...this.partitions(), ...(this.#options.others?.() ?? [])].map((partition) =>
       placements === undefined ? partition.firstReplicas : targetOf(partition, placements),
     );
     return placeReplicas({
@@ -415,10 +412,7 @@ export class Keyspaces {
   }
 
   #checkGroups(more: number): void {
-    const total = this.#byGroup.size + more;
-    if (total <= MAX_GROUPS) return;
-    const message = `there would be ${total} partitions in all keyspaces together, limit ${MAX_GROUPS}. Nothing was created. Use fewer partitions, or drop keyspaces.`;
-    throw refuse('INVALID_FIELD', 'partitions', message, String(total), String(MAX_GROUPS));
+    checkGroupCount(this.#byGroup.size + (this.#options.others?.().length ?? 0), more);
   }
 
   #add(descriptor: Keyspace): void {
@@ -472,7 +466,8 @@ export class Keyspaces {
     partition.isAside = !voters.includes(host.self);
     const isWanted = [voters, learners, target].some((ids) => ids.includes(host.self));
     if (partition.replica === undefined) return;
-    partition.replica.isResting = !isWanted;
+    // One that has heard more than whoever said so may be needed: without it there may be no leader.
+    partition.replica.isResting = !isWanted && index >= partition.replica.lastIndex;
     if (!isWanted) partition.replica.reads.fail(); // whoever waits is served elsewhere
   }
 
@@ -540,11 +535,6 @@ function describe(settings: KeyspaceSettings, birth: Birth): Keyspace {
   });
 }
 
-/** That a key is as it is now. */
-function compared(tree: ClusterTree, key: string): { key: string; modRevision: number } {
-  return { key, modRevision: tree.get(key)?.modRevision ?? 0 };
-}
-
 /** Where versions begin, so that none is given out that an earlier keyspace of the name has given out. */
 function versionsAbove({ nowMs, wasDropped, origin }: Birth): bigint {
   const usedByNow = BigInt(nowMs) * VERSIONS_PER_MS;
@@ -576,15 +566,4 @@ function whole(keyspace: OpenKeyspace, field: string): OpenKeyspace {
     `keyspace "${keyspace.name}" is being restored from a backup and is not whole. Nothing was done. ` +
     'Wait until the restore has ended; if it was given up, drop the keyspace and restore again.';
   throw refuse('KEYSPACE_RESTORING', field, message, keyspace.name);
-}
-
-/** A counter in the tree; numbers start at 1 and are never given out twice. */
-function counter(tree: ClusterTree, key: string) {
-  const node = tree.get(key);
-  const next = node === undefined ? 1 : Number(Buffer.from(node.value).toString());
-  return {
-    next,
-    comparison: { key, modRevision: node?.modRevision ?? 0 },
-    advance: (by: number) => ({ key, value: Buffer.from(String(next + by)) }),
-  };
 }

@@ -13,8 +13,6 @@ export const DEFAULT_PARTITIONS = 8;
 export const DEFAULT_REPLICATION = 3;
 export const MAX_REPLICATION = 7;
 export const MAX_PARTITIONS = 1_024;
-/** Partitions of all keyspaces together: each costs memory and a place in every status. */
-export const MAX_GROUPS = 16_384;
 export const DEFAULT_KEY_BYTES = 4_096;
 export const MAX_KEY_BYTES = 65_536;
 export const DEFAULT_VALUE_BYTES = 1_048_576;

@@ -1,4 +1,5 @@
 import { ExitCode } from './exit-code.ts';
+import type { Interruption } from './interruption.ts';
 
 /** How an error is shown with --json. */
 export interface ErrorJson {
@@ -17,13 +18,10 @@ export interface ErrorJson {
 /** A command that ends otherwise than done: what is said on stderr, and the exit code. */
 export class CommandFailure extends Error {
   override readonly name = 'CommandFailure';
-  readonly exitCode: ExitCode;
+  readonly exitCode: number;
   readonly json: ErrorJson;
 
-  constructor(
-    exitCode: ExitCode,
-    error: Partial<ErrorJson> & Pick<ErrorJson, 'reason' | 'code' | 'message'>,
-  ) {
+  constructor(exitCode: number, error: Partial<ErrorJson> & Pick<ErrorJson, 'reason' | 'code' | 'message'>) {
     super(error.message);
     this.exitCode = exitCode;
     const { reason, code, message, ...facts } = error;
@@ -58,6 +56,12 @@ export function asFailure(error: unknown): CommandFailure {
   if (name === 'ClusterFileError') {
     return usageFailure(message, (error as { problems: string[] } & Error).problems);
   }
+  if (name === 'Interruption')
+    return new CommandFailure((error as Interruption).exitCode, {
+      reason: 'CANCELLED',
+      code: 'CANCELLED',
+      message,
+    });
   if (name === 'HoldfastError') return clusterFailure(error as ClusterError);
   return new CommandFailure(ExitCode.REFUSED, { reason: 'INTERNAL', code: 'INTERNAL', message });
 }

@@ -3,6 +3,7 @@ import type { Clock } from '@holdfast/client/clock';
 import type { Metrics } from '../observe/metrics.ts';
 import type { CallEdge } from '../transport/call-edge.ts';
 import { authCounters, authGauges } from './auth-figures.ts';
+import { brokerCounters, brokerGauges, brokerLabelledGauges } from './broker-figures.ts';
 import { configCounters, configGauges } from './config-figures.ts';
 import type { Engine } from './engine.ts';
 import { gossipCounters, gossipGauges } from './gossip-figures.ts';
@@ -22,6 +23,9 @@ export function addEngineFigures(metrics: Metrics, engine: Engine, edge: CallEdg
   metrics.addCounters(idCounters(ids));
   metrics.addGauges(authGauges(auth));
   metrics.addCounters(authCounters(auth));
+  metrics.addGauges(brokerGauges(engine));
+  metrics.addLabelledGauges(brokerLabelledGauges(engine));
+  metrics.addCounters(brokerCounters(engine));
   if (gossip === undefined) return;
   metrics.addGauges(gossipGauges(gossip, seen, clock));
   metrics.addCounters(gossipCounters(gossip));

@@ -3,10 +3,13 @@
  * directory in the one order that is safe. Knows no network, so a simulation runs it
  * as it is.
  */
+import type { PartitionLogs } from '../broker/partition-logs.ts';
+import { Topics } from '../broker/topics.ts';
 import { admission, type Admission } from '../cluster/admission.ts';
 import { Forwarder, type ObserveForwarded } from '../cluster/forwarder.ts';
 import { ClusterMembers } from '../cluster/cluster-members.ts';
 import { GroupPlacements } from '../cluster/group-placements.ts';
+import type { FirstPlacement } from '../cluster/placed-groups.ts';
 import { GroupRoutes } from '../cluster/group-routes.ts';
 import { LeaderCalls } from '../cluster/leader-calls.ts';
 import { LeaderBalancer } from '../cluster/leader-balancer.ts';
@@ -25,6 +28,7 @@ import { RemoteSaves } from '../cluster/remote-saves.ts';
 import { SeenMembers } from '../cluster/seen-members.ts';
 import { Upkeep } from '../cluster/upkeep.ts';
 import { Auth, DEFAULT_AUTH } from '../coordination/auth.ts';
+import { ConsumerGroups } from '../coordination/groups/consumer-groups.ts';
 import { Configuration } from '../coordination/configuration.ts';
 import { DEFAULT_QUOTA_BYTES } from '../coordination/config-limits.ts';
 import { CoordinationUpkeep, DEFAULT_HISTORY } from '../coordination/coordination-upkeep.ts';
@@ -35,9 +39,10 @@ import { Sequences } from '../coordination/sequences.ts';
 import type { Sessions } from '../coordination/sessions.ts';
 import { Ids } from '../ids/ids.ts';
 import { KeyValue, type OtherNodes } from '../kv/key-value.ts';
+import type { Transport } from '@holdfast/client/transport';
 import { Keyspaces } from '../kv/keyspaces.ts';
 import { Sweeper } from '../kv/sweeper.ts';
-import { GroupHost } from '../raft/group-host.ts';
+import { GroupHost, type FatalCause } from '../raft/group-host.ts';
 import { RecoveredGroups } from '../raft/log-records.ts';
 import type { Member } from '../raft/members.ts';
 import { awaitRead } from '../raft/propose.ts';
@@ -49,15 +54,19 @@ import { Scrubber } from '../storage/scrubber.ts';
 import { SpaceGuard } from '../storage/space-guard.ts';
 import { SpaceReclaimer } from '../storage/space-reclaimer.ts';
 import { WriteAheadLog, type BatchTimes } from '../storage/write-ahead-log.ts';
+import { DataDamaged } from './data-damaged.ts';
+import { engineBroker, openPartitionLogs, type EngineBroker } from './engine-broker.ts';
 import { startGossip } from './engine-gossip.ts';
+import { aloneIn, membersOf } from './engine-members.ts';
 import type { EngineOptions } from './engine-options.ts';
 import { bootstrap, isBootstrapped, keepBootstrapping } from './founding.ts';
 
+export { DataDamaged } from './data-damaged.ts';
 export type { EngineObserver, EngineOptions } from './engine-options.ts';
 
 const LOG_DIRECTORY = 'log';
 /** What only a directory in use has. */
-export const CONTENTS = [LOG_DIRECTORY, 'store'] as const;
+export const CONTENTS = [LOG_DIRECTORY, 'store', 'topics'] as const;
 
 /** What recovery found and did. */
 export interface Recovery {
@@ -65,18 +74,6 @@ export interface Recovery {
   readonly replayedEntries: number;
   /** Bytes of an incomplete last write that were removed. */
   readonly tornBytes: number;
-}
-
-/** The data directory cannot be used. The message says what is wrong and what to do. */
-export class DataDamaged extends Error {
-  override readonly name = 'DataDamaged';
-
-  constructor(problems: readonly string[]) {
-    super(
-      `the data is damaged: ${problems.join('; ')}. Nothing was changed and nothing is served. ` +
-        'Restore the directory from a copy, or, if what this node holds can be given up, move the directory away and start again: the node then begins empty. In a cluster of several the others are asked to give it up.',
-    );
-  }
 }
 
 /** An open engine. */
@@ -103,11 +100,23 @@ export interface Engine {
   readonly configuration: Configuration;
   readonly coordinationUpkeep: CoordinationUpkeep;
   readonly leaderCalls: LeaderCalls;
+  readonly routes: GroupRoutes;
   /** Unique IDs. */
   readonly ids: Ids;
   readonly sequences: Sequences;
   readonly keyspaces: Keyspaces;
   readonly kv: KeyValue;
+  /** Topics of messages. */
+  readonly topics: Topics;
+  readonly broker: EngineBroker['broker'];
+  readonly producers: EngineBroker['producers'];
+  /** Consumer groups. */
+  readonly groups: ConsumerGroups;
+  /** Files of partitions of topics. */
+  readonly partitionLogs: PartitionLogs;
+  /** Reads by other nodes, and how calls reach them; undefined: there are none. */
+  readonly reads: RemoteReads | undefined;
+  readonly forwarding: Transport | undefined;
   /** Copies of partitions by other nodes; undefined: there are none. */
   readonly saves: RemoteSaves | undefined;
   readonly admission: Admission;
@@ -177,7 +186,9 @@ class EngineAssembly {
   async open(): Promise<Engine> {
     const { clock, random, disk, minFreeBytes, onSpaceChange, forwarding } = this.#options;
     const { log, recovered, tornBytes } = await this.#openLog();
-    const rows = this.#openRows(log);
+    const onFilesFailed = (cause: FatalCause, error: Error) => this.#host?.stopServing(cause, error);
+    const logs = openPartitionLogs(disk, clock, onFilesFailed);
+    const rows = this.#openRows(log, logs);
     this.#compareMarks(log, rows);
     const host = this.#openHost(log, rows, recovered);
     let space: SpaceGuard | undefined;
@@ -188,6 +199,7 @@ class EngineAssembly {
     const { founders } = this.#membership;
     const coordination = new Coordination(host, rows, clock, founders, others?.forwarder, admit);
     const sessions = coordinatedSessions(coordination, clock, random, this.#leaseCheckpointMs);
+    const consumerGroups = new ConsumerGroups(coordination, clock);
     const configuration = new Configuration(
       coordination,
       clock,
@@ -196,23 +208,18 @@ class EngineAssembly {
     const auth = this.#createAuth(coordination);
     const members = this.#followMembers(coordination, host);
     const placements = await GroupPlacements.open(coordination);
-    const keyspaces = await Keyspaces.open({
-      tree: coordination,
-      placements,
-      eligible: () =>
-        membersOf(
-          members.current.members.filter(({ state }) => state === 'active'),
-          host,
-        ),
-      host,
-      rows,
-      clock,
-      onRemoveFailure: (error) => host.stopServing('storage failed', error),
-    });
+    const isActive = ({ state }: ClusterMember) => state === 'active';
+    const eligible = () => membersOf(members.current.members.filter(isActive), host);
+    const onRemoveFailure = (error: Error) => host.stopServing('storage failed', error);
+    const common = { tree: coordination, placements, eligible, host, rows, clock, onRemoveFailure };
+    const keyspaces = await Keyspaces.open({ ...common, others: () => topics?.partitions() ?? [] });
+    const topics: Topics = await Topics.open({ ...common, logs, others: () => keyspaces.partitions() });
+    const groups = () => [...keyspaces.partitions(), ...topics.partitions()];
     let isRecovered = false;
     const recovery = host.completeRecovery().then(() => {
       isRecovered = true;
       keyspaces.removeOrphans();
+      topics.removeOrphans();
     });
     recovery.catch(() => undefined); // the host has said why
     if (host.members.length === 1) {
@@ -242,6 +249,12 @@ class EngineAssembly {
     const history = { ...DEFAULT_HISTORY, ...this.#options.history };
     const coordinationUpkeep = new CoordinationUpkeep(coordination, clock, history);
     const sweeper = new Sweeper(host, rows, clock, keyspaces);
+    const brokerParts = { host, clock, admission: admit, routes, forwarder: others?.forwarder };
+    const {
+      broker,
+      producers,
+      upkeep: brokerUpkeep,
+    } = engineBroker({ ...brokerParts, tree: coordination, topics });
     const scrubber = new Scrubber({
       rows,
       clock,
@@ -254,7 +267,7 @@ class EngineAssembly {
       tornBytes,
     };
     const balancer = new LeaderBalancer(host, clock, random);
-    const upkeep = this.#createUpkeep({ host, tree: coordination, members, placements, keyspaces });
+    const upkeep = this.#createUpkeep({ host, tree: coordination, members, placements, groups });
     const handOver = () => {
       balancer.stop();
       const handedOver = host.handOverAll();
@@ -263,6 +276,7 @@ class EngineAssembly {
     const stop = async () => {
       gossip?.stop();
       sessions.stop();
+      await consumerGroups.stop();
       balancer.stop();
       upkeep.stop();
       this.#stopBootstrap();
@@ -272,9 +286,12 @@ class EngineAssembly {
       await reclaimer.stop();
       await coordinationUpkeep.stop();
       await sweeper.stop();
+      await brokerUpkeep.stop();
       await scrubber.stop();
       await keyspaces.stop();
+      await topics.stop();
       await host.stop();
+      await logs.stop();
       await log.close();
       await this.#store.close();
     };
@@ -285,7 +302,7 @@ class EngineAssembly {
       host,
       members,
       gossip,
-      seen: this.#see(members, placements, keyspaces),
+      seen: this.#see(members, placements, groups),
       changes: upkeep.changes,
       transfer: upkeep.transfer,
       rebuilds: upkeep.rebuilds,
@@ -295,11 +312,19 @@ class EngineAssembly {
       sessions,
       configuration,
       coordinationUpkeep,
+      routes,
       leaderCalls: new LeaderCalls({ host, clock, transport: forwarding, routes, founders }),
       ids: this.#createIds(coordination, members, host),
       sequences: new Sequences(coordination),
       keyspaces,
       kv,
+      topics,
+      groups: consumerGroups,
+      broker,
+      producers,
+      partitionLogs: logs,
+      reads: others?.reads,
+      forwarding,
       saves: forwarding && new RemoteSaves({ clock, transport: forwarding, routes }),
       admission: admit,
       forwardedBytes: () => others?.forwarder.queuedBytes ?? 0,
@@ -383,11 +408,12 @@ class EngineAssembly {
     return { log, recovered, tornBytes };
   }
 
-  #openRows(log: WriteAheadLog): RowStore {
+  #openRows(log: WriteAheadLog, files: PartitionLogs): RowStore {
     const { clock, observe } = this.#options;
     return new RowStore({
       store: this.#store,
       clock,
+      files,
       logSequence: () => log.lastSequence,
       onFlushed: (mark, stored) => this.#host?.noteFlushed(mark, stored),
       onFailure: (error) => this.#host?.stopServing('storage failed', error),
@@ -468,9 +494,12 @@ class EngineAssembly {
     return driver;
   }
 
-  #see(members: ClusterMembers, placements: GroupPlacements, keyspaces: Keyspaces): SeenMembers {
+  #see(
+    members: ClusterMembers,
+    placements: GroupPlacements,
+    groups: () => readonly FirstPlacement[],
+  ): SeenMembers {
     const { clock, nodeName: self } = this.#options;
-    const groups = () => keyspaces.partitions();
     return new SeenMembers({ self, clock, members, placements, groups, gossip: this.#gossip });
   }
 
@@ -484,10 +513,10 @@ class EngineAssembly {
     tree: Coordination;
     members: ClusterMembers;
     placements: GroupPlacements;
-    keyspaces: Keyspaces;
+    groups: () => readonly FirstPlacement[];
   }): Upkeep {
     const { clock, random, nodeName: self, cluster, forwarding: transport, addressProblem } = this.#options;
-    const { keyspaces, host } = parts;
+    const { host } = parts;
     return new Upkeep({
       ...parts,
       self,
@@ -495,7 +524,6 @@ class EngineAssembly {
       transport,
       clock,
       random,
-      groups: () => keyspaces.partitions(),
       addressOf: (member) => this.#member(member).address,
       addressProblem: addressProblem ?? (() => undefined),
       onRemoved: (error) => host.stopServing('removed', error),
@@ -531,15 +559,4 @@ class EngineAssembly {
     this.#saving = this.#saving.then(save, save);
     return this.#saving;
   }
-}
-
-/** What a node alone belongs to. */
-function aloneIn({ cluster_id: clusterId = '', node_name: name, node_id: nodeId }: Identity): Membership {
-  const self = { id: 1, name, nodeId, grpc: '', http: '', state: 'active', replaces: 0 } as const;
-  return { clusterId, members: [self], version: 0, nextId: 2, founders: [1] };
-}
-
-/** Those of the host's members that are among some. */
-function membersOf(some: readonly ClusterMember[], { members }: GroupHost): Member[] {
-  return members.filter(({ id }) => some.some((one) => one.id === id));
 }

@@ -1,6 +1,9 @@
 /** The services that applications call, over a node's engine: the one list of them. */
 import type { Clock } from '@holdfast/client/clock';
 import { AuthService } from '@holdfast/proto/auth/v1/auth';
+import { BrokerService } from '@holdfast/proto/broker/v1/broker';
+import { GroupService } from '@holdfast/proto/broker/v1/group';
+import { TopicService } from '@holdfast/proto/broker/v1/topic';
 import { BackupService } from '@holdfast/proto/cluster/v1/backup';
 import { ConfigService } from '@holdfast/proto/config/v1/config';
 import { Auth, Cluster, KV, Lease, Maintenance, Watch } from '@holdfast/proto/etcd/rpc';
@@ -15,6 +18,7 @@ import { LockService } from '@holdfast/proto/lock/v1/lock';
 import { leasedNeeds } from '../services/access-names.ts';
 import { authService } from '../services/auth-service.ts';
 import { backupService } from '../services/backup-service.ts';
+import { brokerService } from '../services/broker-service.ts';
 import { configService } from '../services/config-service.ts';
 import { deferredService } from '../services/deferred-service.ts';
 import { etcdAuthService } from '../services/etcd/etcd-auth.ts';
@@ -35,6 +39,8 @@ import { keyspaceService } from '../services/keyspace-service.ts';
 import { kvService } from '../services/kv-service.ts';
 import { leaseService } from '../services/lease-service.ts';
 import { lockService } from '../services/lock-service.ts';
+import { groupService } from '../services/group-service.ts';
+import { topicService } from '../services/topic-service.ts';
 import type { LeasedNeeds } from '../services/operation-needs.ts';
 import { EventEncoder } from '../services/watch-encoder.ts';
 import { WatchStream } from '../services/watch-stream.ts';
@@ -101,6 +107,12 @@ export function engineServices(engine: () => Engine, surroundings: ServiceSurrou
       return etcdElectionService({ turns, header: etcdHeader(engine()) });
     }),
     deferredService(IdService, () => idService(engine())),
+    deferredService(TopicService, () => topicService(engine())),
+    deferredService(BrokerService, () => {
+      const { forwarding: transport } = engine();
+      return brokerService({ ...engine(), ...surroundings, transport });
+    }),
+    deferredService(GroupService, () => groupService({ ...engine(), transport: engine().forwarding })),
     deferredService(BackupService, () => {
       const { kv, keyspaces, saves, identity } = engine();
       return backupService({ kv, keyspaces, saves, clock, clusterId: identity.cluster_id ?? '' });

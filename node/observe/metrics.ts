@@ -31,6 +31,11 @@ export interface CounterSource {
   read(): Iterable<readonly [labels: Readonly<Record<string, string>>, value: number]>;
 }
 
+/** A figure that rises and falls, of which there is one for each set of labels. */
+export interface LabelledGaugeSource extends Omit<CounterSource, 'read'> {
+  read(): ReturnType<CounterSource['read']> | Promise<ReturnType<CounterSource['read']>>;
+}
+
 export class Metrics {
   readonly #registry = new Registry();
   readonly #requests: Histogram<'transport' | 'method' | 'code'>;
@@ -162,6 +167,22 @@ export class Metrics {
           const value = await read();
           if (typeof value === 'number') this.set(value);
           else for (const [part, number] of Object.entries(value)) this.set({ [label!]: part }, number);
+        },
+      });
+    }
+  }
+
+  /** Adds figures of which there is one for each set of labels, read when asked for. */
+  addLabelledGauges(sources: readonly LabelledGaugeSource[]): void {
+    for (const { name, help, labels, read } of sources) {
+      new Gauge({
+        name,
+        help,
+        labelNames: [...labels],
+        registers: [this.#registry],
+        async collect() {
+          this.reset();
+          for (const [values, value] of await read()) this.set({ ...values }, value);
         },
       });
     }

@@ -85,8 +85,8 @@ export interface HostObserver {
 }
 
 export class GroupHost {
-  /** Asked when another node says something of a group of which no replica is here: may add one. */
-  onUnknownGroup: (group: number) => GroupReplica | undefined = () => undefined;
+  /** Told when another node says something of a group of which no replica is here: they may add one. */
+  readonly onUnknownGroup: ((group: number) => void)[] = [];
   /** Told of gossip: the name of its sender, and what it says. */
   onGossip: (from: string, message: Buffer) => void = () => undefined;
   /** Who leads how many of the groups. */
@@ -324,9 +324,9 @@ export class GroupHost {
     return this.#recovery.complete();
   }
 
-  /** Group 0 names other groups now, which are yet to be added: the log forgets nothing until then. */
-  expectGroups(): void {
-    this.#recovery.expectGroups();
+  /** Group 0 names other groups now: the log forgets nothing until what this returns is called, when they were added. */
+  expectGroups(): () => void {
+    return this.#recovery.expectGroups();
   }
 
   /** Whether a command of this size fits into the queue now. Invariant 3. */
@@ -585,7 +585,8 @@ export class GroupHost {
     try {
       for (const { group, message } of messages) {
         if (message.to !== this.#options.self.id) continue;
-        const replica = this.#replicas.get(group) ?? this.onUnknownGroup(group);
+        if (!this.#replicas.has(group)) for (const listener of this.onUnknownGroup) listener(group);
+        const replica = this.#replicas.get(group);
         if (replica === undefined) continue;
         if (message.type === 'timeoutNow' && this.leaderships.isLeaving) continue; // it would be handed on at once
         if (message.type === 'snapshot') this.#snapshots.receiver.offer(replica, message);

@@ -96,7 +96,11 @@ export class ProposalQueue {
   /** The log has these entries. */
   noteWritten(entries: readonly { readonly index: number }[]): void {
     if (this.#unwritten.size === 0) return;
-    for (const { index } of entries) this.#release(index);
+    for (const { index } of entries) {
+      const made = this.#unwritten.get(index);
+      this.#release(index);
+      if (made !== undefined) for (const proposal of made.proposals) proposal.onLogged?.();
+    }
   }
 
   /** An entry is being applied; undefined when it was not made here. */

@@ -12,6 +12,8 @@ export class RecoveryWait {
   readonly #recoveredTo: number;
   readonly #waiting: { resolve: () => void; reject: (error: Error) => void }[] = [];
   #areGroupsAdded = false;
+  /** How many are about to add groups. */
+  #expected = 0;
 
   constructor(recovered: RecoveredGroups, coordination: () => GroupReplica | undefined) {
     this.#recovered = recovered;
@@ -21,7 +23,7 @@ export class RecoveryWait {
 
   get isOver(): boolean {
     const coordination = this.#coordination();
-    if (!this.#areGroupsAdded || coordination === undefined) return false;
+    if (!this.#areGroupsAdded || this.#expected > 0 || coordination === undefined) return false;
     // A tail that another leader has cut off names nothing.
     return coordination.applied.index >= Math.min(this.#recoveredTo, coordination.lastIndex);
   }
@@ -35,9 +37,13 @@ export class RecoveryWait {
     });
   }
 
-  /** Group 0 names groups that are yet to be added. */
-  expectGroups(): void {
-    this.#areGroupsAdded = false;
+  /** Group 0 names groups that are yet to be added; returns what is to be called when they are. */
+  expectGroups(): () => void {
+    this.#expected++;
+    return () => {
+      this.#expected--;
+      this.tell();
+    };
   }
 
   /** To be called when group 0 may have been applied further. */

@@ -116,6 +116,7 @@ export class SnapshotReceiver {
     const remove = async () => {
       if (generation === 0) await this.#removeRange(prefix, `${prefix}i`);
       await this.#removeRange(first, prefixEnd(prefix));
+      if (!this.#isStopped) await this.#options.rows.removeFiles(group, generation);
     };
     this.#cleaning = this.#cleaning.then(() => written).then(remove);
     this.#cleaning.catch((error: unknown) => this.#options.onFailure(error));

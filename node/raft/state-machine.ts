@@ -22,6 +22,8 @@ export interface StateMachine {
 export interface Proposal extends Command {
   /** Monotonic time after which it is no longer proposed. */
   readonly deadlineMs: number;
+  /** The log here has it on disk; nothing says yet that it will be applied. */
+  onLogged?(): void;
   /** It was applied; `result` is the state machine's. */
   onApplied(result: unknown): void;
   /** It was not applied, or nobody can say. */

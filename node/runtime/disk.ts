@@ -21,6 +21,8 @@ export interface Disk {
   makeDirectory(directory: string): Promise<void>;
   /** Removes a file; nothing happens if it does not exist. */
   remove(path: string): Promise<void>;
+  /** Removes a directory that is empty; nothing happens if it is not, or does not exist. */
+  removeDirectory(directory: string): Promise<void>;
   /** Renames a file, replacing what is there. */
   rename(from: string, to: string): Promise<void>;
   /** Makes creations, renames and removals in a directory durable. `''` is the root. */

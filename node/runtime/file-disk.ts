@@ -40,6 +40,12 @@ export class FileDisk implements Disk {
     await done<unknown>((end) => fs.unlink(this.#at(path), end)).catch(unlessMissing(undefined));
   }
 
+  async removeDirectory(directory: string): Promise<void> {
+    await done<unknown>((end) => fs.rmdir(this.#at(directory), end)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT' && error.code !== 'ENOTEMPTY') throw error;
+    });
+  }
+
   async rename(from: string, to: string): Promise<void> {
     await done<unknown>((end) => fs.rename(this.#at(from), this.#at(to), end));
   }

@@ -6,6 +6,8 @@
  *   /holdfast/lock/<name>              locks
  *   /holdfast/election/<name>          elections
  *   /holdfast/sequence/<name>          sequences
+ *   /holdfast/topic/<name>             records of a topic
+ *   /holdfast/group/<name>             consumer groups
  */
 import type { KeyUse } from '../coordination/auth-permission.ts';
 import { keySpan, type KeySpan } from '../coordination/config-command.ts';
@@ -14,9 +16,9 @@ import type { Sessions } from '../coordination/sessions.ts';
 import { binaryString, prefixEnd } from '../storage/row-key.ts';
 import type { LeaseNeed } from './access.ts';
 
-export type NamedKind = 'lock' | 'election' | 'sequence';
+export type NamedKind = 'lock' | 'election' | 'sequence' | 'topic' | 'group';
 
-/** One lock, election or sequence; the name is binary. */
+/** One lock, election, sequence, topic or group; the name is binary. */
 export function namedSpan(kind: NamedKind, name: string): KeySpan {
   return keySpan(`${RESERVED_PREFIX}${kind}/${name}`);
 }

@@ -4,6 +4,9 @@
  * of what it has not are in access-names.ts. The page: docs/auth.md.
  */
 import { AuthService } from '@holdfast/proto/auth/v1/auth';
+import { BrokerService } from '@holdfast/proto/broker/v1/broker';
+import { GroupService } from '@holdfast/proto/broker/v1/group';
+import { TopicService } from '@holdfast/proto/broker/v1/topic';
 import { BackupService } from '@holdfast/proto/cluster/v1/backup';
 import { ClusterService } from '@holdfast/proto/cluster/v1/cluster';
 import { ConfigService } from '@holdfast/proto/config/v1/config';
@@ -15,6 +18,7 @@ import { LeaseService } from '@holdfast/proto/lease/v1/lease';
 import { LockService } from '@holdfast/proto/lock/v1/lock';
 import { BootstrapService } from '@holdfast/proto/raft/v1/bootstrap';
 import { ForwardService } from '@holdfast/proto/raft/v1/forward';
+import { checkGroupName } from '../broker/topic-limits.ts';
 import { ALL_KEYS } from '../coordination/auth-permission.ts';
 import { keySpan } from '../coordination/config-command.ts';
 import type { Sessions } from '../coordination/sessions.ts';
@@ -27,6 +31,7 @@ import { addEtcdRules } from './etcd/etcd-access-rules.ts';
 import { AccessRules, type MethodRule, type MethodRules } from './guarded-service.ts';
 import { configKey, selectedSpan } from './key-selection.ts';
 import { scanSelection } from './kv-messages.ts';
+import { topicNeeds } from './topic-needs.ts';
 import { operationNeeds, transactionNeeds, type LeasedNeeds } from './operation-needs.ts';
 import { namePart, queueName } from './session-messages.ts';
 import { sequenceName } from './id-messages.ts';
@@ -64,6 +69,15 @@ export function accessRules(sessions: () => Sessions): AccessRules {
       describeKeyspace: USERS,
       listKeyspaces: USERS,
     })
+    .add(TopicService, {
+      createTopic: ROOT,
+      alterTopic: ROOT,
+      deleteTopic: ROOT,
+      describeTopic: USERS,
+      listTopics: USERS,
+    })
+    .add(BrokerService, BROKER_RULES)
+    .add(GroupService, GROUP_RULES)
     .add(BackupService, {
       beginSave: ROOT,
       savePartition: ROOT,
@@ -153,6 +167,38 @@ const AUTH_RULES: MethodRules<typeof AuthService> = {
   deleteRole: ROOT,
   grantPermission: ROOT,
   revokePermission: ROOT,
+};
+
+const GROUP_RULES: MethodRules<typeof GroupService> = {
+  joinGroup: writes(({ group, topics }) => [
+    ...groupNeeds('write', group),
+    ...topicNeeds(
+      'read',
+      topics.map((topic) => ({ topic })),
+    ),
+  ]),
+  syncGroup: writes(({ group }) => groupNeeds('write', group)),
+  leaveGroup: writes(({ group }) => groupNeeds('write', group)),
+  fetchOffsets: writes(({ group }) => groupNeeds('write', group)),
+  commitOffsets: writes(({ group }) => groupNeeds('write', group)),
+  listGroups: reads(() => [{ use: 'read', span: namedPrefix('group', '') }]),
+  describeGroup: reads(({ group }) => groupNeeds('read', group)),
+  resetOffsets: writes(({ group }) => groupNeeds('write', group)),
+  deleteGroup: writes(({ group }) => groupNeeds('write', group)),
+};
+
+function groupNeeds(use: KeyNeed['use'], group: string): KeyNeed[] {
+  checkGroupName(group);
+  return [{ use, span: namedSpan('group', group) }];
+}
+
+const BROKER_RULES: MethodRules<typeof BrokerService> = {
+  produce: writes(({ partitions }) => topicNeeds('write', partitions)),
+  produceStream: EACH, // produce-stream.ts
+  fetch: reads(({ partitions }) => topicNeeds('read', partitions)),
+  fetchStream: reads(({ fetch }) => topicNeeds('read', fetch?.partitions ?? [])),
+  findOffsets: reads(({ partitions }) => topicNeeds('read', partitions)),
+  initProducer: { ...USERS, kind: 'write' },
 };
 
 interface OneKey {

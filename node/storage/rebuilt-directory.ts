@@ -10,6 +10,8 @@ import type { Disk } from '../runtime/disk.ts';
 import { IDENTITY_FILE, readIdentity, writeIdentity, type Identity } from './identity.ts';
 
 const NEXT_IDENTITY_FILE = 'identity.next.json';
+/** A folder of folders. */
+const NESTED = 'topics';
 
 /** What a directory is to begin anew as; undefined: nothing. */
 export function nextIdentity(disk: Disk): Promise<Identity | undefined> {
@@ -45,7 +47,13 @@ export async function completeRebuild(disk: Disk, contents: readonly string[]): 
 
 async function putAside(disk: Disk, folder: string, aside: string): Promise<void> {
   const names = await disk.list(folder);
-  for (const name of names) await disk.rename(`${folder}/${name}`, `${aside}/${name}`);
+  for (const name of names) {
+    if (folder === NESTED) {
+      await disk.makeDirectory(`${aside}/${name}`);
+      await putAside(disk, `${folder}/${name}`, `${aside}/${name}`);
+      await disk.removeDirectory(`${folder}/${name}`);
+    } else await disk.rename(`${folder}/${name}`, `${aside}/${name}`);
+  }
   await disk.syncDirectory(aside);
   if (names.length > 0) await disk.syncDirectory(folder);
 }

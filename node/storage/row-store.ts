@@ -13,11 +13,20 @@
  *  5. Memory of a flushed overlay is used again. No view of a row leaves: what is read is
  *     copied, and while a range is read, whose overlaid rows were noted when it began,
  *     the memory of an overlay that is done is left to the garbage collector.
+ *  6. What groups keep in files is durable before the rows that were applied with it are.
  */
 import { crc32 } from 'node:zlib';
 import type { Clock } from '@holdfast/client/clock';
 import type { OrderedStore, RowChange, RowIterator } from '../runtime/ordered-store.ts';
 import { ByteReader, ByteWriter, asBuffer } from './byte-codec.ts';
+import {
+  FILES_FLUSH_BYTES,
+  FILES_LIMIT_BYTES,
+  FILE_FAMILY,
+  NO_FILES,
+  type FilesFlush,
+  type GroupFiles,
+} from './group-files.ts';
 import { OpenIterators, RemovedRows } from './removed-rows.ts';
 import { RowArena } from './row-arena.ts';
 import {
@@ -89,6 +98,8 @@ export interface RowStoreOptions {
   /** The store cannot be written: the process must end. */
   readonly onFailure: (error: Error) => void;
   readonly observe?: (flush: FlushTimes) => void;
+  /** What groups keep in files; default: nothing. */
+  readonly files?: GroupFiles;
 }
 
 /** Rows that start a flush; fewer, larger batches sync less often beside the log. */
@@ -135,12 +146,14 @@ export class RowStore {
   readonly #removed = new RemovedRows();
   readonly #iterators: OpenIterators;
   #failed = false;
+  readonly #files: GroupFiles;
   /** Who waits for the flush under way to end. */
   readonly #afterFlush: (() => void)[] = [];
 
   constructor(options: RowStoreOptions) {
     this.#options = options;
     this.#iterators = new OpenIterators(options.store);
+    this.#files = options.files ?? NO_FILES;
     this.#mark = { flush: 0, logSequence: 0 };
     const mark = this.#read(MARK_KEY);
     if (mark !== undefined) {
@@ -164,7 +177,13 @@ export class RowStore {
   /** Whether the overlay is full, so that applying must wait for a flush. */
   get isFull(): boolean {
     const { rows, bytes } = this.overlay;
-    return rows >= OVERLAY_LIMIT_ROWS || bytes >= OVERLAY_LIMIT_BYTES;
+    const isFull = rows >= OVERLAY_LIMIT_ROWS || bytes >= OVERLAY_LIMIT_BYTES;
+    return isFull || this.#files.pendingBytes >= FILES_LIMIT_BYTES;
+  }
+
+  get #isFlushDue(): boolean {
+    const isDue = this.#active.size >= FLUSH_ROWS || this.#activeBytes >= FLUSH_BYTES;
+    return isDue || this.#files.pendingBytes >= FILES_FLUSH_BYTES;
   }
 
   /** The last entry of a group whose rows are durably in the store; index 0: none. */
@@ -234,7 +253,7 @@ export class RowStore {
   /** Says that all rows of `group` up to `entry` are in the overlay or the store. Starts a flush when due. */
   applied(group: number, entry: AppliedEntry): void {
     this.#applied.set(group, entry);
-    if (this.#active.size >= FLUSH_ROWS || this.#activeBytes >= FLUSH_BYTES) this.startFlush();
+    if (this.#isFlushDue) this.startFlush();
   }
 
   /** Writes the overlay in the background, unless a flush is under way or there is nothing to write. */
@@ -243,7 +262,7 @@ export class RowStore {
     this.#flush = this.#runFlush().finally(() => {
       this.#flush = undefined;
       if (this.#afterFlush.length > 0) return this.#openSnapshots();
-      if (this.#active.size >= FLUSH_ROWS || this.#activeBytes >= FLUSH_BYTES) this.startFlush();
+      if (this.#isFlushDue) this.startFlush();
     });
   }
 
@@ -339,7 +358,18 @@ export class RowStore {
     const applied = this.stored(group);
     const prefix = groupPrefix(group, applied.generation);
     const iterator = this.#iterators.open(prefix, prefixEnd(prefix));
-    return { applied, next: (count) => nextRows(iterator, prefix, count), close: () => iterator.close() };
+    const files = await this.#files.openSnapshot(group, applied.generation);
+    let areRowsDone = false;
+    const next = async (count: number) => {
+      const rows = areRowsDone ? [] : await nextRows(iterator, prefix, count);
+      areRowsDone ||= rows.length === 0;
+      return areRowsDone && files !== undefined ? [...(await files.next())] : rows;
+    };
+    const close = async () => {
+      await iterator.close();
+      await files?.close();
+    };
+    return { applied, next, close };
   }
 
   /** Lets those who wait for the end of a flush look at the store before the next one begins. */
@@ -347,15 +377,26 @@ export class RowStore {
     for (const goOn of this.#afterFlush.splice(0)) goOn();
     // They go on when this turn's promises do.
     void Promise.resolve().then(() => {
-      if (this.#active.size >= FLUSH_ROWS || this.#activeBytes >= FLUSH_BYTES) this.startFlush();
+      if (this.#isFlushDue) this.startFlush();
     });
   }
 
   /** Adds rows to a generation that nobody reads yet, durably and past the overlay. */
   async addRows(group: number, generation: number, rows: readonly SnapshotRow[]): Promise<void> {
     const prefix = groupPrefix(group, generation);
-    const changes = rows.map(([rest, content]) => sealed(prefix + rest, rowOf(content)));
-    if (!this.#failed) await this.#options.store.writeBatch(changes);
+    const changes: RowChange[] = [];
+    const pieces: SnapshotRow[] = [];
+    for (const row of rows) {
+      if (row[0].startsWith(FILE_FAMILY)) pieces.push(row);
+      else changes.push(sealed(prefix + row[0], rowOf(row[1])));
+    }
+    if (!this.#failed && pieces.length > 0) await this.#files.add(group, generation, pieces);
+    if (!this.#failed && changes.length > 0) await this.#options.store.writeBatch(changes);
+  }
+
+  /** Removes what a generation of a group has in files; undefined: all generations. */
+  removeFiles(group: number, generation: number | undefined): Promise<void> {
+    return this.#files.remove(group, generation);
   }
 
   /** Checks up to `count` stored rows from `from` on; `next`: where to go on, undefined at the end. Error: StoreDamaged. */
@@ -426,13 +467,16 @@ export class RowStore {
     freezeLive(rows);
     this.#dirty.clear();
     const memory = this.#arena.detach();
+    const files = this.#beginFilesFlush();
     this.#flushing = rows;
     this.#flushingBytes = this.#activeBytes;
     this.#active = new Map();
     this.#activeBytes = 0;
     this.#applied = new Map();
     try {
-      await this.#options.store.writeBatch(await this.#seal(rows, stored, mark));
+      const changes = await this.#seal(rows, stored, mark);
+      await files.synced; // invariant 6
+      await this.#options.store.writeBatch(changes);
     } catch (error) {
       this.#failed = true;
       this.#options.onFailure(error as Error);
@@ -445,8 +489,16 @@ export class RowStore {
     this.#flushingBytes = 0;
     if (this.#ranges === 0) this.#arena.reuse(memory);
     this.#mark = mark;
+    files.stored();
     this.#trimLive();
     this.#options.onFlushed(mark, stored);
+  }
+
+  /** Whoever awaits it comes later: until then nobody else is to see that it failed. */
+  #beginFilesFlush(): FilesFlush {
+    const files = this.#files.beginFlush();
+    files.synced.catch(() => undefined);
+    return files;
   }
 
   /** The rows as they are stored. Gives way between slices: a full overlay is many milliseconds of work. */

@@ -223,6 +223,17 @@ test('elections: who leads may say something else, who is deposed may not', () =
   expect(rig.state.elections.get('e')).toBeUndefined();
 });
 
+test('an attempt that was given up is forgotten for good, also where another one goes on', () => {
+  for (const lease of [1, 2]) rig.grant(lease);
+  rig.acquire(1, 'a');
+  for (const attempt of [1, 2]) rig.acquire(2, 'a', { attempt });
+  const giveUp = (attempt: number) =>
+    rig.apply({ kind: Kind.release, session: 2n, name: 'a', request: 'r', token: 0, attempt });
+  expect(giveUp(2)).toEqual({ case: 'released', holds: 1, wasFound: false });
+  expect(giveUp(1)).toEqual({ case: 'released', holds: 0, wasFound: true });
+  expect(rig.state.locks.get('a')!.waiters).toEqual([]);
+});
+
 const lease = fc.integer({ min: 1, max: 4 });
 const name = fc.constantFrom('a', 'b', 'c');
 const step = fc.oneof(

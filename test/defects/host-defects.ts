@@ -43,7 +43,7 @@ export const HOST_DEFECTS: readonly WorldDefect[] = [
     replace: "proposal.onFailed({ cause, outcome: 'NOT_APPLIED', ...notLed });",
     reason: 'the next leader may commit what a leader that was deposed has in its log',
     caughtBy: {
-      seed: '5',
+      seed: '15',
       nodes: 3,
       faults: ['transfer-leader', 'peer-delay', 'peer-one-way', 'peer-drop'],
       checker: 'applied-once',

@@ -60,11 +60,11 @@ export async function search(defect: Defect, seeds: number): Promise<string> {
 /** The check that fails in a world; undefined: none does. */
 export async function failingWorldCheck(
   defect: WorldDefect,
-  { seed, nodes, faults, rig, coordination = false }: Omit<WorldEvidence, 'checker'>,
+  { seed, nodes, faults, rig, coordination = false, broker }: Omit<WorldEvidence, 'checker'>,
 ): Promise<string | undefined> {
   if (rig !== undefined) return failingRigCheck(defect, rig);
   const world = (await loadWith(defect, 'test/simulation/world/play.ts')) as { play: typeof playWorld };
-  const played = await world.play(seed, { nodes, faults, coordination });
+  const played = await world.play(seed, { nodes, faults, coordination, broker });
   if (!('error' in played)) return undefined;
   const { name, checker, message } = played.error as Error & { checker?: string };
   return checker ?? `${name}: ${message}`;

@@ -68,6 +68,6 @@ export const LOG_DEFECTS: readonly WorldDefect[] = [
     find: 'snapshot !== undefined && snapshot.index > stored.index ? snapshot : stored;',
     replace: 'snapshot ?? stored;',
     reason: 'after a restart entries are applied to rows that have them',
-    caughtBy: { seed: '16', nodes: 3, faults: ['power-loss', 'kill', 'pause'], checker: 'applied index' },
+    caughtBy: { seed: '24', nodes: 3, faults: ['power-loss', 'kill', 'pause'], checker: 'applied index' },
   },
 ];

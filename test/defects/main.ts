@@ -41,8 +41,9 @@ function report(name: string, by: string, instead: string | undefined): void {
 }
 
 /** Where to search: as it was found before, if nothing else is said. */
-function place({ nodes, faults, coordination, rig }: WorldEvidence) {
+function place({ nodes, faults, coordination, broker, rig }: WorldEvidence) {
   return {
+    broker,
     coordination,
     rig,
     nodes: values.nodes === undefined ? nodes : Number(values.nodes),

@@ -115,7 +115,7 @@ export const SERVICE_DEFECTS: readonly WorldDefect[] = [
     find: 'if (!call.isWrite || call.sequence > 0) return;',
     replace: 'if (!call.isWrite) return;',
     reason: 'a repeat is a write of its own',
-    caughtBy: { seed: '0', nodes: 1, faults: RETRIES, checker: 'linearizability' },
+    caughtBy: { seed: '0', nodes: 1, faults: RETRIES, checker: 'applied-once' },
   },
   {
     name: 'acknowledge what was not answered',

@@ -13,6 +13,8 @@ export interface WorldEvidence {
   readonly faults?: readonly string[] | undefined;
   /** With work on locks, leases and the like. Default: keyspaces alone. */
   readonly coordination?: boolean | undefined;
+  /** With work on topics. Default: without. */
+  readonly broker?: boolean | undefined;
   readonly checker: string;
   /** Not a world, but this module's `play`, from the repository's root: for what worlds have none of. */
   readonly rig?: string | undefined;

@@ -1,4 +1,5 @@
 /** Defects of everything around the Raft core. */
+import { BROKER_DEFECTS } from './broker-defects.ts';
 import { CLUSTER_DEFECTS } from './cluster-defects.ts';
 import { COORDINATION_DEFECTS } from './coordination-defects.ts';
 import { FORWARD_DEFECTS } from './forward-defects.ts';
@@ -22,4 +23,5 @@ export const WORLD_DEFECTS: readonly WorldDefect[] = [
   ...SNAPSHOT_DEFECTS,
   ...COORDINATION_DEFECTS,
   ...GOSSIP_DEFECTS,
+  ...BROKER_DEFECTS,
 ];

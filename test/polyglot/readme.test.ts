@@ -61,6 +61,12 @@ describeWith([bash, curl], 'the first session of README.md', () => {
   it('coordinates in TypeScript', () =>
     expectBlock('ts', 'coordination.mts', (text) => runTypeScript('coordination', text)));
 
+  it('sends records through a topic on the command line', () =>
+    expectBlock('sh', 'topics', (text) => runShell(text, ROOT)));
+
+  it('sends records through a topic in TypeScript', () =>
+    expectBlock('ts', 'topics.mts', (text) => runTypeScript('topics', text)));
+
   it('coordinates with curl', () => expectBlock('sh', 'coordination-curl', (text) => runShell(text, ROOT)));
 });
 

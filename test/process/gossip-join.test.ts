@@ -124,6 +124,35 @@ test('nodes of which nothing is said get a name and ports of their own, and keep
   expect(taken.output).toMatch(/there is a member \\?"n2\\?" already/);
 }, 180_000);
 
+test('of two that join under one name at once one is taken in; who is killed as it joins goes on later', async () => {
+  await using cluster = await RealCluster.start();
+  const [seed, other] = [cluster.node('n1').grpc, cluster.node('n2').grpc];
+  using one = new BareNode().spawn('--join', seed, '--node', 'twin');
+  using two = new BareNode().spawn('--join', other, '--node', 'twin');
+  expect(await Promise.race([one.ready(), two.ready()])).toBe('twin');
+  const isOne = one.output.includes('"node is ready"');
+  const refused = isOne ? two : one;
+  expect(await refused.ended()).toBe(1);
+  // It may have come upon the addresses of the other one, as those of the member of its name.
+  expect(refused.output).toMatch(/MEMBER_EXISTS|port in use/);
+
+  using killed = new BareNode();
+  for (const said of ['waiting: ', 'the members have changed']) {
+    killed.spawn('--join', other, '--node', 'late');
+    await until(
+      () => killed.output.includes(said),
+      STARTED_MS,
+      () => killed.output,
+    );
+    killed.kill();
+    await killed.ended();
+  }
+  expect(await killed.spawn('--join', seed, '--node', 'late').ready()).toBe('late');
+  const client = await cluster.connect({ timeout: '20s' });
+  const { members } = await client.cluster.members();
+  expect(members.map(({ name }) => name).sort()).toEqual(['late', 'n1', 'n2', 'n3', 'twin']);
+}, 240_000);
+
 test('what cannot be joined is told', async () => {
   using nowhere = new BareNode().spawn('--join', 'not an address');
   expect(await nowhere.ended()).toBe(2);

@@ -12,6 +12,7 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { connect, type Holdfast } from '@holdfast/client';
 import { errorFromGrpc } from '@holdfast/client/error-mapping';
+import { BrokerService, FetchStreamRequestSchema } from '@holdfast/proto/broker/v1/broker';
 import { KvService, PipelineRequestSchema, PutRequestSchema } from '@holdfast/proto/kv/v1/kv';
 import { SeededRandom } from '../../node/runtime/simulated/seeded-random.ts';
 import { frame, GrpcCaller } from './grpc-caller.ts';
@@ -289,6 +290,31 @@ describe('callers that only take', () => {
     }
     console.log(`20 scans that are never read: ${beforeMiB} MiB before, at most ${mostMiB} MiB then`);
     expect(mostMiB - beforeMiB).toBeLessThan(500);
+  });
+
+  it('a topic that is fetched and never read', async () => {
+    await others.topics.create('unread', { partitions: 1 });
+    const producer = others.producer({ topic: 'unread' });
+    for (let number = 0; number < 64; number++) await producer.send({ value: new Uint8Array(MiB - 1_024) });
+    const wanted = { partitions: [{ topic: 'unread', partition: 0 }], maxBytes: 8 * MiB };
+    const fetch = toBinary(FetchStreamRequestSchema, create(FetchStreamRequestSchema, { fetch: wanted }));
+    const beforeMiB = await residentMiB();
+    const streams = Array.from({ length: 20 }, () => {
+      const stream = grpc.open(`/${BrokerService.typeName}/FetchStream`).on('error', () => undefined);
+      stream.pause();
+      stream.end(frame(fetch));
+      return once(stream, 'response');
+    });
+    await Promise.all(streams);
+    let mostMiB = 0;
+    for (let round = 0; round < 20; round++) {
+      await producer.send({ value: 'others go on' });
+      await othersAreServed();
+      mostMiB = Math.max(mostMiB, await residentMiB());
+    }
+    console.log(`20 fetches that are never read: ${beforeMiB} MiB before, at most ${mostMiB} MiB then`);
+    expect(mostMiB - beforeMiB).toBeLessThan(500);
+    await producer.close();
   });
 
   /** Memory of the node by its own metrics. */

@@ -1,5 +1,5 @@
 /**
- * `npm run sim -- --seed S [--nodes N] [--faults A,B] [--without-coordination] [--gossip] [--trace]`
+ * `npm run sim -- --seed S [--nodes N] [--faults A,B] [--without-coordination] [--broker] [--gossip] [--trace]`
  * plays one seed of the world and reports what it did. With `--faults` there are these kinds and
  * no others.
  */
@@ -15,6 +15,7 @@ const { values } = parseArgs({
     faults: { type: 'string' },
     trace: { type: 'boolean', default: false },
     'without-coordination': { type: 'boolean', default: false },
+    broker: { type: 'boolean', default: false },
     gossip: { type: 'boolean', default: false },
   },
 });
@@ -33,6 +34,7 @@ const played = await play(values.seed, {
   nodes: values.nodes === undefined ? undefined : Number(values.nodes),
   faults,
   coordination: !values['without-coordination'],
+  broker: values.broker,
   gossip: values.gossip,
   print: values.trace ? (line) => console.log(line) : undefined,
 });

@@ -1,6 +1,7 @@
 /**
  * Clusters and their clients under faults, from seeds. `WORLD_SEEDS=a,b,c` plays these, `WORLD_SEEDS=5000`
- * so many; `NODES=3` fixes the number of nodes. `GOSSIP_SEEDS` is the same for those whose nodes gossip.
+ * so many; `NODES=3` fixes the number of nodes. `BROKER_SEEDS` is the same for those with topics, `GOSSIP_SEEDS` for
+ * those whose nodes gossip.
  */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
@@ -10,6 +11,7 @@ import { ReportSum, type WorldReport } from './world/report.ts';
 
 const NODES = process.env['NODES'] === undefined ? undefined : Number(process.env['NODES']);
 const SEEDS = seeds(process.env['WORLD_SEEDS'] ?? '100');
+const BROKER_SEEDS = seeds(process.env['BROKER_SEEDS'] ?? '40');
 const GOSSIP_SEEDS = seeds(process.env['GOSSIP_SEEDS'] ?? '20');
 /** What has to be done with the coordination, by kind. */
 const WORK = [
@@ -52,6 +54,17 @@ const WORK = [
   'sequence',
   'client killed',
 ];
+/** What has to be done with topics, by kind. */
+const BROKER_WORK = [
+  'record kept',
+  'record failed',
+  'replica read',
+  'message polled',
+  'partitions assigned',
+  'partitions revoked',
+  'partitions lost',
+  'producer killed',
+];
 /** From so many runs on, none may leave anything out. */
 const ENOUGH = 50;
 
@@ -73,6 +86,21 @@ test(
     const sum = new ReportSum();
     for (const seed of GOSSIP_SEEDS) sum.add(await report(seed, { nodes: NODES, gossip: true }));
     console.log(sum.text());
+  },
+);
+
+test(
+  `${BROKER_SEEDS.length} worlds with topics: nothing is lost, twice, skipped or out of order`,
+  { timeout: 3_600_000 },
+  async () => {
+    const sum = new ReportSum();
+    const options = { nodes: NODES, coordination: false, broker: true };
+    for (const seed of BROKER_SEEDS) sum.add(await report(seed, options));
+    console.log(sum.text());
+    if (BROKER_SEEDS.length < 20) return;
+    for (const kind of BROKER_WORK) expect(sum.work.get(kind) ?? 0, kind).toBeGreaterThan(0);
+    expect(sum.work.get('record kept')).toBeGreaterThan(100 * BROKER_SEEDS.length);
+    expect(sum.work.get('message polled')).toBeGreaterThan(100 * BROKER_SEEDS.length);
   },
 );
 
@@ -118,5 +146,10 @@ function keptSeeds(): ({ readonly seed: string } & WorldOptions)[] {
   return lines
     .filter((line) => line !== '' && !line.startsWith('#'))
     .map((line) => line.split(/\s+/))
-    .map(([seed, nodes, work]) => ({ seed: seed!, nodes: Number(nodes), coordination: work === 'all' }));
+    .map(([seed, nodes, work]) => ({
+      seed: seed!,
+      nodes: nodes === '-' ? undefined : Number(nodes),
+      coordination: work === 'all',
+      broker: work === 'topics',
+    }));
 }

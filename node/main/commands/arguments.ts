@@ -48,3 +48,11 @@ export function count(text: string): number {
   if (value >= 1 && value <= 0xffff_ffff) return value;
   throw new InvalidArgumentError('Allowed are whole numbers from 1 to 4294967295.');
 }
+
+/** A moment. */
+export function time(text: string): Date {
+  const form = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,3})?)?(Z|[+-]\d{2}:\d{2}))?$/;
+  const ms = form.test(text) ? Date.parse(text) : NaN;
+  if (Number.isSafeInteger(ms) && ms >= 0) return new Date(ms);
+  throw new InvalidArgumentError('Allowed is a time with its zone, such as 2026-11-22T10:00:00Z.');
+}

@@ -7,10 +7,12 @@ import { addBackupCommands } from './backup-commands.ts';
 import { addClusterCommands } from './cluster-commands.ts';
 import { addConfigCommands } from './config-commands.ts';
 import { EXIT_CODES, withExamples } from './command-options.ts';
+import { addGroupCommands } from './group-commands.ts';
 import { addIdCommands, addSequenceCommands } from './id-commands.ts';
 import { addKeyspaceCommands } from './keyspace-commands.ts';
 import { addKvCommands } from './kv-commands.ts';
 import { addSessionCommands } from './session-commands.ts';
+import { addTopicCommands } from './topic-commands.ts';
 
 /**
  * Runs a command line and gives the exit code. Here is only what each command is called
@@ -46,6 +48,8 @@ function newProgram(messages: string[], setExitCode: (code: number) => void): Co
   addKeyspaceCommands(program);
   addConfigCommands(program);
   addSessionCommands(program, setExitCode);
+  addTopicCommands(program);
+  addGroupCommands(program);
   addIdCommands(program);
   addSequenceCommands(program);
   addBackupCommands(program);

@@ -6,6 +6,7 @@ export type DiskOperation =
   | 'read'
   | 'list'
   | 'make-directory'
+  | 'remove-directory'
   | 'remove'
   | 'rename'
   | 'sync-directory'

@@ -32,6 +32,7 @@ export type CrashMoment = 'before' | 'torn' | 'after';
 
 const CHANGES: ReadonlySet<DiskOperation> = new Set<DiskOperation>([
   'make-directory',
+  'remove-directory',
   'remove',
   'rename',
   'write',
@@ -113,6 +114,11 @@ export class SimulatedDisk implements Disk {
   makeDirectory(directory: string): Promise<void> {
     const complete = () => this.#tree.makeDirectory(directory);
     return this.#perform('make-directory', directory, { complete });
+  }
+
+  removeDirectory(directory: string): Promise<void> {
+    const complete = () => this.#tree.removeDirectory(directory);
+    return this.#perform('remove-directory', directory, { complete });
   }
 
   remove(path: string): Promise<void> {

@@ -67,6 +67,11 @@ export class SimulatedTree {
     if (this.has(path)) this.#change({ kind: 'unlink', path });
   }
 
+  removeDirectory(directory: string): void {
+    if (this.hasDirectory(directory) && this.list(directory).length === 0)
+      this.#change({ kind: 'unmake', path: directory });
+  }
+
   rename(from: string, to: string): void {
     const file = this.file(from);
     if (!this.hasDirectory(parentOf(to))) throw diskError('ENOENT', `no directory for ${to}`);
@@ -135,6 +140,7 @@ type DirectoryChange =
   | { readonly kind: 'link'; readonly path: string; readonly file: SimulatedFile }
   | { readonly kind: 'unlink'; readonly path: string }
   | { readonly kind: 'make'; readonly path: string }
+  | { readonly kind: 'unmake'; readonly path: string }
   | { readonly kind: 'rename'; readonly from: string; readonly path: string; readonly file: SimulatedFile };
 
 class Names {
@@ -143,6 +149,7 @@ class Names {
 
   apply(change: DirectoryChange): void {
     if (change.kind === 'make') this.directories.add(change.path);
+    else if (change.kind === 'unmake') this.directories.delete(change.path);
     else if (change.kind === 'unlink') this.files.delete(change.path);
     else this.files.set(change.path, change.file);
     if (

@@ -21,10 +21,14 @@ export async function play(seed: string, options: WorldOptions = {}): Promise<Pl
 }
 
 /** The command that plays a seed again. */
-export function replayCommand(seed: string, { nodes, coordination, gossip }: WorldOptions = {}): string {
+export function replayCommand(
+  seed: string,
+  { nodes, coordination, broker, gossip }: WorldOptions = {},
+): string {
   const options = [
     ...(nodes === undefined ? [] : [`--nodes ${nodes}`]),
     ...(coordination === false ? ['--without-coordination'] : []),
+    ...(broker === true ? ['--broker'] : []),
     ...(gossip === true ? ['--gossip'] : []),
   ];
   return ['npm run sim --', `--seed ${seed}`, ...options, '--trace'].join(' ');

@@ -32,6 +32,7 @@ export class Recovery {
     const recoveryMs = scheduler.nowMs() - startedMs;
     if (this.#world.settings.gossip) await this.#seeEachOther('after the faults');
     await this.#world.coordination?.finish();
+    await this.#world.broker?.finish();
     await compareReplicas(this.#world, BOUND_MS);
     await this.#readAll();
     await this.#checkIdle();
@@ -45,8 +46,9 @@ export class Recovery {
   }
 
   #endFaults(): void {
-    const { nodes, links, network, supervisor, coordination } = this.#world;
-    const clients = [...this.#world.clients, ...(coordination?.clients ?? [])];
+    const { nodes, links, network, supervisor, coordination, broker } = this.#world;
+    const others = [...(coordination?.clients ?? []), ...(broker?.clients ?? [])];
+    const clients = [...this.#world.clients, ...others];
     links.calm();
     network.calm();
     for (const node of nodes) {

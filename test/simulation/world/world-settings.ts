@@ -37,6 +37,8 @@ export interface WorldSettings {
   /** Callers of the coordination, each with a client of its own; 0: none of its work is done. */
   readonly coordinators: number;
   readonly leaseCheckpointMs: number;
+  /** Clients that produce to topics; 0: there are none. */
+  readonly producers: number;
   /** Whether nodes find out who seems alive, and go by it in whom they ask. */
   readonly gossip: boolean;
 }
@@ -72,6 +74,8 @@ export interface WorldOptions {
   readonly faults?: readonly string[] | undefined;
   /** False: nothing but keyspaces is worked on. Default: locks and the like as well. */
   readonly coordination?: boolean | undefined;
+  /** True: topics are worked on. Default: they are not, and a seed is what it was before there were any. */
+  readonly broker?: boolean | undefined;
   /** True: nodes gossip. Default: they do not, and a seed is what it was before they could. */
   readonly gossip?: boolean | undefined;
   readonly print?: ((line: string) => void) | undefined;
@@ -105,6 +109,7 @@ export function drawSettings(random: SeededRandom, options: WorldOptions): World
     weights: drawWeights(random),
     coordinators: options.coordination === false ? 0 : between(random.fork('coordinators'), 2, 4),
     leaseCheckpointMs: pick(random.fork('checkpoint'), 1_000, 2_000, 5_000),
+    producers: options.broker === true ? between(random.fork('producers'), 1, 3) : 0,
     gossip: options.gossip ?? false,
   };
 }

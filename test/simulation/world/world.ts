@@ -12,6 +12,7 @@ import { SimulatedLinks } from '../../../node/transport/simulated/simulated-link
 import { CheckFailure } from '../../raft/check-failure.ts';
 import { checkKvHistory } from '../checkers/kv-checks.ts';
 import { checkBounds } from './bounds.ts';
+import { BrokerWork } from './broker-work.ts';
 import { Caller } from './caller.ts';
 import { CoordinationWork } from './coordination-work.ts';
 import { KeyChoice } from './key-choice.ts';
@@ -56,6 +57,8 @@ export class World {
   readonly plainCallers: readonly PlainCaller[];
   /** Undefined: nothing but keyspaces is worked on. */
   readonly coordination: CoordinationWork | undefined;
+  /** Undefined: no topics are worked on. */
+  readonly broker: BrokerWork | undefined;
   readonly keys: KeyChoice;
   readonly supervisor: Supervisor;
   readonly leaders: LeaderWatch;
@@ -91,6 +94,7 @@ export class World {
     });
     if (this.settings.coordinators > 0)
       this.coordination = new CoordinationWork(this, around, this.#random.fork('coordination'));
+    if (this.settings.producers > 0) this.broker = new BrokerWork(this, around, this.#random.fork('broker'));
     this.supervisor = new Supervisor(this.nodes, this.scheduler, this.#random.fork('supervisor'));
     this.leaders = new LeaderWatch(this.nodes);
   }
@@ -158,6 +162,7 @@ export class World {
       ),
     );
     await this.finish(creating, SETUP_MS, 'setup', 'creating keyspaces');
+    await this.broker?.setUp();
     this.#look();
   }
 
@@ -188,6 +193,7 @@ export class World {
       caller.run(thinkMs, isOver).catch((error: unknown) => this.fail(error as Error));
     }
     this.coordination?.start(isOver);
+    this.broker?.start(isOver);
     this.supervisor.start();
     await this.until(isOver, this.settings.faultyMs + 1);
     nemesis.stop();
@@ -198,7 +204,11 @@ export class World {
   #look(): void {
     try {
       for (const node of this.nodes)
-        checkBounds(node, this.settings, this.settings.clients + this.settings.coordinators);
+        checkBounds(
+          node,
+          this.settings,
+          this.settings.clients + this.settings.coordinators + this.settings.producers,
+        );
       this.leaders.look();
     } catch (error) {
       this.fail(error as Error);
@@ -238,7 +248,10 @@ export class World {
       members,
       founders: members.slice(0, this.settings.nodes).map(({ name }) => name),
       onDefect: (checker, message) => this.fail(new CheckFailure(checker, message)),
-      onApplied: (...applied) => this.coordination?.log.applied(...applied),
+      onApplied: (...applied) => {
+        this.coordination?.log.applied(...applied);
+        this.broker?.applied.applied(...applied);
+      },
     };
   }
 
@@ -254,7 +267,7 @@ export class World {
 
   #scene(): Surroundings {
     const { nodes, links, network, scheduler, trace } = this;
-    const clients = [...this.clients, ...(this.coordination?.clients ?? [])];
+    const clients = [...this.clients, ...(this.coordination?.clients ?? []), ...(this.broker?.clients ?? [])];
     const { changesMembers } = this.settings;
     // A group has three voters, or may be down to as many.
     const most = Math.floor((Math.min(3, nodes.length) - 1) / 2);
@@ -288,7 +301,10 @@ export class World {
       foundingDeaths: this.#foundingDeaths,
       injections: nemesis.injections(),
       reasons: Object.fromEntries(this.recorder.reasons),
-      work: Object.fromEntries(this.coordination?.recorder.counts ?? []),
+      work: Object.fromEntries([
+        ...(this.coordination?.recorder.counts ?? []),
+        ...(this.broker?.recorder.counts ?? []),
+      ]),
       recoveryMs,
       checkSteps,
       traceHash: this.trace.hash,
